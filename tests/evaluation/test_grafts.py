@@ -1,7 +1,6 @@
 """Grafts of whole classes against loops in NumPy float64; restarts, devices and processes give the same bits."""
 
 import dataclasses
-import json
 
 import jax
 import numpy as np
@@ -16,7 +15,6 @@ from fsjax.fourier import masks, spectrum
 from fsjax.runtime import interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
 from tests.helpers.graft_problem import SHARES, candidates, problem, said, spectra
-from tests.helpers.processes import finish, start
 
 WORLDS = {
     "odd plane": {},
@@ -310,13 +308,6 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
     doubled = dataclasses.replace(model, params=tuple(2 * part for part in model.params))
     with pytest.raises(InputError, match="partial results of another model"):
         judge(dataclasses.replace(problem(), model=doubled), memory_mib=1, directory=tmp_path)
-
-
-def test_processes_share_the_classes_and_end_with_the_numbers_of_one(whole, tmp_path):
-    worker = ("-m", "tests.helpers.graft_problem")
-    finish(start(tmp_path / "parts", tmp_path / "found.json", devices=1, processes=2, worker=worker))
-    assert json.loads((tmp_path / "found.json").read_text()) == whole[0]
-    assert {path.name for path in (tmp_path / "parts").glob("class*")} == {f"class{label:05d}" for label in range(3)}
 
 
 def test_memory_for_less_than_a_graft_is_refused():

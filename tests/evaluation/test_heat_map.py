@@ -19,9 +19,8 @@ from fsjax.report.sections import rank_correlation
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from tests.helpers import plane_worker
 from tests.helpers.html_page import Page
-from tests.helpers.processes import computed, finish, start
+from tests.helpers.processes import computed
 from tests.helpers.small_run import small_config
 
 STD = np.array([0.2, 0.25, 0.3])
@@ -178,21 +177,6 @@ def test_partial_results_of_another_norm_or_another_model_are_refused(tmp_path):
         measured(params, batch, labels, directory=tmp_path, norm=2.0)
     with pytest.raises(InputError, match="partial results of another"):
         measured(params + 1, batch, labels, directory=tmp_path)
-
-
-def test_two_processes_share_the_work_and_end_with_the_numbers_of_one_with_eight_devices(tmp_path):
-    """Of the heat map and of ADCS."""
-    one = plane_worker.results(tmp_path / "one")
-    output, worker = tmp_path / "two.npz", ("tests/helpers/plane_worker.py",)
-    finish(start(tmp_path / "two", output, devices=1, processes=2, worker=worker))
-    with np.load(output) as two:
-        assert set(two.files) == set(one)
-        for name, expected in one.items():
-            np.testing.assert_array_equal(two[name], expected)
-    for name, most in (("one", 27), ("two", 14)):
-        files = list((tmp_path / name).rglob("group*/*.npz"))
-        assert computed(files) == 8 * 27, "each wave of each part once"
-        assert max(computed([file]) for file in files) == most, "each process has its share and no more"
 
 
 def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(tmp_path):

@@ -1,29 +1,15 @@
-"""Classes told by one orbit each, models that read these, and their grafts in NumPy float64.
-
-As a process it judges maps of the classes: DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX].
-"""
+"""Classes told by one orbit each, models that read these, and their grafts in NumPy float64."""
 
 import dataclasses
 import functools
-import json
-import pathlib
-import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-if __name__ == "__main__" and len(sys.argv) > 3:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
-
 from fsjax.engine.model import Model
-from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import Candidates
-from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import parallel
 
 WAVES = ((1, 2), (2, -1), (3, 1))  # vertical and horizontal cycles of each class's wave
 SHARES = (0.05, 0.2, 0.5)
@@ -128,12 +114,3 @@ def said(made, recipients, contents, mask, label, left_out):
     if made.classes > 2:
         logits[np.arange(len(logits)), left_out] = np.where(left_out == label, logits[:, label], -np.inf)
     return logits.argmax(1) == label
-
-
-if __name__ == "__main__":
-    made = problem()
-    found = judge_maps.judge(
-        made.model, candidates(made), made.sample(), memory_mib=1, directory=pathlib.Path(sys.argv[1])
-    )
-    if parallel.is_main_process():
-        pathlib.Path(sys.argv[2]).write_text(json.dumps(to_json(found)))

@@ -51,12 +51,12 @@ def predictions(classifier, images, mask):
     return (filtered.reshape(len(images), -1) @ classifier.params.astype(float)).argmax(1)
 
 
-def make_maps(classes, size=8):
+def make_maps(classes, size=8, shares=(0.2, 0.5)):
     orbits = spectrum.orbits(size, size)
     scores = np.random.default_rng(2).normal(size=(classes, orbits.max() + 1))[:, orbits]
     return dfm.from_scores(
         scores,
-        (0.2, 0.5),
+        shares,
         classes=tuple(f"class {label}" for label in range(classes)),
         method="removal",
         searched_on="train",

@@ -1,4 +1,6 @@
-"""The ResNet of the published code (Wang et al., ICCV 2023), transcribed from its description."""
+"""The ResNet of the published code (Wang et al., ICCV 2023), transcribed from its description, and its checkpoint."""
+
+import pathlib
 
 import torch
 from torch import nn
@@ -59,3 +61,13 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
+
+
+def lightning(model):
+    """A checkpoint as PyTorch Lightning writes it: a prefix, and the module itself among the hyper-parameters."""
+    return {
+        "epoch": 3,
+        "state_dict": {f"backbone_model.{key}": value for key, value in model.state_dict().items()},
+        "hyper_parameters": {"backbone_model": model, "lr": 0.01},
+        "optimizer_states": [{"state": {0: torch.ones(2)}, "path": pathlib.PurePosixPath("a")}],
+    }

@@ -20,42 +20,34 @@ if len(sys.argv) > 3:
 
 from configs import common
 from fsjax.data.dataset import Dataset
-from fsjax.data.normalisation import measure_mean_std
+from fsjax.data.normalisation import measure_mean_std, normalise
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, judge_maps
+from fsjax.evaluation import adcs, evaluate, heat_map, judge_maps
 from fsjax.evaluation.ood import attacks, counting, sets
 from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.evaluation.typed_json import to_json
-from fsjax.fourier import dfm, spectrum
 from fsjax.models import network
 from fsjax.runtime import parallel
 from fsjax.training.evaluators import dynamics, validation
 from fsjax.training.evaluators.evaluator import EvaluatorContext
+from tests.helpers.linear_classifier import Made, make_maps
 
 SIZE = 9
 # Images of each class: many, of unequal classes; fewer than there are processes; of one class alone.
 CASES = {"many": (37, 5, 23, 0, 12), "single": (0, 1), "one class": (11,)}
 
 
-class Made:
-    """Images of noise that lie one on the other by class; it remembers which were read."""
-
-    planted = None
+class Noted(Made):
+    """Images of noise; it notes which are read."""
 
     def __init__(self, counts):
-        rng = np.random.default_rng(4)
-        self.classes = tuple(f"class {label}" for label in range(len(counts)))
-        self.labels = rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts)).astype(np.int32)
-        self.images = rng.integers(0, 256, (sum(counts), SIZE, SIZE, 3)).astype(np.uint8)
+        super().__init__(counts, SIZE, seed=4)
         self.read = []
-
-    def __len__(self):
-        return len(self.images)
 
     def __getitem__(self, index):
         self.read.append(int(index))
-        return self.images[index]
+        return super().__getitem__(index)
 
 
 class Convolved(network.Network):
@@ -101,7 +93,7 @@ def evaluate_all(case):
     classifier = Model(apply, variables["params"], (SIZE, SIZE, 3), made.classes, mean_std)
     told(case, "unfiltered", to_json(evaluate_unfiltered(classifier, dataset)))
 
-    maps = maps_of(classes)
+    maps = make_maps(classes, SIZE, (0.1, 0.3, 0.7))
     engine, _ = evaluate.make_engine(classifier, dataset, 0)
     rates = evaluate.filter_by_maps(classifier, engine, maps, dataset)
     told(case, "filtered", to_json(list(rates.values())))
@@ -118,26 +110,26 @@ def evaluate_all(case):
         told(case, f"dynamics, {turn}", count(state).tolist())
 
     if case == "many":
+        pixels, labels, (mean, std) = made.images.__getitem__, made.labels, mean_std
+        of_class = adcs.class_amplitudes(pixels, labels, classes, (SIZE, SIZE), mean_std)
+        told(case, "adcs", of_class.tolist())
+        measured = heat_map.measure(
+            classifier,
+            lambda part: np.asarray(normalise(pixels(part), mean, std)),
+            labels,
+            classes,
+            std,
+            norm=2.0,
+            save_seconds=0.0,
+            directory=output.parent / "waves",
+        )
+        told(case, "heat map", [measured.error.tolist(), measured.clean_error.tolist()])
         image_set = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
         fewer = config.copy_and_resolve_references()
         fewer.report.share, fewer.ood.random_masks, fewer.seed = 0.3, 3, 1
         for turn in ("first", "second"):
             counts = counting.Counter(fewer, classifier, dataset, maps).count(image_set, output.parent / "ood", {})
             told(case, f"attack, {turn}", counts.tolist())
-
-
-def maps_of(classes):
-    orbits = spectrum.orbits(SIZE, SIZE)
-    return dfm.from_scores(
-        np.random.default_rng(5).normal(size=(classes, orbits.max() + 1))[:, orbits],
-        (0.1, 0.3, 0.7),
-        classes=made.classes,
-        method="removal",
-        searched_on="train",
-        images=np.ones(classes, int),
-        forward_equivalents=1,
-        provenance={},
-    )
 
 
 index, output = jax.process_index(), pathlib.Path(sys.argv[1])
@@ -148,6 +140,6 @@ tile_size.fit, sets.PART = lambda *args, **options: 8 + 3 * index, 15
 parallel._MESSAGE = 50  # so that counts travel in several messages
 seen, found = set(), {}
 for case, counts in CASES.items():
-    made = Made(counts)
+    made = Noted(counts)
     evaluate_all(case)
 pathlib.Path(f"{output}-{index}.json").write_text(json.dumps(found))

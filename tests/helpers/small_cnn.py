@@ -70,16 +70,5 @@ class TorchCnn(torch.nn.Module):
         return jax.tree.map(lambda value: value.detach().numpy().copy(), (network, own))
 
 
-def small_batch(count, classes=4, size=8, seed=0):
-    """A batch of `count` images, as the loader yields it."""
-    rng = np.random.default_rng(seed)
-    return {
-        "image": rng.integers(0, 256, (count, size, size, 3), np.uint8),
-        "label": rng.integers(0, classes, count).astype(np.int32),
-        "index": np.arange(count, dtype=np.int32),
-        "epoch": np.zeros(count, np.int32),
-    }
-
-
 def normalised(batch):
     return (jnp.asarray(batch["image"], jnp.float32) / 255 - MEAN_STD[0]) / MEAN_STD[1]

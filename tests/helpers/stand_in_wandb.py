@@ -37,19 +37,8 @@ class Run:
         self.exit_code = exit_code
 
 
-def init(
-    entity=None,
-    project=None,
-    dir=None,
-    id=None,
-    name=None,
-    config=None,
-    allow_val_change=None,
-    mode=None,
-    reinit=None,
-    resume=None,
-    settings=None,
-):
-    runs.append(Run(entity=entity, project=project, dir=dir, id=id, name=name, config=config, mode=mode, resume=resume))
+def init(allow_val_change=None, reinit=None, settings=None, **given):
     assert reinit == "create_new" and allow_val_change
+    assert given.keys() <= {"entity", "project", "dir", "id", "name", "config", "mode", "resume"}
+    runs.append(Run(**given))
     return runs[-1]

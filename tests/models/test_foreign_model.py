@@ -17,7 +17,7 @@ from fsjax.fourier import dfm
 from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
-from tests.helpers.lightning import lightning
+from tests.helpers.published_resnet import lightning
 from tests.helpers.undrawn import leave_undrawn
 
 SIZE = 16

@@ -16,8 +16,7 @@ from benchmarks.parity.torch_models import randomise
 from fsjax.models import state_dict
 from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
-from tests.helpers.lightning import lightning
-from tests.helpers.published_resnet import BasicBlock, ResNet
+from tests.helpers.published_resnet import BasicBlock, ResNet, lightning
 
 CLASSES = 7
 

@@ -6,27 +6,27 @@ import pytest
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import settings
-from tests.helpers.short_training import assert_same_bits, final_variables, losses_of, make_config, run
+from tests.helpers.small_run import assert_same_bits, final_variables, losses_of, train, training_config
 
 FIELDS = {"train__ways": "graft", "train__graft__maps": "low:0.2", "train__warmup_steps": 2}
 
 
 def part(until, start="", **fields):
-    return make_config(**FIELDS | {"train__until": until, "train__graft__start": str(start)} | fields)
+    return training_config(**FIELDS | {"train__until": until, "train__graft__start": str(start)} | fields)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The workdirs of a whole training and of its first half."""
     root = tmp_path_factory.mktemp("runs")
-    run(part(1.0), root / "whole")
-    run(part(0.5), root / "half")
+    train(part(1.0), root / "whole")
+    train(part(0.5), root / "half")
     return root
 
 
 def test_two_halves_are_the_whole_bit_for_bit(runs, tmp_path):
     """On a cosine with Adam, whose state and schedule a fresh start would lose."""
-    second = run(part(1.0, runs / "half"), tmp_path / "second")
+    second = train(part(1.0, runs / "half"), tmp_path / "second")
     assert_same_bits(second, final_variables(part(1.0), runs / "whole"))
     losses = losses_of(runs / "half"), losses_of(tmp_path / "second")
     assert [sorted(steps) for steps in losses] == [[1, 2, 3], [4, 5, 6]]
@@ -34,7 +34,7 @@ def test_two_halves_are_the_whole_bit_for_bit(runs, tmp_path):
 
 
 def test_a_part_without_a_further_step_saves_the_step_that_it_continues(runs, tmp_path):
-    assert_same_bits(run(part(0.55, runs / "half"), tmp_path), final_variables(part(0.5), runs / "half"))
+    assert_same_bits(train(part(0.55, runs / "half"), tmp_path), final_variables(part(0.5), runs / "half"))
     assert Checkpoints(tmp_path / "checkpoints").newest() == 3
 
 
@@ -45,7 +45,7 @@ def test_a_run_that_cannot_be_continued_is_refused_in_one_line(runs, tmp_path):
         (part(1.0, runs / "whole", model__name="vit_micro_patch8"), "got .*whole; expected a run of the same model"),
     ):
         with pytest.raises(InputError, match=rf"^train.graft.start: .*{message}") as caught:
-            run(config, tmp_path / "refused")
+            train(config, tmp_path / "refused")
         assert "\n" not in str(caught.value)
         assert Checkpoints(tmp_path / "refused" / "checkpoints").newest() is None
 

@@ -16,35 +16,43 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import optimizers, settings, state, step
-from tests.helpers.short_training import MEAN_STD, assert_same_bits, final_variables, lines, losses_of, make_config, run
+from tests.helpers.small_run import (
+    MEAN_STD,
+    assert_same_bits,
+    final_variables,
+    lines,
+    losses_of,
+    train,
+    training_config,
+)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """The workdir of a run that keeps every step and evaluates every fourth."""
     directory = tmp_path_factory.mktemp("plain")
-    run(make_config(run__checkpoint_every=1, run__keep_checkpoints=9, train__evaluate_every=4), directory)
+    train(training_config(run__checkpoint_every=1, run__keep_checkpoints=9, train__evaluate_every=4), directory)
     return directory
 
 
 def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch):
     """On the plateau schedule, whose state a fresh start would lose; test_going_on.py has a cosine."""
-    config = make_config(train__schedule="plateau", train__evaluate_every=1, train__plateau_patience=0)
+    config = training_config(train__schedule="plateau", train__evaluate_every=1, train__plateau_patience=0)
     whole, stopped, seen = tmp_path / "whole", tmp_path / "stopped", []
-    run(config, whole)
+    train(config, whole)
     monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == 4)
     with pytest.raises(interrupt.Terminated):
-        run(config, stopped)
+        train(config, stopped)
     assert Checkpoints(stopped / "checkpoints").newest() == 5, "all processes know of it one step later"
     monkeypatch.setattr(interrupt, "requested", lambda: False)
-    assert_same_bits(run(config, stopped), final_variables(config, whole))
+    assert_same_bits(train(config, stopped), final_variables(config, whole))
     assert sorted(losses_of(stopped)) == [1, 2, 3, 4, 5, 6]
     assert losses_of(stopped) == losses_of(whole)
 
 
 def test_losses_do_not_depend_on_the_device_count():
     """BatchNorm and gradients are those of the global batch: four devices step as one does."""
-    config = make_config()
+    config = training_config()
     dataset = data.load(config.data, "train", 0)
     # A short ResNet: what matters here is its BatchNorm.
     network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
@@ -76,7 +84,7 @@ def make_update(network, optimizer):
 
 
 def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(plain, tmp_path):
-    variables = run(make_config(train__precision="bfloat16", run__checkpoint_every=6), tmp_path)
+    variables = train(training_config(train__precision="bfloat16", run__checkpoint_every=6), tmp_path)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
     low, exact = (np.array(list(losses_of(directory).values())) for directory in (tmp_path, plain))
     np.testing.assert_allclose(low, exact, rtol=0.03)
@@ -97,10 +105,10 @@ def test_evaluators_are_called_at_the_steps_that_the_config_names(plain):
 def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpoint(
     tmp_path, monkeypatch, rate, message, kept
 ):
-    config = make_config(train__optimizer="sgd", run__log_every=50)
+    config = training_config(train__optimizer="sgd", run__log_every=50)
     monkeypatch.setattr(optimizers, "learning_rate", lambda options, steps: lambda step: jnp.where(step == 3, rate, 0))
     with pytest.raises(InputError, match=f"train: {message}; the last checkpoint is kept"):
-        run(config, tmp_path)
+        train(config, tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").newest() == kept
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(final_variables(config, tmp_path)))
 
@@ -132,7 +140,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
 )
 def test_settings_that_cannot_be_used_are_refused(changes, message):
     with pytest.raises(InputError) as caught:
-        settings.check(make_config(**changes))
+        settings.check(training_config(**changes))
     assert message in str(caught.value)
 
 
@@ -148,9 +156,9 @@ def test_smoothed_labels_give_pytorchs_loss():
 
 
 def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):
-    config = make_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
+    config = training_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
     config.train.learning_rate = 0.1
-    run(config, tmp_path)
+    train(config, tmp_path)
     found = {line["step"]: line["validation_loss"] for line in lines(tmp_path) if "validation_loss" in line}
     best = min(found, key=found.get)
     assert best < 5, "else this test shows nothing"

@@ -9,6 +9,7 @@ import optax
 import pytest
 import torch
 
+from benchmarks.common.resident_step import random_batch
 from fsjax import data, models
 from fsjax.models import MODELS, Network
 from fsjax.runtime import interrupt, parallel
@@ -16,7 +17,7 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, setup, state, step
 from fsjax.training.ways.way import Copies
-from tests.helpers.small_cnn import MEAN_STD, SmallCnn, TorchCnn, normalised, small_batch
+from tests.helpers.small_cnn import MEAN_STD, SmallCnn, TorchCnn, normalised
 from tests.helpers.small_run import small_config
 
 RATE, MOMENTUM, DECAY = 0.5, 0.9, 0.01
@@ -46,7 +47,7 @@ def steps_of_ours(changes, devices, smoothing, count=2):
     update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
     fresh = state.create(variables, optimizer, auxiliary=OWN in changes)
     replicas = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (devices, *np.shape(leaf))), fresh)
-    batch = {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in small_batch(16).items()}
+    batch = {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in random_batch(16, 8, 4).items()}
     losses = []
     for _ in range(count):
         replicas, values = update(replicas, batch, 1.0)
@@ -58,7 +59,7 @@ def steps_of_ours(changes, devices, smoothing, count=2):
 
 def steps_of_torch(variables, changes, smoothing, count=2):
     """The same in PyTorch."""
-    network, batch = TorchCnn(variables), small_batch(16)
+    network, batch = TorchCnn(variables), random_batch(16, 8, 4)
     optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
     images, labels = torch.tensor(np.asarray(normalised(batch), float)), torch.tensor(batch["label"].astype(int))
     loss_of = functools.partial(torch.nn.functional.cross_entropy, label_smoothing=smoothing)
