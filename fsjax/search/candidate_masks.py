@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.random_streams import Stream, generator
+
+Mask: TypeAlias = Bool[np.ndarray, "height width"]
 
 # Bytes of parent masks that are cached.
 PARENT_BYTES = 2**26
@@ -65,7 +68,7 @@ class Candidates:
         """Return candidates start..stop-1 of a stage; stages are counted from 0."""
         return np.stack([self.mask(stage, index) for index in range(start, stop)])
 
-    def mask(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
+    def mask(self, stage: int, index: int) -> Mask:
         """Return a candidate: from the plain grid, the shifted grid, and both at half the share each, in turn."""
         settings, rng = self.stages[stage], generator(self.seed, Stream.HIERARCHICAL_CANDIDATE, stage, index)
         if settings.budget is not None and index < min(len(self.ranking), settings.count // 2):
@@ -79,14 +82,12 @@ class Candidates:
         drawn = [self._draw(settings.patch, shifted, self.share / len(grids), rng) for shifted in grids]
         return np.logical_or.reduce(drawn) & parent
 
-    def parent(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
+    def parent(self, stage: int, index: int) -> Mask:
         """Return the mask that contains a candidate: one of the N best of a random class in the stage before."""
         rng, best = generator(self.seed, Stream.HIERARCHICAL_PARENT, stage, index), self.best[stage - 1]
         return self._cached_mask(stage - 1, int(best[rng.integers(best.shape[0]), rng.integers(best.shape[1])]))
 
-    def trim(
-        self, mask: Bool[np.ndarray, "height width"], positions: int, rng: np.random.Generator
-    ) -> Bool[np.ndarray, "height width"]:
+    def trim(self, mask: Mask, positions: int, rng: np.random.Generator) -> Mask:
         """Keep as many of a mask's orbits, in random order, as fit into `positions`; at most one stays unused."""
         return self._fill(rng.permutation(len(spectrum.orbit_sizes(*self.plane))), mask, positions)
 
@@ -98,18 +99,14 @@ class Candidates:
             digest.update(np.ascontiguousarray(table, np.int64).tobytes())
         return digest.hexdigest()
 
-    def _draw(
-        self, patch: int, shifted: bool, share: float, rng: np.random.Generator
-    ) -> Bool[np.ndarray, "height width"]:
+    def _draw(self, patch: int, shifted: bool, share: float, rng: np.random.Generator) -> Mask:
         """Keep a random share of the patches."""
         numbers = patch_numbers(self.plane, patch, shifted)
         inside = np.zeros(numbers.max() + 1, bool)
         inside[rng.permutation(len(inside))[: max(1, round(share * len(inside)))]] = True
         return inside[numbers]
 
-    def _fill(
-        self, order: Int[np.ndarray, " orbits"], mask: Bool[np.ndarray, "height width"], positions: int
-    ) -> Bool[np.ndarray, "height width"]:
+    def _fill(self, order: Int[np.ndarray, " orbits"], mask: Mask, positions: int) -> Mask:
         """Keep as many of a mask's orbits, in this order, as fit."""
         orbit = spectrum.orbits(*self.plane)
         sizes = np.bincount(orbit[mask], minlength=orbit.max() + 1)
@@ -118,7 +115,7 @@ class Candidates:
         return inside[orbit] & mask
 
     @functools.cached_property
-    def _cached_mask(self) -> Callable[[int, int], Bool[np.ndarray, "height width"]]:
+    def _cached_mask(self) -> Callable[[int, int], Mask]:
         return functools.lru_cache(max(1, PARENT_BYTES // math.prod(self.plane)))(self.mask)
 
 
@@ -187,11 +184,9 @@ def regression_slopes(
     def centred(values: Float[np.ndarray, "candidates _"]) -> Float[np.ndarray, "candidates _"]:
         return values - in_stage @ (in_stage.T @ values / np.maximum(in_stage.sum(0), 1)[:, None])
 
-    column_ranges = [keeps[:, start : start + _ORBITS] for start in range(0, keeps.shape[1], _ORBITS)]
-    gram = np.zeros((len(keeps), len(keeps)))
-    for columns in column_ranges:
-        gram += columns.astype(float) @ columns.T
+    blocks = [keeps[:, start : start + _ORBITS] for start in range(0, keeps.shape[1], _ORBITS)]
+    gram = sum(block.astype(float) @ block.T for block in blocks)
     gram = centred(gram)  # one side is enough: the weights, too, sum to 0 in each stage
     gram[np.diag_indices(len(gram))] += max(_LEAST, PENALTY * np.trace(gram) / keeps.shape[1])
     weights = np.linalg.solve(gram, centred(losses.T)).T
-    return np.concatenate([weights @ columns for columns in column_ranges], axis=1)
+    return np.concatenate([weights @ block for block in blocks], axis=1)

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,10 @@ from fsjax.fourier import patches, spectrum, waves
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search.method import Problem
+
+Images: TypeAlias = Float[Array, "n height width channels"]
+# The orbits of each patch, from `patches.members`.
+Members: TypeAlias = Int[Array, "patches most"] | Int[np.ndarray, "patches most"]
 
 # The gradient of an image costs as much as three forward passes: its own, and two for the backward pass.
 PASSES = 3
@@ -98,13 +103,8 @@ def _compiled(model: Model, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
     apply, precision = model.apply, model.matmul_precision
 
-    def scores(
-        params: PyTree,
-        images: Float[Array, "n height width channels"],
-        label: Int[Array, ""],
-        members: Int[Array, "patches most"],
-    ) -> Float[Array, "n patches"]:
-        def loss(images: Float[Array, "n height width channels"]) -> Float[Array, " n"]:
+    def scores(params: PyTree, images: Images, label: Int[Array, ""], members: Members) -> Float[Array, "n patches"]:
+        def loss(images: Images) -> Float[Array, " n"]:
             # Cross-entropy in a form whose gradient does not cancel to 0 where the loss is tiny.
             return jax.nn.softplus(-log_odds(apply(params, images), label))
 
@@ -122,18 +122,15 @@ def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array
     return jnp.take_along_axis(logits, labels, axis=1)[:, 0] - others
 
 
-def patch_slopes(
-    function: Callable,
-    images: Float[Array, "n height width channels"],
-    directions: Float[Array, "n height width channels"],
-    members: Int[Array, "patches most"] | Int[np.ndarray, "patches most"],
-) -> Float[Array, "n patches"]:
+def patch_slopes(function: Callable, images: Images, directions: Images, members: Members) -> Float[Array, "n patches"]:
     """Return the slope of a function as the part of a direction that lies in a patch is added to the image.
 
     With G the DFT of the function's gradient and V the DFT of the direction, an orbit has the slope
     (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits.
 
-    The function is images -> [n], each value of its own image alone; `members` are from `patches.members`.
+    The function is images -> [n], each value of its own image alone. With `log_odds`, the mean slope over a path of
+    grafts from recipient to donor, towards the donor, is the integrated gradient of Sundararajan et al. (ICML 2017) in
+    the Fourier basis. Its sum over all orbits is the difference of the log-odds of donor and recipient.
     """
     height, width = images.shape[1:3]
     positions = patches.orbit_positions(height, width)

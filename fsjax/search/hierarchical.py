@@ -25,7 +25,7 @@ from fsjax.search.candidate_masks import Candidates, Stage
 from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import check_precision, sweep
 
-# Published for this size; `published_patches` has the rule for all others.
+# Published for this size; `default_patches` has the rule for all others.
 PATCHES_224 = (56, 28, 14, 8, 4, 2)
 # Planes with a longer side end with squares of 2 x 2, others with single orbits.
 FINE_SIDE = 64
@@ -126,7 +126,7 @@ def advance(
     Returns the candidates with the stage's N best of each class; the stage's losses, mean over each class's images in
     nats; how many positions each candidate keeps; and, after the last published stage, the agreement.
     """
-    number, own = len(candidates.best), problem.options.hierarchical
+    number, published = len(candidates.best), sum(stage.budget is None for stage in candidates.stages)
     stage, counts = candidates.stages[number], np.array(problem.counts)
     # The best of the stages before determine a stage's masks, so its partial results are tied to them.
     problem = dataclasses.replace(
@@ -140,20 +140,35 @@ def advance(
     label = f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}"
     sums = sweep(problem, mask_list, label=label, layout=layout)
     agreement = {}
-    if number + 1 == len(published_patches(own, problem.plane)) and stage.count > 1:
+    if number + 1 == published and stage.count > 1:
         # The check compares the masks with the largest sums; the best have the lowest losses.
         agreement = check_precision(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
-    best = np.argsort(sums, axis=1, kind="stable")[:, : own.keep]
+    best = np.argsort(sums, axis=1, kind="stable")[:, : problem.options.hierarchical.keep]
     candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
     positions = np.array([np.bitwise_count(make(index, index + 1)).sum(dtype=int) for index in range(stage.count)])
     return candidates, sums / counts[:, None], positions, agreement
 
 
 def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:
-    """Return the stages of a search: the published ones, then the further stages to smaller shares."""
-    own = options.hierarchical
-    patches = published_patches(own, plane)
-    counts = _candidate_counts(own, len(patches))
+    """Return the stages of a search: the published ones, then the further stages to smaller shares.
+
+    Raises:
+      InputError: patches or candidates that cannot be used.
+    """
+    own, sides = options.hierarchical, patch_maps.sides(plane)
+    patches = _numbers("patches", own.patches) or default_patches(plane)
+    if list(patches) != sorted(set(patches) & set(sides), reverse=True):
+        raise InputError(
+            f"search.hierarchical.patches: got {own.patches!r} for images of {plane[0]} x {plane[1]}; "
+            f"expected descending sizes of {', '.join(map(str, sides))}"
+        )
+    halved = tuple(max(3, LAST_CANDIDATES >> later) for later in reversed(range(len(patches))))
+    counts = _numbers("candidates", own.candidates) or halved
+    if len(counts) != len(patches) or min(counts) < 1:
+        raise InputError(
+            f"search.hierarchical.candidates: got {own.candidates!r}; "
+            f"expected {len(patches)} numbers, one for each patch size, 1 or more"
+        )
     reached = own.share ** len(patches)
     stages = [Stage(patch, count) for patch, count in zip(patches, counts, strict=True)]
     stages[-1] = dataclasses.replace(stages[-1], shares=tuple(share for share in options.shares if share >= reached))
@@ -167,14 +182,12 @@ def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...
     return tuple(stages)
 
 
-def published_patches(own: ConfigDict, plane: tuple[int, int]) -> tuple[int, ...]:
-    """Return the patch sizes of the published stages: the field's, or sizes chosen for the plane.
+def default_patches(plane: tuple[int, int]) -> tuple[int, ...]:
+    """Return the patch sizes for a plane: as published at 224 x 224, else as they fit.
 
     The first is the largest that fits into a quarter of the shorter side, each further one the largest that fits into
     half of the one before.
     """
-    if own.patches:
-        return _numbers("patches", own.patches)
     if plane == (224, 224):
         return PATCHES_224
     patches: list[int] = []
@@ -185,37 +198,20 @@ def published_patches(own: ConfigDict, plane: tuple[int, int]) -> tuple[int, ...
     return tuple(patches[:-1] if max(plane) > FINE_SIDE and len(patches) > 1 else patches) or (1,)
 
 
-def _candidate_counts(own: ConfigDict, stages: int) -> tuple[int, ...]:
-    if own.candidates:
-        return _numbers("candidates", own.candidates)
-    return tuple(max(3, LAST_CANDIDATES >> (stages - 1 - stage)) for stage in range(stages))
-
-
 def _numbers(field: str, text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(number) for number in text.split(","))
+        return tuple(int(number) for number in text.split(",") if text)
     except ValueError as error:
         raise InputError(f"search.hierarchical.{field}: got {text!r}; expected whole numbers between commas") from error
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    own, size = options.hierarchical, f"{plane[0]} x {plane[1]}"
-    patches, sides = published_patches(own, plane), patch_maps.sides(plane)
-    if list(patches) != sorted(set(patches) & set(sides), reverse=True):
-        raise InputError(
-            f"search.hierarchical.patches: got {','.join(map(str, patches))!r} for images of {size}; "
-            f"expected descending sizes of {', '.join(map(str, sides)) or 'none'}"
-        )
-    counts = _candidate_counts(own, len(patches))
-    if len(counts) != len(patches) or min(counts) < 1:
-        raise InputError(
-            f"search.hierarchical.candidates: got {own.candidates!r}; "
-            f"expected {len(patches)} numbers, one for each patch size, 1 or more"
-        )
+    own = options.hierarchical
     if own.keep < 1:
         raise InputError(f"search.hierarchical.keep: got {own.keep}; expected 1 or more")
     if not 0 < own.share < 1:
         raise InputError(f"search.hierarchical.share: got {own.share}; expected a number between 0 and 1")
+    plan_stages(options, plane)
 
 
 METHOD = Method(search, DEFAULTS, _check)

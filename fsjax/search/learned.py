@@ -25,7 +25,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, graft, stepwise
 from fsjax.search.graft import OtherImages
-from fsjax.search.mask_optimisation import MaskOptimisation, choose_layout
+from fsjax.search.mask_optimisation import MaskOptimisation
 from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import WeightedImages, sweep_statistics
 
@@ -177,7 +177,10 @@ def _learn(
     problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
 ) -> tuple[tuple[OrbitMask, ...], int]:
     """Return the learned masks of each restart, and the forward equivalents; `scores` as `MaskOptimisation` takes."""
-    partial_results = problem.partial_results(choose_layout(problem, others), "masks")
+    images = problem.options.learned.batch * (1 if others is None else 2)
+    # Others and about two classes at a time lie on each device.
+    resident = min(2, len(problem.counts)) * max(problem.counts) + (0 if others is None else len(others.labels))
+    partial_results = problem.partial_results(gradient.layout(problem, images, resident=resident), "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
     results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 

@@ -11,7 +11,7 @@ to the weights from the logits, with one scale for all orbits of a mask, so that
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,10 @@ from fsjax.search import gradient, stepwise
 from fsjax.search.graft import OtherImages
 from fsjax.search.method import Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
+
+Orbits: TypeAlias = Float[Array, " orbits"]
+# Images of others and of some classes, and the numbers of these classes.
+Shared: TypeAlias = tuple[Float[AnyArray, "held height width channels"], Int[AnyArray, " classes"]]
 
 # Adam's decay rates of the means of gradients and of their squares, and its least scale.
 _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
@@ -77,7 +81,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
         self.count, self.steps = int(np.prod(self.shape)), self._options.steps
-        self.images_per_step = gradient.PASSES * _images_per_step(problem, others)
+        self.images_per_step = gradient.PASSES * self._options.batch * (1 if others is None else 2)
 
     def initial_state(self, task: int) -> MaskState:
         label, share, restart = self._indices(task)
@@ -104,10 +108,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
             rows=rows.astype(np.int32),
         )
 
-    def shared(
-        self, tasks: list[int]
-    ) -> tuple[Float[np.ndarray, "n height width channels"], Int[np.ndarray, " classes"]]:
-        """Return the images of others, then equally many images of each of some classes, and these classes."""
+    def shared(self, tasks: list[int]) -> Shared:
+        """Return the images of others, then equally many of each class."""
         labels = sorted({self._indices(task)[0] for task in tasks})
         # Always as many classes as these tasks can belong to, so that `measure` is compiled for one shape.
         most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
@@ -126,23 +128,21 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return stepwise.cut_batches(places, weights, self._batch_images)
 
     def measure(
-        self, params: PyTree, shared: tuple[Array, Array], state: MaskState, inputs: StepInputs, batch: ImageBatch
-    ) -> Float[Array, " orbits"]:
+        self, params: PyTree, shared: Shared, state: MaskState, inputs: StepInputs, batch: ImageBatch
+    ) -> Orbits:
         """Return the gradient of the loss: with respect to the weights for mirror descent, else to the logits."""
         images = self.batch_images(shared, inputs, batch)
         weights = soft_top_k(state.logits, self._sizes, inputs.budget, inputs.temperature)
         slope = jax.grad(self._loss)(weights, params, inputs.label, ImageBatch(images, batch.weights))
         return jnp.where(inputs.mirror_descent, slope, slope * weights * (1 - weights) / inputs.temperature)
 
-    def batch_images(
-        self, shared: tuple[Array, Array], inputs: StepInputs, batch: ImageBatch
-    ) -> Float[Array, "n *pair height width channels"]:
+    def batch_images(self, shared: Shared, inputs: StepInputs, batch: ImageBatch) -> Float[Array, "n ..."]:
         """Return the images, or the pairs of images, of a batch."""
         images, labels = shared
         rows, place = inputs.rows[batch.images], (labels == inputs.label).argmax()
         return images[jnp.where(rows < self._num_others, rows, rows + place * max(self._problem.counts))]
 
-    def update(self, state: MaskState, inputs: StepInputs, measured: Float[Array, " orbits"]) -> MaskState:
+    def update(self, state: MaskState, inputs: StepInputs, measured: Orbits) -> MaskState:
         direction, adam = self._adam.update(measured, state.adam)
         mean = optax.tree.bias_correction(adam.mu, _DECAY, adam.count)
         square = optax.tree.bias_correction(adam.nu, _SQUARE_DECAY, adam.count).mean()
@@ -159,8 +159,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
     def _indices(self, task: int) -> tuple[int, int, int]:
         """Return class, index of the share, and restart."""
-        label, share, restart = np.unravel_index(task, self.shape)
-        return int(label), int(share), int(restart)
+        label, share, restart = map(int, np.unravel_index(task, self.shape))
+        return label, share, restart
 
     def _read_images(self, label: int) -> Float[np.ndarray, "most height width channels"]:
         """Return the images of a class, padded to the same number for all classes."""
@@ -168,12 +168,14 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         # Padded with an image, since a model may return NaN for zeros.
         return np.pad(images, [(0, max(self._problem.counts) - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
 
-    def _draw(self, count: int, stream: Stream, *keys: int) -> Int[np.ndarray, "steps batch"]:
-        return draw_rows(count, self._options.batch, self.steps, self._problem.seed, stream, *keys)
+    def _draw(self, count: int, stream: Stream, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
+        """Return the images of each step: every image once, in random order, before one is repeated."""
+        size = self.steps * self._options.batch
+        rngs = (generator(self._problem.seed, stream, label, restart, epoch) for epoch in range(-(-size // count)))
+        order = np.concatenate([rng.permutation(count) for rng in rngs])
+        return order[:size].reshape(self.steps, -1)
 
-    def _loss(
-        self, weights: Float[Array, " orbits"], params: PyTree, label: Int[Array, ""], batch: ImageBatch
-    ) -> Float[Array, ""]:
+    def _loss(self, weights: Orbits, params: PyTree, label: Int[Array, ""], batch: ImageBatch) -> Float[Array, ""]:
         """Return the weighted sum of the cross-entropy to the class, or of -log(1 - p) where weights are below 0."""
         is_graft, images = self._options.objective == "graft", batch.images
         if is_graft:
@@ -191,9 +193,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return -(wanted * abs(batch.weights)).sum()
 
 
-def soft_top_k(
-    logits: Float[Array, " orbits"], sizes: Int[np.ndarray, " orbits"], budget: ArrayLike, temperature: ArrayLike
-) -> Float[Array, " orbits"]:
+def soft_top_k(logits: Orbits, sizes: Int[np.ndarray, " orbits"], budget: ArrayLike, temperature: ArrayLike) -> Orbits:
     """Return the weights sigmoid((z - tau) / T) in [0, 1] whose sum times the sizes is a budget of positions.
 
     At a temperature T towards 0 they become a mask.
@@ -209,22 +209,3 @@ def soft_top_k(
     interval = logits.min() - 16 * temperature, logits.max() + 16 * temperature
     low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, interval)
     return jax.nn.sigmoid((logits - (low + high) / 2) / temperature)
-
-
-def choose_layout(problem: Problem, others: OtherImages | None) -> dict[str, int]:
-    """Return the layout of `gradient.layout`: others and about two classes at a time lie on each device."""
-    resident = min(2, len(problem.counts)) * max(problem.counts) + (0 if others is None else len(others.labels))
-    return gradient.layout(problem, _images_per_step(problem, others), resident=resident)
-
-
-def _images_per_step(problem: Problem, others: OtherImages | None) -> int:
-    return problem.options.learned.batch * (1 if others is None else 2)
-
-
-def draw_rows(
-    count: int, batch: int, steps: int, seed: int, stream: Stream, *keys: int
-) -> Int[np.ndarray, "{steps} {batch}"]:
-    """Return the images of each step: every image once, in random order, before one is repeated."""
-    epochs = range(-(-steps * batch // count))
-    order = np.concatenate([generator(seed, stream, *keys, epoch).permutation(count) for epoch in epochs])
-    return order[: steps * batch].reshape(steps, batch)

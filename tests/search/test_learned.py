@@ -14,9 +14,8 @@ from fsjax import search
 from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.random_streams import Stream
 from fsjax.search import graft, learned, stepwise
-from fsjax.search.mask_optimisation import MaskOptimisation, draw_rows, soft_top_k
+from fsjax.search.mask_optimisation import MaskOptimisation, soft_top_k
 from tests.helpers import search_problem
 from tests.helpers.search_problem import filtered, logits, losses
 
@@ -183,12 +182,12 @@ def test_nothing_is_sent_to_the_devices_once_a_class_has_begun(monkeypatch):
 
 
 def test_every_image_comes_once_before_one_comes_again():
-    rows = draw_rows(9, 4, 9, 0, Stream.LEARNED_IMAGES, 1).ravel()
-    for start in range(0, 36, 9):
-        assert sorted(rows[start : start + 9]) == list(range(9))
-    assert rows[:9].tolist() != rows[9:18].tolist()
-    few = draw_rows(3, 7, 1, 0, Stream.LEARNED_IMAGES)[0]
-    assert len(few) == 7 and sorted(few[:3]) == sorted(few[3:6]) == [0, 1, 2]
+    optimisation = MaskOptimisation(make_problem(), [7], lambda label, share: np.zeros(len(SIZES)), None, LAYOUT)
+    for task, count in enumerate(FIELDS["counts"]):
+        rows = optimisation.inputs(task).rows.ravel()
+        epochs = [rows[start : start + count] for start in range(0, 40, count)]
+        assert all(sorted(epoch) == list(range(count)) for epoch in epochs[:-1])
+        assert len(np.unique(epochs[-1])) == len(epochs[-1]) and epochs[0].tolist() != epochs[1].tolist()
 
 
 # Where it starts
