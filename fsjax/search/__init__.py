@@ -75,7 +75,8 @@ def run(problem: Problem) -> DominantFrequencyMaps:
     Collective: every process must call this, and all return the same maps.
 
     Raises:
-      InputError: partial results of another search, too little memory, or a problem that the method cannot search.
+      InputError: partial results of another search, too little memory, a loss or gradient that is not finite, or a
+        problem that the method cannot search.
       interrupt.Terminated: SIGTERM came; finished work is stored.
     """
     for sentence in small_shares(problem.options, problem.plane):

@@ -76,11 +76,7 @@ def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int
 
 
 def batch_size(problem: Problem, *, resident: int = 0) -> int:
-    """Return how many images' backward pass fits on a device beside resident images, by XLA's analysis.
-
-    Raises:
-      InputError: not one image fits into run.memory_mib.
-    """
+    """Return how many images' backward pass fits on a device beside resident images, by XLA's analysis."""
     model, shape = problem.model, jax.ShapeDtypeStruct
     members = patches.members(*problem.plane, problem.options.patch)
 
@@ -128,9 +124,7 @@ def patch_slopes(function: Callable, images: Images, directions: Images, members
     With G the DFT of the function's gradient and V the DFT of the direction, an orbit has the slope
     (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits.
 
-    The function is images -> [n], each value of its own image alone. With `log_odds`, the mean slope over a path of
-    grafts from recipient to donor, towards the donor, is the integrated gradient of Sundararajan et al. (ICML 2017) in
-    the Fourier basis. Its sum over all orbits is the difference of the log-odds of donor and recipient.
+    The function is images -> [n], each value of its own image alone.
     """
     height, width = images.shape[1:3]
     positions = patches.orbit_positions(height, width)

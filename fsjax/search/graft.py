@@ -6,8 +6,7 @@ turning r into d: integrated gradients (Sundararajan, Taly and Yan, ICML 2017) i
 of all orbits add up to the change along the path, so none is counted twice.
 """
 
-import dataclasses
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,17 +34,11 @@ DEFAULTS: Table = {
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return how much each patch raises the class's log-odds by being grafted, and the maps at the config's shares.
 
-    Each pair has n points x_t = r + t (d - r), t = 1/2n, 3/2n, ... G is the DFT of the log-odds' gradient at x_t, and V
-    the DFT of d - r. An orbit's score is the mean over pairs and points of (1/HW) * sum over its positions and the
-    channels of Re(conj(G) V), in nats. With many steps the scores of all orbits add up to the mean difference of the
-    log-odds of d and r. The score of a patch is the sum over its orbits.
+    Each pair has n points x_t = r + t (d - r), t = 1/2n, 3/2n, ... A patch's score, in nats, is the mean over pairs and
+    points of the slope of the log-odds at x_t as more of the patch of d - r is added (`gradient.patch_slopes`). With
+    many steps the scores of all orbits add up to the mean difference of the log-odds of d and r.
 
     The provenance has under "stability" what `patch_maps.measure_stability` returns for resampled donors.
-
-    Raises:
-      InputError: no two classes of two images, too little memory, partial results of another search, or a gradient
-        that is not finite.
-      interrupt.Terminated: SIGTERM came; states are stored.
     """
     options, counts = problem.options, problem.counts
     if len(counts) < 2 or min(counts) < 2:
@@ -117,8 +110,7 @@ class PathIntegration(StepwiseSearch[PathState]):
         return {"scores": state["scores"] + measured}
 
 
-@dataclasses.dataclass(frozen=True)
-class OtherImages:
+class OtherImages(NamedTuple):
     """A pool of normalised images of all classes; a class uses the images of the others."""
 
     images: Float[np.ndarray, "n height width channels"]

@@ -11,7 +11,6 @@ positions acts with half its weight. The first drop is compared with the unfilte
 """
 
 import dataclasses
-import math
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -46,15 +45,13 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     An orbit's score is the share of the class's images lost without it in its turn; -1 where it was dropped. A map at a
     share holds the best of the surviving orbits; at share 1 it holds all of them and is the published map. With
     `compat` positions are scored, and an orbit is as good as its better member.
-
-    Raises:
-      InputError: too little memory, or partial results of another search.
-      interrupt.Terminated: SIGTERM came; states are stored.
     """
     options, model = problem.options, problem.searched_model
     walk, order_file = Walk(spectrum.orbits(*problem.plane), removal_order(*problem.plane)), {}
     if options.greedy.compat:
-        walk = published_walk(published_maps.read_order(options.greedy.order))
+        values, parts = np.unique(published_maps.read_order(options.greedy.order), return_inverse=True)
+        order = np.flatnonzero(values > 0)[::-1]
+        walk = Walk(parts.reshape(problem.plane).astype(np.int32), order, compare_unfiltered=True)
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
         # States under another order, even from a file of the same name, belong to another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
@@ -166,13 +163,6 @@ def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     return np.append(order[ring[order] > 0], order[ring[order] == 0])
 
 
-def published_walk(turns: Float[np.ndarray, "height width"]) -> Walk:
-    """Return the walk of the published code: all positions of a value in one step, the largest value first."""
-    values, parts = np.unique(turns, return_inverse=True)
-    order = np.flatnonzero(values > 0)[::-1]
-    return Walk(parts.reshape(turns.shape).astype(np.int32), order, compare_unfiltered=True)
-
-
 def surviving_mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
     """Return the best of the surviving orbits within a share, and of each orbit the surviving members."""
     kept, orbits = scores >= 0, spectrum.orbits(*scores.shape)
@@ -183,22 +173,15 @@ def surviving_mask(scores: Float[np.ndarray, "height width"], share: float) -> B
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own, tolerance = options.greedy, options.greedy.tolerance
-    if not (0 <= tolerance < 1 or (own.compat and math.isfinite(tolerance) and tolerance == round(tolerance) >= 1)):
+    if not (0 <= tolerance < 1 or (own.compat and tolerance > 0 and float(tolerance).is_integer())):
         number = " or a whole number of images" if own.compat else ""
         raise InputError(f"search.greedy.tolerance: got {tolerance}; expected a share in [0, 1){number}")
     if bool(own.order) != own.compat:
         expected = "the file of the published order, removal_order.pkl" if own.compat else "no file without compat"
         raise InputError(f"search.greedy.order: got {own.order or 'nothing'}; expected {expected}")
-    if own.compat:
-        try:
-            height, width = published_maps.read_order(own.order).shape
-        except InputError as error:
-            raise InputError(f"search.greedy.order: {error}") from error
-        if (height, width) != plane:
-            raise InputError(
-                f"search.greedy.order: got {own.order} of {height} x {width}; expected {plane[0]} x {plane[1]}, as the "
-                "images have"
-            )
+    if own.compat and (order := published_maps.read_order(own.order)).shape != plane:
+        got, expected = (" x ".join(map(str, size)) for size in (order.shape, plane))
+        raise InputError(f"search.greedy.order: got {own.order} of {got}; expected {expected}, as the images have")
 
 
 METHOD = Method(

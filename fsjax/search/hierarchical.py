@@ -67,10 +67,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     Provenance: `stages`, each with its `patch`, `candidates`, `positions` (the least, median and most kept) and the
     `shares` it serves; `losses` [shares][classes], of each class under its map in nats, or None; `agreement`, the
     precision check of the last published stage's losses.
-
-    Raises:
-      InputError: partial results of another search, too little memory, or a loss that is not finite.
-      interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
     stages, share = plan_stages(problem.options, problem.plane), problem.options.hierarchical.share
     candidates = Candidates(problem.plane, stages, problem.seed, share)

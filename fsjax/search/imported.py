@@ -21,19 +21,16 @@ def search(problem: Problem) -> DominantFrequencyMaps:
     """Return the maps of search.imported.maps, at the shares that they have there.
 
     The provenance has, under `imported`, the file with its SHA-256, the method that made the maps and their provenance.
-
-    Raises:
-      InputError: the file cannot be used, or is of other classes or another plane.
     """
-    path, classes, (height, width) = problem.options.imported.maps, problem.classes, problem.plane
+    path, classes = problem.options.imported.maps, problem.classes
     maps = published_maps.read_maps(path, classes=classes, shares=tuple(problem.options.shares))
     got = f"search.imported.maps: got {path} with maps of"
     if maps.classes != classes and (maps.named or len(maps.classes) != len(classes)):
         theirs, ours = (f"{', '.join(names[:4])}, ... ({len(names)})" for names in (maps.classes, classes))
         raise InputError(f"{got} {theirs}; expected the model's classes, {ours}")
     if maps.masks.shape[2:] != problem.plane:
-        rows, columns = maps.masks.shape[2:]
-        raise InputError(f"{got} {rows} x {columns}; expected {height} x {width}, the size of the images")
+        theirs, ours = (" x ".join(map(str, plane)) for plane in (maps.masks.shape[2:], problem.plane))
+        raise InputError(f"{got} {theirs}; expected {ours}, the size of the images")
     provenance = dict(maps.provenance)
     imported = {**provenance.pop("file"), "method": origin(maps), "provenance": provenance}
     # Masks at other shares are cut from the scores by the same rule as before the import.
@@ -55,10 +52,9 @@ def origin(maps: DominantFrequencyMaps) -> str:
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     path = options.imported.maps
     if not path or not storage.path(path).exists():
-        raise InputError(
-            f"search.imported.maps: got {f'{path}, which does not exist' if path else 'nothing'}; expected a workdir "
-            "with maps, one of its dfm/*.npz, or a published pickle"
-        )
+        got = f"{path}, which does not exist" if path else "nothing"
+        expected = "a workdir with maps, one of its dfm/*.npz, or a published pickle"
+        raise InputError(f"search.imported.maps: got {got}; expected {expected}")
 
 
 METHOD = Method(

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.engine import LazyArray
 from fsjax.engine.model import graft_model
 from fsjax.fourier import dfm, masks, patches, spectrum
 from fsjax.runtime.config_fields import Table
@@ -29,10 +29,12 @@ from fsjax.search.mask_optimisation import MaskOptimisation
 from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import WeightedImages, sweep_statistics
 
-# (class, index of the share) -> the orbits that a mask keeps.
-OrbitMask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
+Orbits: TypeAlias = Float[np.ndarray, " orbits"]
+Mask: TypeAlias = Bool[np.ndarray, "height width"]
+# (class, index of the share) -> mask.
+ClassMask: TypeAlias = Callable[[int, int], Mask]
 # Class -> scores of the orbits, larger = more promising.
-ClassScores: TypeAlias = Callable[[int], Float[np.ndarray, " orbits"]]
+ClassScores: TypeAlias = Callable[[int], Orbits]
 
 # Objectives, each with the kinds of initial scores among which the search chooses for each class and share.
 OBJECTIVES = {"sufficient": ("energy", "gradient"), "specific": ("energy", "gradient"), "graft": ("graft",)}
@@ -70,13 +72,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     `graft` has the cross-entropy of others' images with the mask's frequencies from the class, and -log(1 - p) of
     images of the class with those from others. A map is the mask with the most judged images predicted as the class,
     less `others` times the images that should not be, and of equal masks the mask with the smallest loss.
-
-    Raises:
-      InputError: a loss that is not finite, too little memory, or partial results of another search.
-      interrupt.Terminated: SIGTERM came; finished work is stored.
     """
     options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
-    budgets, orbits = [masks.budget(share, *problem.plane) for share in shares], spectrum.orbits(*problem.plane)
+    budgets = [masks.budget(share, *problem.plane) for share in shares]
     if options.objective != "sufficient" and len(problem.classes) < 2:
         raise InputError(f"search.learned.objective: got {options.objective!r} with one class; expected sufficient")
     # Partial results are numbered by share, so they belong to these shares alone.
@@ -90,7 +88,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     # The masks of the initial scores come first. Start from the first of them, unless another is clearly better.
     start = (simple_quality[1][..., : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
 
-    def start_scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
+    def start_scores(label: int, share: int) -> Orbits:
         return initial[start[label, share]](label)
 
     learned, learning_passes = _learn(problem, budgets, start_scores, others)
@@ -100,7 +98,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     best = np.lexsort((loss, -correct), axis=-1)[..., 0]
     return dfm.from_classes(
         (
-            (np.stack([candidates[place](label, share) for share, place in enumerate(row)])[:, orbits], None)
+            (np.stack([candidates[place](label, share) for share, place in enumerate(row)]), None)
             for label, row in enumerate(best.tolist())
         ),
         shares,
@@ -134,19 +132,19 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
         values, cost = spectrum.per_orbit(maps.scores).__getitem__, maps.forward_equivalents
 
     @functools.lru_cache(_CACHED)
-    def class_scores(label: int) -> Float[np.ndarray, " orbits"]:
+    def class_scores(label: int) -> Orbits:
         ranks = scipy.stats.rankdata(values(label))
         return scipy.stats.norm.ppf((ranks - 0.5) / len(ranks))
 
     return class_scores, cost
 
 
-def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
+def energy(problem: Problem, label: int) -> Orbits:
     """Return the mean |F x|^2 over the images of a class and the channels."""
     return spectrum.per_orbit(spectrum.energy(problem.images(label)))
 
 
-def _gradient_scores(problem: Problem, first_order: Callable, label: int) -> Float[np.ndarray, " orbits"]:
+def _gradient_scores(problem: Problem, first_order: Callable, label: int) -> Orbits:
     images, orbits = problem.images(label), patches.orbit_numbers(*problem.plane)
     drawn = generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label).permutation(len(images))
     scores = np.empty(len(orbits))
@@ -154,19 +152,18 @@ def _gradient_scores(problem: Problem, first_order: Callable, label: int) -> Flo
     return scores
 
 
-def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> dict[str, OrbitMask]:
+def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> dict[str, ClassMask]:
     """Return masks that need no learning: the best orbits by each kind of score, then the trivial masks."""
 
-    def best_by(scores: ClassScores, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
-        plane = scores(label)[spectrum.orbits(*problem.plane)]
-        return spectrum.per_orbit(masks.best_orbits(plane, budgets[share]))
+    def best_by(scores: ClassScores, label: int, share: int) -> Mask:
+        return masks.best_orbits(scores(label)[spectrum.orbits(*problem.plane)], budgets[share])
 
-    def low_pass(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
-        return spectrum.per_orbit(masks.low_pass(*problem.plane, budgets[share]))
+    def low_pass(label: int, share: int) -> Mask:
+        return masks.low_pass(*problem.plane, budgets[share])
 
-    def random(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+    def random(label: int, share: int) -> Mask:
         rng = generator(problem.seed, Stream.LEARNED_RANDOM_MASK, label, share)
-        return spectrum.per_orbit(masks.random(*problem.plane, budgets[share], rng))
+        return masks.random(*problem.plane, budgets[share], rng)
 
     scores = initial if "energy" in initial else {**initial, "energy": initial_scores(problem, "energy")[0]}
     by_scores = {kind: functools.partial(best_by, class_scores) for kind, class_scores in scores.items()}
@@ -175,7 +172,7 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Class
 
 def _learn(
     problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
-) -> tuple[tuple[OrbitMask, ...], int]:
+) -> tuple[tuple[ClassMask, ...], int]:
     """Return the learned masks of each restart, and the forward equivalents; `scores` as `MaskOptimisation` takes."""
     images = problem.options.learned.batch * (1 if others is None else 2)
     # Others and about two classes at a time lie on each device.
@@ -184,7 +181,7 @@ def _learn(
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
     results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 
-    def learned_mask(restart: int, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+    def learned_mask(restart: int, label: int, share: int) -> Mask:
         return optimisation.unpack(results[np.ravel_multi_index((label, share, restart), optimisation.shape)])
 
     learned = (functools.partial(learned_mask, restart) for restart in range(optimisation.shape[-1]))
@@ -192,7 +189,7 @@ def _learn(
 
 
 def evaluate_masks(
-    problem: Problem, candidates: tuple[OrbitMask, ...], shares: int, others: OtherImages | None, name: str
+    problem: Problem, candidates: tuple[ClassMask, ...], shares: int, others: OtherImages | None, name: str
 ) -> tuple[Float[np.ndarray, "2 classes shares masks"], int]:
     """Judge masks at a number of shares; `name` is the folder of partial results. Collective.
 
@@ -204,20 +201,17 @@ def evaluate_masks(
         model = graft_model(model)
     image_counts = np.array([_judged_counts(problem, label, others) for label in range(len(problem.counts))])
     layout = tile_size.layout(model, image_counts.sum(1).tolist(), memory_mib=problem.run.memory_mib)
-    partial_results, orbits = problem.partial_results(layout, name), spectrum.orbits(*problem.plane)
-    engine = Engine(model, statistics=("correct", "loss"), tile_images=partial_results.layout["tile_images"])
+    partial_results = problem.partial_results(layout, name)
 
     def class_masks(label: int) -> LazyArray:
         def make(start: int, stop: int) -> Bool[np.ndarray, "items height width"]:
             pairs = [divmod(item, len(candidates)) for item in range(start, stop)]
-            return np.stack([candidates[index](label, share)[orbits] for share, index in pairs])
+            return np.stack([candidates[index](label, share) for share, index in pairs])
 
         return LazyArray(count, make)
 
     read, title = functools.partial(judged_images, problem, others=others), f"evaluate {name} masks"
-    sums = sweep_statistics(
-        problem, engine, partial_results, read, class_masks, ("correct", "loss"), (2, 2, count), title
-    )
+    sums = sweep_statistics(problem, model, partial_results, read, class_masks, ("correct", "loss"), (2, count), title)
     rates = sums / np.maximum(image_counts, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
     return quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1), int(image_counts.sum()) * count

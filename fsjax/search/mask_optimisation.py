@@ -153,9 +153,9 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         budget = self._budgets[self._indices(task)[1]]
         return np.packbits(spectrum.per_orbit(masks.best_orbits(state.logits[self._orbits], budget)))
 
-    def unpack(self, result: UInt8[np.ndarray, " bytes"]) -> Bool[np.ndarray, " orbits"]:
+    def unpack(self, result: UInt8[np.ndarray, " bytes"]) -> Bool[np.ndarray, "height width"]:
         """Return the mask of a result."""
-        return np.unpackbits(result, count=len(self._sizes)).astype(bool)
+        return np.unpackbits(result, count=len(self._sizes)).astype(bool)[self._orbits]
 
     def _indices(self, task: int) -> tuple[int, int, int]:
         """Return class, index of the share, and restart."""

@@ -84,7 +84,7 @@ class Method:
     """The entry of a search method in the registry.
 
     Attributes:
-      search: returns the maps. Collective: every process calls it, and all get the same maps.
+      search: returns the maps, as `fsjax.search.run` does. Collective.
       defaults: the method's own fields of config.search, under its name: name -> (default, help).
       check: raises InputError for fields of config.search that cannot be used on a plane (H, W).
       forward_passes: (config.search, images of each class, plane) -> expected forward passes; 0 = unknown.

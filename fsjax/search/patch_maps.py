@@ -160,8 +160,6 @@ def stability_at_share(maps: dfm.DominantFrequencyMaps, share: float) -> dict:
     index = summary["shares"].index(share)
     result: dict = {"resamples": int(summary["resamples"])}
     for name in ("mean", "low", "high"):
-        values = summary["iou"][name][index]
-        if len(values) != len(maps.classes):
-            raise ValueError(f"stability of {len(values)} classes")
-        result[name] = [None if value is None else float(value) for value in values]
+        values = zip(maps.classes, summary["iou"][name][index], strict=True)
+        result[name] = [None if value is None else float(value) for _, value in values]
     return result

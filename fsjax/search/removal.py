@@ -31,10 +31,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return exact removal scores of every patch for every class, and the maps at the config's shares.
 
     The provenance has the results of `measure_stability`, empty without resamples, and of `check_precision`.
-
-    Raises:
-      InputError: too little memory, partial results of another search, or a loss that is not finite.
-      interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
     options, counts = problem.options, problem.counts
     masks, resamples = removal_masks(problem.plane, options.patch), patch_maps.resample_count(options, "removal")
@@ -73,14 +69,14 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
     The published code sets the logits and label of other classes' images to 0, so that each adds ln(number of logits)
     to its batch; only batches with an image of the class count. This sum is constant, so only a class's own images are
     forwarded here.
-
-    Raises:
-      InputError, interrupt.Terminated: as `search`.
     """
     options, size = problem.options, problem.plane[0]
     blocks = visited_blocks(size, options.patch)
     masks, mask_of_block = distinct_masks(size, options.patch, blocks)
-    batches, batch_sizes = published_batches(problem.counts)
+    # The batch of each class's images, which are sorted by class, and the sizes of the batches.
+    ends, total = np.cumsum([0, *problem.counts]), sum(problem.counts)
+    batches = [np.arange(start, stop) // _BATCH for start, stop in itertools.pairwise(ends)]
+    batch_sizes = np.minimum(_BATCH, total - _BATCH * np.arange(-(-total // _BATCH)))
 
     def weights(label: int) -> Float[np.ndarray, " images"]:
         return 1 / batch_sizes[batches[label]]
@@ -97,16 +93,9 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
         tuple(options.shares),
         mask=at_threshold,
         **problem.attributes(
-            sum(problem.counts) * (masks.count + agreement.get("masks", 0)), agreement=agreement, **{dfm.COMPAT: True}
+            total * (masks.count + agreement.get("masks", 0)), agreement=agreement, **{dfm.COMPAT: True}
         ),
     )
-
-
-def published_batches(counts: tuple[int, ...]) -> tuple[list[Int[np.ndarray, " images"]], Int[np.ndarray, " batches"]]:
-    """Return the batch of each class's images, sorted by class, and the sizes of the batches."""
-    first, total = np.cumsum([0, *counts]), sum(counts)
-    sizes = np.minimum(_BATCH, total - _BATCH * np.arange(-(-total // _BATCH)))
-    return [np.arange(start, stop) // _BATCH for start, stop in itertools.pairwise(first)], sizes
 
 
 def visited_blocks(size: int, patch: int) -> list[tuple[int, int]]:

@@ -171,12 +171,11 @@ class _Runner:
     """Compute as many tasks side by side as the devices take, and store their states."""
 
     def __init__(self, problem: Problem, search: StepwiseSearch, partial_results: PartialResults):
-        self._search, self._partial_results, self._mesh = search, partial_results, parallel.mesh()
-        self.width = search.tasks_per_device * self._mesh.size
-        self._split = NamedSharding(self._mesh, P(parallel.AXIS))
-        self._replicated = NamedSharding(self._mesh, P())
+        self._search, self._partial_results, mesh = search, partial_results, parallel.mesh()
+        self.width = search.tasks_per_device * mesh.size
+        self._split, self._replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
         self._params = jax.device_put(problem.model.params, self._replicated)
-        self._measure, self._update = make_step(search, self._mesh, problem.searched_model.matmul_precision)
+        self._measure, self._update = make_step(search, mesh, problem.searched_model.matmul_precision)
         self._add = jax.jit(lambda measured, more: jax.tree.map(jnp.add, measured, more))
         # All tasks have arrays of the same shapes.
         self._like_state = search.initial_state(0)
@@ -220,17 +219,16 @@ class _Runner:
 
     def merge(self, results: dict[int, Any]) -> list[Any]:
         """Return the results of all processes, in the order of the tasks. Collective: every process must call this."""
-        like, count = self._like_result, self._search.count
+        like, merged = self._like_result, []
         unknown = jax.tree.map(lambda leaf: np.full(np.shape(leaf), np.nan), like)
         at_once = max(1, _GATHERED // sum(np.size(leaf) for leaf in jax.tree.leaves(like)))
-        merged: list[Any] = []
-        for start in range(0, count, at_once):
-            tasks = [results.get(task, unknown) for task in range(start, min(start + at_once, count))]
-            values = jax.tree.map(
-                lambda like, *leaves: parallel.merge(np.stack(leaves).astype(np.float64)).astype(like.dtype),
-                like,
-                *tasks,
-            )
+
+        def known(like: AnyArray, *leaves: AnyArray) -> AnyArray:
+            return parallel.merge(np.stack(leaves).astype(np.float64)).astype(like.dtype)
+
+        for start in range(0, self._search.count, at_once):
+            tasks = range(start, min(start + at_once, self._search.count))
+            values = jax.tree.map(known, like, *(results.get(task, unknown) for task in tasks))
             merged += [jax.tree.map(lambda leaf, row=row: leaf[row], values) for row in range(len(tasks))]
         return merged
 
@@ -249,10 +247,10 @@ class _Runner:
 
     def _fetch(self, stacked: Carry, count: int) -> list[PyTree]:
         """Return the states of the first `count` places."""
-        leaves, structure = jax.tree.flatten(jax.device_get(stacked[1]))
-        if not all(np.isfinite(leaf).all() for leaf in leaves):
+        state = jax.device_get(stacked[1])
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state)):
             raise InputError("search: the model returned a non-finite loss or gradient")
-        return [jax.tree.unflatten(structure, [np.asarray(leaf[index]) for leaf in leaves]) for index in range(count)]
+        return [jax.tree.map(lambda leaf, index=index: np.asarray(leaf[index]), state) for index in range(count)]
 
     def _write(self, tasks: list[int], step: int, states: list[PyTree]) -> None:
         for task, state in zip(tasks, states, strict=True):

@@ -74,29 +74,29 @@ def sweep(
     model = model or problem.searched_model
     layout = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({**layout, "masks": masks.count})
-    engine = Engine(model, tile_images=partial_results.layout["tile_images"])
-    shape = 1, replicates or 1, masks.count
-    label = label or f"search {problem.options.method}"
-    sums = sweep_statistics(problem, engine, partial_results, read, lambda _: masks, ("loss",), shape, label)[:, 0]
+    shape, label = (replicates or 1, masks.count), label or f"search {problem.options.method}"
+    sums = sweep_statistics(problem, model, partial_results, read, lambda _: masks, ("loss",), shape, label)[:, 0]
     return sums if replicates else sums[:, 0]
 
 
 def sweep_statistics(
     problem: Problem,
-    engine: Engine,
+    model: Model,
     partial_results: PartialResults,
     read: Callable[[int], WeightedImages],
     class_masks: Callable[[int], LazyArray],
-    statistics: Sequence[str],
-    shape: tuple[int, int, int],
+    statistics: tuple[str, ...],
+    shape: tuple[int, int],
     label: str,
 ) -> Float[np.ndarray, "classes statistics replicates masks"]:
     """Sum an engine's statistics, `loss` among them, of each class under its masks. Collective.
 
-    `read` runs in a thread while the class before is computed. `shape` has the numbers of statistics, replicates and
-    masks. The image batch size is `chunk` of the layout of the partial results.
+    `read` runs in a thread while the class before is computed. `shape` has the numbers of replicates and masks. The
+    layout of the partial results, from tile_size.layout, has the sizes of tiles and image batches.
     """
-    count, arrays = shape[-1], np.empty((len(problem.classes), *shape))
+    count, arrays = shape[-1], np.empty((len(problem.classes), len(statistics), *shape))
+    layout = partial_results.layout
+    engine = Engine(model, statistics=statistics, tile_images=layout["tile_images"])
     tables = [partial_results.table(class_item(class_index), array) for class_index, array in enumerate(arrays)]
     arrays[...] = parallel.merge(arrays)
     # In class order, so that a process reads the images of few classes.
@@ -109,7 +109,7 @@ def sweep_statistics(
         throughput = Throughput(problem, progress, partial_results)
         for class_index, (images, weights) in read_ahead(read, np.unique(mine // count).tolist()):
             labels, name, size = np.full(len(images), class_index), problem.classes[class_index], len(images)
-            batches = engine.image_batches(images, labels, weights, size=partial_results.layout["chunk"])
+            batches = engine.image_batches(images, labels, weights, size=layout["chunk"])
             del images, weights  # the devices have them now, and the next class is being read
             items = mine[mine // count == class_index] % count
             tiles = engine.tiles(batches, class_masks(class_index), items=items)
