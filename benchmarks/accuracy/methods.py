@@ -26,8 +26,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
-from fsjax.engine.engine import Engine
-from fsjax.evaluation.rates import filtered_rates
+from fsjax.evaluation.rates import Filterer
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
@@ -146,9 +145,7 @@ def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[floa
 
 def judged(workspace: Workspace, test, class_masks: np.ndarray) -> dict:
     """Return TPR and FPR on the test images under one mask a class."""
-    classifier = workspace.classifier
-    engine = Engine(classifier, statistics=("predicted_target",), tile_images=32)
-    (rates,) = filtered_rates(engine, test, classifier.mean_std, class_masks[None], label="judge")
+    (rates,) = Filterer(workspace.classifier, len(test)).rates(test, class_masks[None], "judge")
     tpr, fpr = rates.tpr, rates.fpr
     return {
         "tpr": round(float(tpr.mean()), 4),

@@ -1,7 +1,6 @@
 """The stage evaluate: rates unfiltered, under every class's map and its controls, and against planted frequencies."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+import dataclasses
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,17 +8,15 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.selection import first_of_each_class
-from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results
+from fsjax.evaluation.rates import Filterer
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields, files, parallel, storage
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.storage import Path
 from fsjax.search import check_shares
 
@@ -45,45 +42,40 @@ def check(config: ConfigDict) -> None:
 
 
 def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
-    """Write evaluation.json in a workdir, keeping the results of other search methods in it.
-
-    Masks cut from the maps' scores are judged at the shares of config.evaluate.grid, and grafts give the verdicts.
-    """
+    """Write evaluation.json in a workdir, keeping the results of other search methods in it."""
     model.check_classes(test.classes, "data split test")
     file, folder = directory / "evaluation.json", directory / "grafts"
     before = parallel.decide(lambda: results.read_evaluation(file))
-    evaluation = measure(config, model, maps, test, folder, before.methods if before else {})
+    evaluation = measure(config, model, maps, test, folder)
+    methods = {**(before.methods if before else {}), **evaluation.methods}
 
     def write() -> None:
-        files.write_json(file, evaluation.to_json())
+        files.write_json(file, dataclasses.replace(evaluation, methods=methods).to_json())
         storage.remove(folder)
 
     parallel.decide(write)
 
 
 def measure(
-    config: ConfigDict,
-    model: Model,
-    maps: DominantFrequencyMaps,
-    test: Dataset,
-    folder: Path | None,
-    others: Mapping[str, MethodEvaluation] = MappingProxyType({}),
+    config: ConfigDict, model: Model, maps: DominantFrequencyMaps, test: Dataset, folder: Path | None
 ) -> Evaluation:
-    """Measure maps on the test images, and return the results beside the other methods'.
+    """Measure maps on the test images.
 
-    Counts and outcomes of grafts are stored in the folder. Collective: every process must call this.
+    Masks cut from the maps' scores are judged at the shares of config.evaluate.grid, and grafts give the verdicts.
+    Partial results are stored in the folder. Collective: every process must call this.
     """
-    engine, partial_results = make_engine(model, test, config.run.memory_mib, folder)
+    filterer = Filterer(model, len(test), config.run.memory_mib, folder and folder / "rates")
     unfiltered, usable = rates.evaluate_unfiltered(model, test), judge_maps.unseen(config, maps, test)
-    shares = filter_by_maps(model, engine, maps, test, partial_results)
+    by_share = zip(maps.shares, filterer.rates(test, maps.masks, "evaluate"), maps.positions, maps.kept, strict=True)
+    shares = {f"{share:g}": MapRates(**vars(at), positions=count, kept=kept) for share, at, count, kept in by_share}
     grid = None
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
-        grid = rates.measure_grid(model, engine, maps, first, further, partial_results)
+        grid = rates.measure_grid(filterer, maps, first, further)
     method = MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
-        shares={f"{share:g}": at for share, at in shares.items()},
+        shares=shares,
         grid=grid,
         planted=measure_recovery(maps, test),
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
@@ -92,49 +84,19 @@ def measure(
         classes=tuple(test.classes),
         images=np.bincount(test.labels, minlength=len(test.classes)),
         unfiltered=unfiltered,
-        methods={**others, maps.method: method},
-        planted=measure_reliance(model, engine, test),
+        methods={maps.method: method},
+        planted=measure_reliance(filterer, test),
     )
 
 
-def make_engine(
-    model: Model, test: Dataset, memory_mib: int, folder: Path | None = None
-) -> tuple[Engine, PartialResults]:
-    """Return an engine that sums the statistic `predicted_target`, and where its counts are stored. Collective.
-
-    memory_mib as in config.run; all processes, and a restart, have the same tile size, although free memory differs.
-    """
-    tile_images = tile_size.fit(model, resident_images=min(rates.GROUP, len(test)), memory_mib=memory_mib)
-    partial_results = PartialResults(folder and folder / "rates", {"tile_images": tile_images}, model.params)
-    tile_images = partial_results.layout["tile_images"]
-    return Engine(model, statistics=("predicted_target",), tile_images=tile_images), partial_results
-
-
-def filter_by_maps(
-    model: Model,
-    engine: Engine,
-    maps: DominantFrequencyMaps,
-    test: Dataset,
-    partial_results: PartialResults | None = None,
-) -> dict[float, MapRates]:
-    """Return the rates of the test set filtered by each class's map, by share. Collective."""
-    by_share = rates.filtered_rates(
-        engine, test, model.mean_std, maps.masks, label="evaluate", partial_results=partial_results
-    )
-    return {
-        share: MapRates(**vars(at), positions=positions, kept=kept)
-        for share, at, positions, kept in zip(maps.shares, by_share, maps.positions, maps.kept, strict=True)
-    }
-
-
-def measure_reliance(model: Model, engine: Engine, test: Dataset) -> dict[str, Reliance]:
+def measure_reliance(filterer: Filterer, test: Dataset) -> dict[str, Reliance]:
     """Return the TPR of each class with planted orbits without them and with them alone; {} without any. Collective."""
     if test.planted is None:
         return {}
     truth = results.planted_positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
-    counts = rates.predicted_counts(engine, test, model.mean_std, masks, targets, label="evaluate planted")
+    counts = filterer.counts(test, masks, targets, "evaluate planted")
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     tpr = to_json(rates.ratio(counts[np.arange(len(targets)), targets], sizes[targets]))
     return {

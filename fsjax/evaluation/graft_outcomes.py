@@ -28,16 +28,10 @@ GRAFTS_A_PAIR = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraftSample:
-    """Images that pairs are drawn from.
+    """Images that pairs are drawn from: `pairs` of each class, of those that no search has seen (`usable`).
 
-    Attributes:
-      images: indices -> normalised images.
-      labels: class of each image.
-      usable: indices of the images that no search has seen.
-      tpr, fpr: of each class, unfiltered; NaN where there is no image to count.
-      pairs: number of pairs to draw for each class.
-      seed: of all random draws.
-      why_none: for people, why a class has too few usable images.
+    `images` maps indices to normalised images. `tpr` and `fpr` are unfiltered, NaN where there is no image to count.
+    `why_none` tells people why a class has too few usable images.
     """
 
     images: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n height width channels"]]
@@ -59,15 +53,10 @@ class GraftSample:
 
 
 class Grafter:
-    """Engine and storage for the grafts of a sample.
+    """Engine and storage for the grafts of a sample; memory_mib as in config.run.
 
-    Args:
-      model, sample: the classifier and the images.
-      memory_mib: as in config.run.
-      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
-
-    Raises:
-      InputError: too little memory, or outcomes of another model in the directory.
+    Outcomes are stored in the directory, so that a restart computes only the rest. Raises InputError for too little
+    memory, or outcomes of another model in the directory.
     """
 
     def __init__(self, model: Model, sample: GraftSample, memory_mib: int, directory: Path | None):

@@ -34,10 +34,7 @@ _Count = Int[np.ndarray, "*classes"]
 
 
 class Measure(NamedTuple):
-    """Declaration of a measure, which annotates its field: its definition with its unit, and how the page shows it.
-
-    `column` is its heading in the table of evidence ('' = none), `mask` the name of a psi's mask beside others.
-    """
+    """Declaration of a measure: its definition, its heading in the table of evidence, and the name of a psi's mask."""
 
     help: str
     column: str = ""
@@ -108,8 +105,7 @@ MEASURES: dict[str, Measure] = {
 class Curve:
     """psi with its 95 % interval at each of `Grafts.curve_shares`, for one kind of mask.
 
-    `smallest` is the share at which psi reaches 1/2, between two shares on a logarithmic scale, NaN where it does not.
-    The upper limit of its interval over resampled images is NaN where it lies beyond the largest share.
+    `smallest` is the share at which psi reaches 1/2, NaN where it does not; an upper limit beyond all shares is NaN.
     """
 
     psi: Float[np.ndarray, "curve_shares *classes"]  # noqa: F821
@@ -120,14 +116,13 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The verdict on a class, of one of KINDS.
+    """The verdict on a class, of one of KINDS, with its reason as a sentence.
 
     Attributes:
       by: 'amplitude', 'phase', or 'amplitude and phase' where it carries a shortcut; else ''.
       share, psi, psi_ci: the share of the plane that the verdict is about, psi there, and its 95 % limits; None and ()
         without pairs.
       smallest: share at which psi reaches 1/2; None where it does not, or was not measured.
-      sentence: the verdict with its reason.
     """
 
     name: str
@@ -142,11 +137,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grafts:
-    """Measurements by grafts on the maps of one search method.
-
-    Verdicts may rest on `tested_shares`; `curves` has psi at the ascending `curve_shares` for each of
-    `graft_measures.KINDS`.
-    """
+    """Measurements by grafts; verdicts rest on `tested_shares`, `curves` has psi for each of `graft_measures.KINDS`."""
 
     baseline: Baseline
     rates: GraftRates

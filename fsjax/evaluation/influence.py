@@ -19,11 +19,9 @@ _RESAMPLES = 200
 class Outcomes:
     """Whether the model predicts the class, in every pair and under every mask.
 
-    Attributes:
-      base: for the recipient as it is. Here and in `grafted` the recipient's true class is left out.
-      grafted: for the recipient with the mask's frequencies of the donor.
-      swapped, replaced: for the donor with those of another image of the class, and of the recipient.
-      donors, recipients: which image of the data set each is.
+    `base` is for the recipient as it is, `grafted` with the mask's frequencies of the donor; both leave out the
+    recipient's true class. `swapped` and `replaced` are for the donor with frequencies of another image of the class,
+    and of the recipient. `donors` and `recipients` are indices of images.
     """
 
     base: Bool[np.ndarray, " n"]
@@ -32,10 +30,6 @@ class Outcomes:
     replaced: Bool[np.ndarray, "*masks n"]
     donors: Int[np.ndarray, " n"]
     recipients: Int[np.ndarray, " n"]
-
-    def rates(self, weights: Float[np.ndarray, "*resamples n"]) -> list[np.ndarray]:
-        """Return q0 [*resamples], and q, w and n [*masks, *resamples], for pairs with weights that add up to 1."""
-        return [np.asarray(getattr(self, name), float) @ np.moveaxis(weights, -1, 0) for name in _RATES]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,7 +121,9 @@ def smallest_share(
     equal = np.full(len(images), 1 / len(images))
     drawn = generator(seed, Stream.GRAFT_RESAMPLES).multinomial(len(images), equal, _RESAMPLES)
     weights = np.concatenate([np.ones((1, len(images))), drawn])[:, image]
-    psi = np.mean(parts(*outcomes.rates(weights / weights.sum(-1, keepdims=True))), axis=0).T
+    shares_of_pairs = (weights / weights.sum(-1, keepdims=True)).T
+    rates = (np.asarray(getattr(outcomes, name), float) @ shares_of_pairs for name in _RATES)
+    psi = np.mean(parts(*rates), axis=0).T
     # psi first reaches the threshold on a straight line over the logarithm of the share.
     logs, reached = np.log(shares), psi >= threshold
     first = reached.argmax(-1)

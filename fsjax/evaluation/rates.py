@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int, Real
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
-from fsjax.engine import sharing
+from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
@@ -17,6 +17,7 @@ from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults, Table, digest
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
 from fsjax.runtime.workers import read_ahead
 from fsjax.search import mask_rule, patch_maps
 
@@ -50,77 +51,77 @@ def confusion_matrix(
     return counts
 
 
-def filtered_rates(
-    engine: Engine,
-    dataset: Dataset,
-    mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "shares classes height width"],
-    *,
-    label: str,
-    partial_results: PartialResults | None = None,
-) -> list[Rates]:
-    """Return the rates of images filtered by each class's mask, for each share. Collective, as `predicted_counts`."""
-    shares, classes = masks.shape[:2]
-    targets = np.tile(np.arange(classes), shares)
-    masks = masks.reshape(-1, *masks.shape[2:])
-    counts = predicted_counts(engine, dataset, mean_std, masks, targets, label=label, partial_results=partial_results)
-    sizes = np.bincount(dataset.labels, minlength=classes)
-    return [class_rates(at_share, sizes) for at_share in np.split(counts, shares)]
+class Filterer:
+    """Engine and storage for images that masks filter after normalisation. Collective; memory_mib as in config.run.
 
-
-def predicted_counts(
-    engine: Engine,
-    dataset: Dataset,
-    mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "masks height width"],
-    targets: Int[np.ndarray, " masks"],
-    *,
-    label: str,
-    partial_results: PartialResults | None = None,
-) -> Int[np.ndarray, "masks true_classes"]:
-    """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
-
-    Every mask filters every image, after normalisation. Row m over the class sizes gives the TPR of mask m at its
-    target and, over the other classes, its FPR. The engine sums the statistic `predicted_target`, and `label` names the
-    progress bar. A restart with as many processes computes only what `partial_results` lacks. Collective: processes
-    share the pairs of images and masks, and all return the same.
+    Every mask filters every image. Processes share the pairs of images and masks, and all return the same. A restart
+    with as many processes computes only the counts that the directory lacks.
     """
-    store = partial_results or PartialResults(None, {}, ())
-    key = digest((masks, targets, dataset.labels))[:16]
-    classes = len(dataset.classes)
-    totals = np.zeros((len(masks), classes), np.int64)
-    batch_size = min(engine.tile_images, GROUP, len(dataset))
-    tile_masks = engine.perturbations_per_tile(batch_size)
-    blocks = sharing.share_pairs(
-        len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
-    )
 
-    def read(block: sharing.Block) -> tuple[Table, Int[np.ndarray, " missing"], np.ndarray | None]:
-        """Return the counts of a block, which of its masks they lack, and the images where they lack any."""
-        name = "-".join(str(end) for part in block for end in (part.start, part.stop))
-        table = store.table(f"{key}/{name}", np.empty((classes, len(block.masks))))
-        missing = np.flatnonzero(np.isnan(table.values).any(0))
-        images = normalise(dataset.images(np.array(block.images)), *mean_std) if len(missing) else None
-        return table, missing, images if images is None else np.asarray(images)
+    def __init__(self, model: Model, images: int, memory_mib: int = 0, directory: Path | None = None):
+        tile_images = tile_size.fit(model, resident_images=min(GROUP, images), memory_mib=memory_mib)
+        self._store = PartialResults(directory, {"tile_images": tile_images}, model.params)
+        # The same size in all processes and after a restart, although their free memory differs.
+        tile_images = self._store.layout["tile_images"]
+        self.engine = Engine(model, statistics=("predicted_target",), tile_images=tile_images)
+        self._mean_std = model.mean_std
 
-    with Progress(label, sum(len(block.images) * len(block.masks) for block in blocks), "masked images") as progress:
-        for block, (table, missing, images) in read_ahead(read, blocks):
-            count, rows = len(block.images), slice(block.masks.start, block.masks.stop)
-            progress.skip((len(block.masks) - len(missing)) * count)
-            if images is not None:
-                labels = dataset.labels[block.images]
-                weights = np.eye(classes, dtype=np.float32)[labels]
-                batches = engine.image_batches(images, labels, weights, size=batch_size)
-                del images  # the devices have them now, and the next images are read
-                tiles = engine.tiles(batches, masks[rows], targets=targets[rows], items=missing)
-                counted = ((items, sums["predicted_target"].T) for items, sums in tiles)
+    def rates(
+        self, dataset: Dataset, masks: Bool[np.ndarray, "shares classes height width"], label: str
+    ) -> list[Rates]:
+        """Return the rates of images filtered by each class's mask, for each share; `label` names the progress bar."""
+        shares, classes = masks.shape[:2]
+        targets = np.tile(np.arange(classes), shares)
+        counts = self.counts(dataset, masks.reshape(-1, *masks.shape[2:]), targets, label)
+        sizes = np.bincount(dataset.labels, minlength=classes)
+        return [class_rates(at_share, sizes) for at_share in np.split(counts, shares)]
 
-                def on_tile(masks: int, count: int = count) -> None:
-                    progress.update(masks * count)
+    def counts(
+        self,
+        dataset: Dataset,
+        masks: Bool[np.ndarray, "masks height width"],
+        targets: Int[np.ndarray, " masks"],
+        label: str,
+    ) -> Int[np.ndarray, "masks true_classes"]:
+        """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
-                table.fill(counted, on_tile)
-            totals[rows] += np.rint(table.values.T).astype(np.int64)
-    return parallel.total(totals)
+        Row m over the class sizes gives the TPR of mask m at its target and, over the other classes, its FPR.
+        """
+        key, engine, classes = digest((masks, targets, dataset.labels))[:16], self.engine, len(dataset.classes)
+        totals = np.zeros((len(masks), classes), np.int64)
+        batch_size = min(engine.tile_images, GROUP, len(dataset))
+        tile_masks = engine.perturbations_per_tile(batch_size)
+        blocks = sharing.share_pairs(
+            len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
+        )
+
+        def read(block: sharing.Block) -> tuple[Table, Int[np.ndarray, " missing"], np.ndarray | None]:
+            """Return the counts of a block, which of its masks they lack, and the images where they lack any."""
+            name = "-".join(str(end) for part in block for end in (part.start, part.stop))
+            table = self._store.table(f"{key}/{name}", np.empty((classes, len(block.masks))))
+            missing = np.flatnonzero(np.isnan(table.values).any(0))
+            if not len(missing):
+                return table, missing, None
+            return table, missing, np.asarray(normalise(dataset.images(np.array(block.images)), *self._mean_std))
+
+        total = sum(len(block.images) * len(block.masks) for block in blocks)
+        with Progress(label, total, "masked images") as progress:
+            for block, (table, missing, images) in read_ahead(read, blocks):
+                count, rows = len(block.images), slice(block.masks.start, block.masks.stop)
+                progress.skip((len(block.masks) - len(missing)) * count)
+                if images is not None:
+                    labels = dataset.labels[block.images]
+                    weights = np.eye(classes, dtype=np.float32)[labels]
+                    batches = engine.image_batches(images, labels, weights, size=batch_size)
+                    del images  # the devices have them now, and the next images are read
+
+                    def on_tile(masks: int, count: int = count) -> None:
+                        progress.update(masks * count)
+
+                    tiles = engine.tiles(batches, masks[rows], targets=targets[rows], items=missing)
+                    table.fill(((items, sums["predicted_target"].T) for items, sums in tiles), on_tile)
+                totals[rows] += np.rint(table.values.T).astype(np.int64)
+        return parallel.total(totals)
 
 
 def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:
@@ -138,18 +139,9 @@ def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Fl
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
-def measure_grid(
-    model: Model,
-    engine: Engine,
-    maps: DominantFrequencyMaps,
-    images: Dataset,
-    shares: tuple[float, ...],
-    partial_results: PartialResults | None = None,
-) -> Grid:
-    """Return the rates of each class at the shares of `grid_shares`. Collective, as `predicted_counts`."""
-    masks = np.stack([masks_at(maps, share) for share in shares])
-    label = "evaluate other shares"
-    rates = filtered_rates(engine, images, model.mean_std, masks, label=label, partial_results=partial_results)
+def measure_grid(filterer: Filterer, maps: DominantFrequencyMaps, images: Dataset, shares: tuple[float, ...]) -> Grid:
+    """Return the rates of each class at the shares of `grid_shares`. Collective."""
+    rates = filterer.rates(images, np.stack([masks_at(maps, share) for share in shares]), "evaluate other shares")
     tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in rates]) for name in ("tpr", "tpr_ci", "fpr"))
     return Grid(np.bincount(images.labels, minlength=len(maps.classes)), shares, tpr, tpr_ci, fpr)
 

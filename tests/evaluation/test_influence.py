@@ -51,19 +51,6 @@ def test_psi_is_the_mean_of_what_grafting_gains_and_what_it_loses():
     assert found.interval().shape == (2, 3, 2)
 
 
-def test_weighted_rates_are_those_of_resampled_pairs():
-    rng = np.random.default_rng(0)
-    found = outcomes(rng.random(9) < 0.3, *(rng.random((3, 4, 9)) < 0.5))
-    counts = rng.multinomial(9, np.full(9, 1 / 9), 5)
-    q0, q, w, n = found.rates(counts / 9)
-    assert q0.shape == (5,) and q.shape == (4, 5)
-    for resample, mask in itertools.product(range(5), range(4)):
-        repeated = np.repeat(np.arange(9), counts[resample])
-        assert q0[resample] == pytest.approx(found.base[repeated].mean())
-        for rates, array in ((q, found.grafted), (w, found.swapped), (n, found.replaced)):
-            assert rates[mask, resample] == pytest.approx(array[mask, repeated].mean())
-
-
 @pytest.mark.parametrize("rates", [(0.0, 0.5, 0.9, 0.4), (0.3, 0.8, 0.7, 0.1), (0.6, 0.4, 0.95, 0.9)])
 def test_the_standard_error_of_separate_pairs_is_that_of_a_bootstrap(rates):
     found = drawn(np.random.default_rng(1), 400, *rates)

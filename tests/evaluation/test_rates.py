@@ -10,16 +10,16 @@ from scipy.stats import binomtest
 import fsjax
 from configs import dfm_vit
 from fsjax.data.dataset import ArrayDataset, Dataset
-from fsjax.engine.engine import Engine
+from fsjax.engine import tile_size
 from fsjax.engine.model import NORMALISED
 from fsjax.evaluation import evaluate
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.rates import class_rates, confusion_matrix, grid_shares, masks_at, predicted_counts
+from fsjax.evaluation.rates import Filterer, class_rates, confusion_matrix, grid_shares, masks_at
 from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime.errors import InputError
-from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
+from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
 
@@ -48,13 +48,13 @@ def test_rates_at_further_shares_are_those_of_the_first_images_filtered_one_by_o
     assert evaluated(tmp_path, maps, source, 0).grid.images.tolist() == [9, 4, 12]
 
 
-def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
+def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile(monkeypatch):
     source, classifier = Made((7, 4, 10)), make_classifier(3)
     masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
-        engine = Engine(classifier, statistics=("predicted_target",), tile_images=tile)
-        counts = predicted_counts(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
+        monkeypatch.setattr(tile_size, "fit", lambda *args, tile=tile, **options: tile)
+        counts = Filterer(classifier, 21).counts(Dataset(source, 8), masks, targets, "test")
         for mask, target, row in zip(masks, targets, counts, strict=True):
             is_called = predictions(classifier, source.images, mask) == target
             np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))

@@ -23,9 +23,9 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import measure_mean_std, normalise
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.evaluation import adcs, evaluate, heat_map, judge_maps
+from fsjax.evaluation import adcs, heat_map, judge_maps
 from fsjax.evaluation.ood import attacks, counting, sets
-from fsjax.evaluation.rates import evaluate_unfiltered
+from fsjax.evaluation.rates import Filterer, evaluate_unfiltered
 from fsjax.evaluation.typed_json import to_json
 from fsjax.models import network
 from fsjax.runtime import parallel
@@ -94,9 +94,7 @@ def evaluate_all(case):
     told(case, "unfiltered", to_json(evaluate_unfiltered(classifier, dataset)))
 
     maps = make_maps(classes, SIZE, (0.1, 0.3, 0.7))
-    engine, _ = evaluate.make_engine(classifier, dataset, 0)
-    rates = evaluate.filter_by_maps(classifier, engine, maps, dataset)
-    told(case, "filtered", to_json(list(rates.values())))
+    told(case, "filtered", to_json(Filterer(classifier, len(dataset)).rates(dataset, maps.masks, "filtered")))
     usable, unfiltered = np.arange(len(dataset)), evaluate_unfiltered(classifier, dataset)
     told(case, "grafts", to_json(judge_maps.judge_maps(config, classifier, maps, dataset, unfiltered, usable, None)))
 

@@ -15,11 +15,10 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation.evaluate import make_engine
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.rates import confusion_matrix
+from fsjax.evaluation.rates import Filterer, confusion_matrix
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import interrupt, parallel
@@ -151,7 +150,7 @@ class Counter:
                 return jnp.where(allowed, logits, -jnp.inf)
 
             model = dataclasses.replace(model, apply=apply, apply_bfloat16=None)
-        return model, make_engine(model, self._test, self._config.run.memory_mib)[0]
+        return model, Filterer(model, len(self._test), self._config.run.memory_mib).engine
 
 
 def _predicted(
