@@ -218,10 +218,8 @@ def _judge(
         directory=directory,
         method=maps.method,
         maps=maps,
-        classes=maps.classes,
         evaluation=evaluation.measure(config, classifier, maps, test, folder),
         config=config.to_dict(),
-        planted=None,
         model=classifier,
         test=test,
     )

@@ -17,18 +17,7 @@ from fsjax.runtime.errors import InputError
 
 
 class Graft(NamedTuple):
-    """Images with frequencies of other images, and the logits of a model.
-
-    Attributes:
-      images: the grafts, [n, H, W, C].
-      logits: of the grafts, [n, K].
-      before: logits of the unchanged recipients, [n, K].
-
-    Examples:
-      >>> grafts = fsjax.graft(model, images[labels == 0], images[labels == 1], maps.at(0.05)[1])  # a Graft
-      >>> grafts.images.shape, grafts.logits.shape, grafts.before.shape
-      ((15, 8, 8, 1), (15, 3), (15, 3))
-    """
+    """Images with frequencies of other images, their logits [n, K], and the logits of the unchanged recipients."""
 
     images: Float[np.ndarray, "n height width channels"]
     logits: Float[np.ndarray, "n outputs"]
@@ -36,14 +25,13 @@ class Graft(NamedTuple):
 
 
 def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike) -> Graft:
-    """Put frequencies of some images into others, and classify the results.
+    """Put frequencies of some images into others: Re F^-1[(1 - M) F r + M F d] for recipient r and donor d.
 
-    A graft is Re F^-1[(1 - M) F r + M F d] for recipient r and donor d, channel by channel.
+    Returns the grafts as `images`, their `logits`, and the logits `before`, of the unchanged recipients.
 
     Args:
       model: as for `analyse`.
-      recipients: [n, H, W, C], normalised.
-      donors: [n, H, W, C], normalised, one for each recipient.
+      recipients, donors: [n, H, W, C], normalised, a donor for each recipient.
       mask: True where a frequency comes from the donor, [H, W] on the centred plane.
 
     Examples:
@@ -67,9 +55,7 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
 def filter(images: ArrayLike, mask: ArrayLike) -> Float[np.ndarray, "n height width channels"]:
     """Keep only the frequencies of a mask in images: Re F^-1[M F x], channel by channel.
 
-    Args:
-      images: [n, H, W, C], floats.
-      mask: True where a frequency is kept, [H, W] on the centred plane: DC is at (H // 2, W // 2).
+    Images are floats [n, H, W, C]; the mask is [H, W] on the centred plane, where DC is at (H // 2, W // 2).
 
     Examples:
       >>> dc = np.zeros((8, 8), bool)
@@ -96,18 +82,16 @@ def attribute(
 
     Scores are integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis: an orbit's
     contribution, in nats, to the log-odds of the predicted class on the straight path from a baseline to the image.
-    `fsjax.evaluation.attribution.attribute` describes how the order of growing sets is refined. Other sets of the same
-    size may suffice as well.
+    Other sets of the same size may suffice as well.
 
     Args:
       model: as for `analyse`, with two or more classes.
-      images: [n, H, W, C] as the model takes them. Any height, width and channels.
-      baseline: an image without the frequencies, such as another image, a blurred copy or a class mean: [H, W, C] for
-        all images, or one for each. None = zeros, the mean colour of normalised images.
+      images: [n, H, W, C] as the model takes them.
+      baseline: an image without the frequencies, such as a blurred copy: [H, W, C] for all images, or one for each.
+        None = zeros, the mean colour of normalised images.
       shares: shares of the plane, in (0, 1], at which sets are inserted and removed; None = 0.5 to 32 %.
-      steps: points of the straight path.
-      refinements: gradients that refine the order; each costs 3 forward passes per image, as a step does. 0 = order by
-        scores.
+      steps: points of the straight path; each costs 3 forward passes per image.
+      refinements: gradients that refine the order, at the same cost; 0 = order by scores.
       seed: seed of the random order for comparison.
 
     Examples:

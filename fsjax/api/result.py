@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_results import Grafts, Verdict
-from fsjax.evaluation.results import MapRates, MethodResult, read_result, searched_methods
+from fsjax.evaluation.graft_results import Verdict
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, planted_positions, read_method
 from fsjax.fourier import dfm
 from fsjax.report import answer, html, page, pictures, run_figures
 from fsjax.runtime import files, storage
@@ -24,10 +25,14 @@ _MOST_SHOWN = 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Result(MethodResult):
+class Result:
     """The maps of one search method, the verdict on each class, and the measurements behind it.
 
-    Attributes, in addition to MethodResult:
+    Attributes:
+      directory: the workdir; None for a Python call without one.
+      evaluation: the content of evaluation.json; `evaluation.methods[method]` is about these maps.
+      config: every field of the run's config, nested.
+      planted: True where a class has planted frequencies, on the centred plane; None where none were planted.
       model: the analysed model, which further calls do not compile again; None for a result read from files.
       test: the images that judged it; None for a result read from files.
 
@@ -43,13 +48,24 @@ class Result(MethodResult):
       'saved'
     """
 
+    directory: Path | None
+    method: str
+    maps: dfm.DominantFrequencyMaps
+    evaluation: Evaluation
+    config: dict[str, Any]
+    planted: Bool[np.ndarray, "classes height width"] | None = None
     model: Model | None = None
     test: Dataset | None = None
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in index order."""
+        return self.maps.classes
+
+    @property
     def verdicts(self) -> list[Verdict]:
         """The verdict on each class, in index order; empty without grafts (evaluate.pairs=0)."""
-        return [] if self._grafts is None else list(self._grafts.verdicts)
+        return list(self._evaluated.grafts.verdicts) if self._evaluated.grafts else []
 
     @property
     def share(self) -> float:
@@ -58,11 +74,11 @@ class Result(MethodResult):
 
     def rates(self, share: float | None = None) -> MapRates:
         """Return TPR, its interval and FPR of each class under the maps at one of their shares; None = `share`."""
-        return super().rates(self.share if share is None else share)
+        return self._evaluated.at(self.share if share is None else share)
 
     def table(self) -> str:
         """Return text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
-        return answer.table(self.evaluation, self.method, self.share, self._threshold)
+        return answer.table(self.evaluation, self.method, self.share, self._field("evaluate", "threshold"))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each class: verdict, share, psi with limits, TPR, FPR and sentence."""
@@ -87,8 +103,7 @@ class Result(MethodResult):
     def report(self, path: str | Path) -> Path:
         """Save the result in a folder, write report/<method>/index.html there, and return this file.
 
-        Raises:
-          InputError: a result read from files, or images without 1 or 3 channels.
+        Raises InputError for a result read from files, and for images without 1 or 3 channels.
         """
         if self.model is None or self.test is None:
             raise InputError("report: got a result read from files; expected one from fsjax.analyse or fsjax.evaluate")
@@ -98,17 +113,14 @@ class Result(MethodResult):
         return html.page_folder(directory, self.method) / "index.html"
 
     def save(self, path: str | Path) -> Path:
-        """Write dfm/<method>.npz, evaluation.json and config.json into a folder, and return it.
+        """Write the files that `fsjax.load_result` reads into a folder, and return it.
 
-        `fsjax.load_result` reads them, as it reads the workdir of a run.
-
-        Raises:
-          InputError: the folder is the workdir of a run, or holds the result of another search method.
+        Raises InputError for the workdir of a run, and a folder with the result of another search method.
         """
         directory = storage.path(path)
         if (directory / "stages").exists() or (directory / "checkpoints").exists():
             raise InputError(f"save: got {directory}, the workdir of a run; expected another folder")
-        if present := [name for name in searched_methods(directory) if name != self.method]:
+        if present := [file.stem for file in dfm.files_in(directory) if file.stem != self.method]:
             raise InputError(f"save: got {directory}, which holds maps of {present[0]}; expected another folder")
         self.maps.save(dfm.file_in(directory, self.method))
         files.write_json(directory / "evaluation.json", self.evaluation.to_json())
@@ -129,28 +141,24 @@ class Result(MethodResult):
             rows=shown,
             hidden=len(self._rows) - len(shown),
             share=self.share,
-            kept_differs=self.evaluation.methods[self.method].at(self.share).kept_differs,
+            kept_differs=self.rates().kept_differs,
         )
 
     @property
-    def _grafts(self) -> Grafts | None:
-        return self.evaluation.methods[self.method].grafts
-
-    @property
-    def _threshold(self) -> float:
-        return self._field("evaluate", "threshold")
+    def _evaluated(self) -> MethodEvaluation:
+        return self.evaluation.methods[self.method]
 
     @property
     def _headline(self) -> str:
-        return answer.headline(self._rows, self._grafts, self.share, self._threshold)
+        return answer.headline(self._rows, self._evaluated.grafts, self.share, self._field("evaluate", "threshold"))
 
     @functools.cached_property
     def _rows(self) -> list[dict]:
-        return answer.class_rows(self.classes, self.rates(), self._grafts)
+        return answer.class_rows(self.classes, self.rates(), self._evaluated.grafts)
 
     @functools.cached_property
     def _drawn(self) -> dict[str, Any]:
-        return run_figures.result_figures(self.maps, self.evaluation, self.share, self._threshold)
+        return run_figures.result_figures(self.maps, self.evaluation, self.share, self._field("evaluate", "threshold"))
 
     def _field(self, group: str, name: str) -> float:
         value = self.config.get(group, {}).get(name)
@@ -166,12 +174,26 @@ def load_result(workdir: str | Path, method: str | None = None) -> Result:
       workdir: a local folder or the URL of a store.
       method: name of the search; None = the only method with maps there.
 
-    Raises:
-      InputError: a ValueError: no maps, maps of several methods, a missing evaluation, or a damaged file.
-
     Examples:
       >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-synthetic"
       >>> result.method, result.classes, result.maps.masks.shape  # bool [shares, classes, H, W]
       ('removal', ('plain', 'wave', 'bright'), (2, 3, 8, 8))
     """
-    return Result(**vars(read_result(workdir, method)))
+    directory = storage.path(workdir)
+    available = [file.stem for file in dfm.files_in(directory)]
+    if not available:
+        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
+    if method not in available and (method is not None or len(available) > 1):
+        got = "nothing" if method is None else repr(method)
+        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
+    method = method or available[0]
+    maps = dfm.DominantFrequencyMaps.load(dfm.file_in(directory, method))
+    evaluation = read_method(directory / "evaluation.json", method)
+    if evaluation.classes != maps.classes:
+        raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
+    file, truth = directory / "config.json", directory / "planted.npz"
+    config = files.read_json(file) if file.exists() else None
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
+    planted = planted_positions(files.read_npz(truth, ("fixed", "any"))) if truth.exists() else None
+    return Result(directory, method, maps, evaluation, config, planted)

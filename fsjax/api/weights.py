@@ -10,15 +10,12 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
     """Load PyTorch's weights into a `Model` of ours: images [n, S, S, 3] float32, normalised -> logits [n, K].
 
     The logits equal the PyTorch module's in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are
-    recognised; every tensor is used once. No code in the file is run.
+    recognised. No code in the file is run. InputError lists what is missing, not expected, or of another shape.
 
     Args:
       path: .pt, .pth, .ckpt (also of Lightning) or .safetensors.
       model: a name of fsjax.models.MODELS.
       image_size: S, to which a vision transformer's positions are interpolated; None = the size of the positions.
-
-    Raises:
-      InputError: a ValueError that lists what is missing, not expected, or of another shape.
 
     Examples:
       >>> logits_fn = fsjax.load_weights("vit.safetensors", "vit_nano_patch8", image_size=24)

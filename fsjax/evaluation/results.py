@@ -9,22 +9,16 @@ Examples:
   >>> removal = evaluation.methods["removal"]  # a MethodEvaluation, with MapRates at each share, and a Grid
   >>> removal.at(0.05).positions.tolist(), removal.at(0.05).tpr_ci.shape, removal.grid.tpr.shape
   ([3, 3, 2], (3, 2), (9, 3))
-  >>> isinstance(result, MethodResult)  # `Result` adds verdicts, figures and the page
-  True
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.typed_json import ResultFile
-from fsjax.fourier import dfm
-from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.files import read_json, read_npz
 from fsjax.runtime.storage import Path
 
 
@@ -140,30 +134,6 @@ class Evaluation(ResultFile):
     stage, version = "evaluate", 3
 
 
-@dataclasses.dataclass(frozen=True)
-class MethodResult:
-    """The maps of one search method of a run, and the measurements on them.
-
-    Attributes:
-      directory: the workdir; None for the result of a Python call.
-      evaluation: the content of evaluation.json; `evaluation.methods[method]` is about these maps.
-      config: every field of the run's config, nested.
-      planted: True where a class has planted frequencies, on the centred plane; None where none were planted.
-    """
-
-    directory: Path | None
-    method: str
-    maps: dfm.DominantFrequencyMaps
-    classes: tuple[str, ...]
-    evaluation: Evaluation
-    config: dict[str, Any]
-    planted: Bool[np.ndarray, "classes height width"] | None
-
-    def rates(self, share: float) -> MapRates:
-        """Return the rates under this method's maps at one of their shares."""
-        return self.evaluation.methods[self.method].at(share)
-
-
 def read_evaluation(file: Path) -> Evaluation | None:
     """Read evaluation.json; None where it is missing. Raises InputError as `Evaluation.read`."""
     return Evaluation.read(file) if file.exists() else None
@@ -175,44 +145,6 @@ def read_method(file: Path, method: str) -> Evaluation:
     if evaluation is None or method not in evaluation.methods:
         raise InputError(f"{file}: no results of {method}; run the stage evaluate first")
     return evaluation
-
-
-def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
-    """Read the results of a workdir, a local folder or a store's URL.
-
-    Raises InputError without maps, for several methods and none named, before the stage evaluate, and for a damaged
-    file.
-    """
-    directory = storage.path(workdir)
-    available = searched_methods(directory)
-    if not available:
-        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
-    if method not in available and (method is not None or len(available) > 1):
-        got = "nothing" if method is None else repr(method)
-        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
-    method = method or available[0]
-    maps = dfm.DominantFrequencyMaps.load(dfm.file_in(directory, method))
-    evaluation = read_method(directory / "evaluation.json", method)
-    if evaluation.classes != maps.classes:
-        raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
-    file, truth = directory / "config.json", directory / "planted.npz"
-    config = read_json(file) if file.exists() else None
-    if not isinstance(config, dict):
-        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
-    return MethodResult(
-        directory=directory,
-        method=method,
-        maps=maps,
-        classes=maps.classes,
-        evaluation=evaluation,
-        config=config,
-        planted=planted_positions(read_npz(truth, ("fixed", "any"))) if truth.exists() else None,
-    )
-
-
-def searched_methods(directory: Path) -> list[str]:
-    """Return the names of the searches that have maps in a workdir."""
-    return [file.stem for file in dfm.files_in(directory)]
 
 
 def planted_positions(planted: dict[str, np.ndarray]) -> Bool[np.ndarray, "classes height width"]:
