@@ -43,21 +43,20 @@ def analyse(
 ) -> Result:
     """Find the frequencies that each class depends on, and decide for each class whether they are a shortcut.
 
-    Runs the stages `search` and `evaluate` with their defaults. Collective: in several processes every process calls
-    this with the same arguments.
+    Runs the stages `search` and `evaluate` with their defaults. Collective: every process calls this alike.
 
     Args:
       model: a callable, images [n, H, W, C] float32 normalised, for any n -> logits [n, K], that JAX can trace; a Flax
         NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX; a PyTorch module, all in
         evaluation mode. Or `Result.model` of an earlier call, which is not compiled again.
-      train: images to search: (images, labels) as arrays [n, H, W, C] and [n]; the path of a folder `<class>/*.jpg`; a
-        datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). The seed draws
-        100 of each class (images_per_class).
+      train: images to search, of which the seed draws 100 of each class (images_per_class): (images, labels) as arrays
+        [n, H, W, C] and [n]; the path of a folder `<class>/*.jpg`; a datasets.Dataset with one column of Image and one
+        of ClassLabel; or a sequence of (image, label).
       test: other images, in the same forms, for verdicts and rates.
       classes: display names in index order, K at most; None = the names of the folders or the set, or '0', '1', ...
       search: a name of fsjax.search.SEARCHES.
-      shares: shares of the plane that the maps keep, in (0, 1]; a verdict may depend on any up to the largest. Each has
-        room for a patch with its conjugate; 0.01 has none below 15 x 15.
+      shares: shares of the plane that the maps keep, in (0, 1]. Each has room for a patch with its conjugate; 0.01 has
+        none below 15 x 15.
       mean_std: mean and std of pixels in [0, 1], per channel, to normalise uint8 images or floats in [0, 1] with.
         None = arrays are normalised already.
       image_size: the model's size, for folders, a datasets.Dataset and images to resize.
@@ -65,9 +64,6 @@ def analyse(
       directory: folder of partial results. The same call resumes there after a kill; other images, weights or seeds are
         refused.
       **fields: patch, images_per_class (0 = all), resamples, precision, and the method's own, such as steps=100.
-
-    Raises:
-      InputError: a ValueError that names the bad argument, before anything long begins.
 
     Examples:
       >>> train, test = (images, labels), (test_images, test_labels)
@@ -79,7 +75,6 @@ def analyse(
     given = {"train": train, "test": test}
     classifier, splits = _open(model, given, options, classes=classes, mean_std=mean_std, image_size=image_size)
     config = _config(options, model, classifier, splits["test"], seed)
-    evaluation.check(config)
     folder = None if directory is None else storage.path(directory)
     maps = _search(config, classifier, splits["train"], folder and folder / "search" / search)
     return _judge(config, classifier, maps, splits["test"], folder)
@@ -102,13 +97,12 @@ def dominant_frequencies(
     save_seconds: int | float = 30,
     **fields: Any,
 ) -> DominantFrequencyMaps:
-    """Find the dominant frequency maps of each class with one of the search methods.
+    """Find the dominant frequency maps of each class with one of the search methods. Collective.
 
-    Collective: in several processes every process calls this with the same arguments, does a part of the work and
-    returns the same maps. The arguments are as for `analyse`, except:
+    The arguments are as for `analyse`, except:
 
     Args:
-      images: [n, H, W, C]; all are searched, unless images_per_class is set. Any height, width and channels.
+      images: [n, H, W, C]; all are searched, unless images_per_class is set.
       labels: [n], class index of each image; every class has an image.
       searched_on: 'train' or 'test', recorded in the maps.
       memory_mib: memory of a device for the images, the weights and a tile; 0 = chosen automatically.
@@ -121,8 +115,6 @@ def dominant_frequencies(
       >>> np.argwhere(maps.scores[1] > 0.1).tolist()  # nats, on the centred plane: DC is at (4, 4)
       [[1, 2], [7, 6]]
     """
-    if memory_mib < 0:
-        raise InputError(f"memory_mib: got {memory_mib}; expected 0 or more")
     options = searches.options(search, shares=tuple(shares), split=searched_on, **{"images_per_class": 0, **fields})
     given = {"images": (images, labels)}
     classifier, splits = _open(model, given, options, classes=classes, mean_std=mean_std, image_size=image_size)
@@ -156,10 +148,9 @@ def evaluate(
     """
     given = {"test": test}
     classifier, splits = _open(model, given, None, classes=maps.classes, mean_std=mean_std, image_size=image_size)
-    height, width = classifier.image_shape[:2]
-    if maps.masks.shape[2:] != (height, width):
-        got = " x ".join(map(str, maps.masks.shape[2:]))
-        raise InputError(f"maps: got planes of {got}; expected {height} x {width}, as the images of test have")
+    if maps.masks.shape[2:] != classifier.image_shape[:2]:
+        got, expected = (" x ".join(map(str, plane)) for plane in (maps.masks.shape[2:], classifier.image_shape[:2]))
+        raise InputError(f"maps: got planes of {got}; expected {expected}, as the images of test have")
     options = searches.options()
     with options.unlocked():
         options.method, options.shares, options.images_per_class = maps.method, maps.shares, 0
@@ -212,17 +203,10 @@ def _search(config: ConfigDict, classifier: Model, dataset: Dataset, folder: Pat
 def _judge(
     config: ConfigDict, classifier: Model, maps: DominantFrequencyMaps, test: Dataset, directory: Path | None
 ) -> Result:
-    """Return the measurements of the stage evaluate; partial results of grafts are stored by a digest of the images."""
+    # Other test images have partial results of their own.
     folder = directory and directory / "grafts" / dataset_digest(test).hex()[:16]
-    return Result(
-        directory=directory,
-        method=maps.method,
-        maps=maps,
-        evaluation=evaluation.measure(config, classifier, maps, test, folder),
-        config=config.to_dict(),
-        model=classifier,
-        test=test,
-    )
+    measured = evaluation.measure(config, classifier, maps, test, folder)
+    return Result(directory, maps.method, maps, measured, config.to_dict(), model=classifier, test=test)
 
 
 def _config(options: ConfigDict, model: Any, classifier: Model, images: Dataset, seed: int) -> ConfigDict:
