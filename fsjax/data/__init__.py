@@ -11,7 +11,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 from fsjax.data.loader import batches
 from fsjax.data.normalisation import measure_mean_std
-from fsjax.data.source import Source, check_every_class_has_images
+from fsjax.data.source import Source, check_every_class_has_images, find_decodable
 from fsjax.data.synthetic import open_synthetic
 from fsjax.runtime.errors import EXTRAS, InputError, require
 from fsjax.runtime.random_streams import Stream, generator
@@ -35,14 +35,17 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
         raise InputError("data.validation_share: got 0; expected above 0 for a validation split")
     split_name = data_config.test_split if split == "test" else data_config.train_split
     source = SOURCES[data_config.source](data_config, split_name)
-    check_every_class_has_images(source, f"split {split_name!r} of data.source {data_config.source}")
-    rows = np.arange(len(source))
-    if split != "test":
-        train, validation = split_off_validation(source.labels, data_config.validation_share, seed)
-        rows = train if split == "train" else validation
-    if len(rows) == 0:
+    where = f"split {split_name!r} of data.source {data_config.source}"
+    rows = find_decodable(source, where) if data_config.skip_undecodable else np.arange(len(source))
+    whole = Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
+    check_every_class_has_images(whole, where)
+    if split == "test":
+        return whole
+    train, validation = split_off_validation(whole.labels, data_config.validation_share, seed)
+    chosen = train if split == "train" else validation
+    if len(chosen) == 0:
         raise InputError(f"data: split {split_name!r} has no {split} images; expected a class with two images or more")
-    return Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
+    return whole.subset(chosen)
 
 
 def check(data_config: ConfigDict) -> None:

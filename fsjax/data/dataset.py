@@ -1,7 +1,6 @@
 """Images of one split at the model's size, resized on first use and cached in memory where they fit."""
 
 import copy
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import SupportsIndex
@@ -9,7 +8,7 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int, Int32, Num, UInt8
 
-from fsjax.data.source import EncodedSource, Source
+from fsjax.data.source import EncodedSource, Source, short_name
 from fsjax.runtime import image_files, workers
 from fsjax.runtime.image_files import resize
 
@@ -79,7 +78,7 @@ class Dataset:
     def names(self) -> list[str]:
         """Folder and name of each image's file, '/' between them; empty where the images are not files."""
         rows = self._rows[self._positions].tolist() if self._files else []
-        return ["/".join(self._files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
+        return [short_name(self._files[row]) for row in rows]
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
         """Return these images only, in this order; they share the cache."""

@@ -10,7 +10,7 @@ from fsjax.data.dataset import Dataset, JoinedDataset
 from fsjax.data.source import EncodedSource, choose_classes, find_decodable, parse_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.image_files import Encoded, decode
+from fsjax.runtime.image_files import Encoded
 from fsjax.runtime.storage import Path
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -22,7 +22,7 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     if not (root / split).is_dir():
         available = ", ".join(_folders(root)) or "a folder for each split"
         raise InputError(f"data.root: {root} has no folder for split {split!r}; expected {available}")
-    return read_classes(root / split, data_config.classes, data_config.skip_undecodable)
+    return read_classes(root / split, data_config.classes)
 
 
 def check_folder(text: str, field: str, layout: str) -> Path:
@@ -35,17 +35,11 @@ def check_folder(text: str, field: str, layout: str) -> Path:
     return folder
 
 
-def read_classes(folder: Path, classes: str | Sequence[str], skip_undecodable: bool = False) -> "FolderSource":
+def read_classes(folder: Path, classes: str | Sequence[str]) -> "FolderSource":
     """List the images of <folder>/<class>/, class by class in index order and sorted by name in each class.
 
-    Args:
-      folder: the folder of the class folders.
-      classes: as `choose_classes` reads it; '' or () = all class folders, sorted.
-      skip_undecodable: decode every file here and leave out those that fail; else reading such an image raises
-        InputError.
-
-    Raises:
-      InputError: no class folders, a class that is missing, or a class without images.
+    classes: as `choose_classes` reads it; '' or () = all class folders, sorted. Raises InputError for no class folders,
+    a class that is missing, or a class without images.
     """
     names = [name for name in _folders(folder) if not name.startswith(".")]
     if not names:
@@ -53,12 +47,10 @@ def read_classes(folder: Path, classes: str | Sequence[str], skip_undecodable: b
     choice = choose_classes(classes, names, str(folder))
     class_folders = [folder / names[index] for index in choice.indices]
     files = [image_files(class_folder) for class_folder in class_folders]
-    if skip_undecodable:
-        files = decodable(files, folder)
     for class_folder, paths in zip(class_folders, files, strict=True):
         if not paths:
-            kind = "that decode" if skip_undecodable else f"({', '.join(EXTENSIONS)})"
-            raise InputError(f"{class_folder}: got no images {kind}; expected one or more for each class")
+            expected = f"one or more for each class, {', '.join(EXTENSIONS)}"
+            raise InputError(f"{class_folder}: got no images; expected {expected}")
     return FolderSource(choice.display, files)
 
 
@@ -70,7 +62,9 @@ class FolderSource(EncodedSource):
         super().__init__(classes, labels, self._read, [path for paths in files for path in paths])
 
     def _read(self, index: int) -> Encoded:
-        return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
+        file = self.files[index]
+        where = storage.path(file)
+        return Encoded(file if storage.is_local(where) else where.read_bytes(), file)
 
 
 def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
@@ -79,10 +73,10 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
     Raises InputError where the root is not a folder, or a class has no folder or no image there.
     """
     names = [name for name, _ in parse_classes(data_config.classes)] or training.classes
-    source = read_classes(check_folder(root, "train.stylised", "<class>/"), names, data_config.skip_undecodable)
+    source = read_classes(check_folder(root, "train.stylised", "<class>/"), names)
+    rows = find_decodable(source, root) if data_config.skip_undecodable else None
     source.classes = training.classes
-    shorter = data_config.resize_shorter
-    copies = Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
+    copies = Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
     return JoinedDataset(training, copies)
 
 
@@ -106,16 +100,3 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
     entries = [(entry["name"].strip("/"), entry["type"]) for entry in folder.fs.ls(folder.path, detail=True)]
     # Some stores list the folder itself.
     return [(path.rpartition("/")[2], kind == "directory") for path, kind in entries if path != folder.path.strip("/")]
-
-
-def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
-    """Return the files of each class that decode; `folder` is what the log calls the set."""
-    every = [path for paths in files for path in paths]
-    names = ["/".join(path.rsplit("/", 2)[-2:]) for path in every]
-    good = iter(find_decodable(lambda index: decode(*_encoded(every[index])), names, str(folder)))
-    return [[path for path in paths if next(good)] for paths in files]
-
-
-def _encoded(file: str, advice: str = "") -> Encoded:
-    where = storage.path(file)
-    return Encoded(file if storage.is_local(where) else where.read_bytes(), file, advice)

@@ -7,13 +7,12 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from fsjax.data.source import EncodedSource, check_labels, choose_classes, choose_numbered, find_decodable
+from fsjax.data.source import EncodedSource, check_labels, choose_classes, choose_numbered
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError, one_line, unknown
-from fsjax.runtime.image_files import Encoded, decode
+from fsjax.runtime.image_files import Encoded, undecodable
 
 _FILES = "a folder that save_to_disk wrote, or a file or folder of parquet"
-_ADVICE = "; --config.data.skip_undecodable=True leaves such images out"
 
 
 def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
@@ -21,8 +20,8 @@ def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
 
     split: a name or a slice, 'train[:80%]'; a set without splits has the split 'train'. The columns are the only Image
     and the only ClassLabel, or data.huggingface.image and .label; a label may also be a whole number, with classes '0',
-    '1', ..., or a string. Labels are read here, in one pass; images are decoded on access and, with
-    data.skip_undecodable, once here. Raises InputError for a set that cannot be opened, an unknown split, columns that
+    '1', ..., or a string. Labels are read here, in one pass; images are decoded on access.
+    Raises InputError for a set that cannot be opened, an unknown split, columns that
     are missing or ambiguous, and labels that are missing or negative.
     """
     splits, name = _open(data_config)
@@ -35,7 +34,7 @@ def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
         return named or _only_column(records, feature, where, f", or --config.data.huggingface.{field}=NAME")
 
     image, label = column("image", datasets.Image), column("label", datasets.ClassLabel)
-    return _read(records, image, label, data_config.classes, where, data_config.skip_undecodable)
+    return _read(records, image, label, data_config.classes, where)
 
 
 def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> EncodedSource:
@@ -105,10 +104,7 @@ def _kind(records: datasets.Dataset, column: str) -> str:
     return kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
 
 
-def _read(
-    records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str, skip: bool = False
-) -> EncodedSource:
-    """Return the images of a column; skip: decode every image here and leave out those that fail."""
+def _read(records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str) -> EncodedSource:
     records = records.with_format(None)  # else a set's format or transform changes its rows
     labels, names = _read_labels(records, label, where)
     numbered = names == [str(number) for number in range(len(names))]
@@ -124,12 +120,9 @@ def _read(
         stored = images[row][image] or {}
         file = stored.get("bytes") or stored.get("path")
         if not file:
-            raise InputError(f"image {row} of {where} does not decode (it is empty){_ADVICE}")
-        return Encoded(file, f"{row} of {where}", _ADVICE)
+            raise undecodable(f"{row} of {where}", "it is empty")
+        return Encoded(file, f"{row} of {where}")
 
-    if skip:
-        good = find_decodable(lambda index: decode(*encoded(index)), [f"row {row}" for row in rows], where)
-        rows, labels = rows[good], labels[good]
     return EncodedSource(choice.display, labels, encoded)
 
 

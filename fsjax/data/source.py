@@ -2,12 +2,13 @@
 
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, UInt8
+from jaxtyping import Int, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -163,22 +164,28 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def find_decodable(decode: Callable[[int], object], names: Sequence[str], where: str) -> Bool[np.ndarray, " images"]:
-    """Return which images decode, and log the number and the first names of the others.
+def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
+    """Return the indices of the images that decode, and log the number and the first names of the others.
 
-    decode: index of an image -> the image, or InputError. names: of the images. where: what the log calls the set.
+    where: what the log calls the set.
     """
 
     def decodes(index: int) -> bool:
         try:
-            return decode(index) is not None
+            return source[index] is not None
         except InputError:
             return False
 
     with ThreadPoolExecutor(workers.core_count()) as pool:
-        good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
+        good = np.fromiter(pool.map(decodes, range(len(source))), bool, len(source))
     if not good.all():
-        bad = [names[index] for index in np.flatnonzero(~good).tolist()]
+        files = getattr(source, "files", ())
+        bad = [short_name(files[index]) if files else str(index) for index in np.flatnonzero(~good).tolist()]
         message = "%s: left out %d of %d images, which do not decode: %s"
-        logger.info(message, where, len(bad), len(names), _listed(bad))
-    return good
+        logger.info(message, where, len(bad), len(source), _listed(bad))
+    return np.flatnonzero(good)
+
+
+def short_name(file: str) -> str:
+    """Return the folder and name of a file, '/' between them."""
+    return "/".join(file.replace(os.sep, "/").rsplit("/", 2)[-2:])

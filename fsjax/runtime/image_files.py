@@ -32,7 +32,6 @@ class Encoded(NamedTuple):
 
     file: str | os.PathLike | bytes
     name: str
-    advice: str = ""
 
 
 def decode_all(images: Sequence[Encoded], size: int, shorter: int) -> UInt8[np.ndarray, "n size size 3"]:
@@ -62,14 +61,14 @@ def resize(
     return np.asarray(image)[top : top + size, left : left + size]
 
 
-def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> Image.Image:
+def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
     """Decode an image (a path, or its bytes) to RGB at its natural size; an EXIF rotation is not applied.
 
     The result stays a PIL image, which threads resize in parallel: copying it to NumPy and back holds Python's lock.
 
     Raises:
       InputError: the image does not decode, has more pixels than Image.MAX_IMAGE_PIXELS, or one side is more than
-        LONGEST times the other. The message calls it `name` and ends with `advice`.
+        LONGEST times the other. The message calls it `name`.
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
@@ -82,8 +81,13 @@ def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> Imag
                 f"most {LONGEST} times the other"
             )
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
-        raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
-    raise InputError(f"image {name} does not decode ({cause}){advice}")
+        raise undecodable(name, one_line(error)) from error
+    raise undecodable(name, cause)
+
+
+def undecodable(name: str, cause: str) -> InputError:
+    advice = "--config.data.skip_undecodable=True leaves such images out"
+    return InputError(f"image {name} does not decode ({cause}); {advice}")
 
 
 @contextlib.contextmanager

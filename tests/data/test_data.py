@@ -142,7 +142,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     refused("data.root: got .*nowhere'; expected a folder", load, root=tmp_path / "nowhere")
     refused("'trian'; expected full, train, val", load, train_split="trian")
     refused("val: got no class folders", load, train_split="val")
-    refused("ant: got no images .*jpeg", load, train_split="full")
+    refused("ant: got no images; expected .*jpeg", load, train_split="full")
     refused("data.classes, in .*train: got 'aunt'; expected ant, bee .did you mean ant", load, classes="aunt,bee")
     refused("got 'zebra'; expected ant, bee", load, classes="zebra")
     refused("got class 'ant' 2 times", load, classes="ant,ant")
@@ -175,7 +175,7 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
 def test_a_class_with_nothing_but_undecodable_images_is_refused(tmp_path):
     save_folder(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "train" / "ant" / "000.png").write_text("no")
-    refused("ant: got no images that decode", data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
+    refused("no image of class ant", data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
 
 
 def test_stylised_copies_follow_the_training_images_in_their_classes_and_in_no_other_split(tmp_path):

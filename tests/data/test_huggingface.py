@@ -150,7 +150,7 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, caplog):
         refused(message, dataset.images, [0, row])
     with caplog.at_level(logging.INFO, logger="fsjax"):
         kept = data.load(config(root=tmp_path / "set", skip_undecodable=True), "train", 0)
-    assert "split train: left out 2 of 6 images, which do not decode: row 1, row 3" in caplog.text
+    assert "left out 2 of 6 images, which do not decode: 1, 3" in caplog.text
     assert kept.labels.tolist() == [0, 2, 1, 2]
     np.testing.assert_array_equal(kept.images(range(4)), [resize(pixels(row), 8) for row in (0, 2, 4, 5)])
 

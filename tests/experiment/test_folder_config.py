@@ -47,7 +47,7 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
     config.search.shares, config.report.share = (0.2,), 0.2
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(config, tmp_path / "run")
-    assert "train: left out 1 of 10 images, which do not decode: heron/broken.jpg" in caplog.text
+    assert "left out 1 of 10 images, which do not decode: heron/broken.jpg" in caplog.text
     assert f"data: folder {photographs}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text
     assert (tmp_path / "run" / "report" / "index.html").stat().st_size
     maps = dfm.DominantFrequencyMaps.load(tmp_path / "run" / "dfm" / "removal.npz")

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import yaml
 
-from fsjax.data.folder import EXTENSIONS, decodable, image_files
+from fsjax.data.folder import EXTENSIONS, FolderSource, image_files
+from fsjax.data.source import find_decodable
 from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.storage import Path
 
@@ -225,7 +226,9 @@ def first_images(
     for place in places:
         paths = place.images
         if skip_undecodable:
-            paths = decodable(paths, next(folder for folders in place.folders for folder in folders).parent)
+            source = FolderSource((), paths)
+            good = find_decodable(source, str(next(filter(None, place.folders))[0].parent))
+            paths = [[source.files[row] for row in good[source.labels[good] == label]] for label in range(len(paths))]
         chosen.append([images[: images_per_class or None] for images in paths])
         for folders, images, first in zip(place.folders, chosen[-1], chosen[0], strict=True):
             if folders and not images:

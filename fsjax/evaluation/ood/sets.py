@@ -108,7 +108,6 @@ def _own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
     """Return display names and folders of the data's classes, without decoding an image."""
     data = copy.deepcopy(data)
     with data.unlocked():
-        data.skip_undecodable = False
         data.synthetic.test_per_class = 1
     classes = list(SOURCES[data.source](data, data.test_split).classes)
     folders = {display: name for name, display in parse_classes(data.classes)}
