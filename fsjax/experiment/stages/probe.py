@@ -11,24 +11,30 @@ training itself: it is probed at some points, even if short rounds find nothing,
 grafted as well.
 """
 
+import copy
 import logging
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import normalise
 from fsjax.evaluation import ood, probes
-from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.evaluation.rates import evaluate_unfiltered
+from fsjax.experiment import pipeline
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search, train
-from fsjax.experiment.stages.probe_rounds import Rounds, short_config
-from fsjax.fourier import masks
+from fsjax.fourier import masks, spectrum
 from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES
 from fsjax.training import ways
 from fsjax.training.ways import graft
@@ -37,13 +43,14 @@ logger = logging.getLogger(__name__)
 
 # If a network has learned a smaller share of the classes, the next short training is longer by this factor.
 _LEARNED, _LONGER = 0.5, 2
+# Evenly spaced training images whose energy is measured.
+_ENERGY_IMAGES = 512
 
 FIELDS: Table = {
     "rounds": (3, "largest number of short trainings, each with the frequencies grafted that earlier trainings found"),
     "length": (
         0.3,
-        "length of a short training, as a share of the full training; doubled after a training that finds nothing and "
-        "learns fewer than half of the classes",
+        "share of the steps that a short training takes; doubled if it finds and learns too little",
     ),
     "points": ((0.5, 0.7, 0.85), "shares of the final training after which it is probed"),
     "share": (0.02, "share of the plane that a class's map keeps"),
@@ -71,38 +78,37 @@ def check(config: ConfigDict) -> None:
         ("probe.pairs", options.pairs, options.pairs >= 10, "10 or more, or no interval is narrow enough"),
     ):
         if not is_valid:
-            got = f"{value:g}" if isinstance(value, float) else value
-            raise InputError(f"{field}: got {got}; expected {expected}")
+            raise InputError(f"{field}: got {value}; expected {expected}")
     first = short_config(config, 1)
     train.check(first)
     search.check(first)
 
 
 def _run(workspace: Workspace) -> None:
-    config, dataset = workspace.config, workspace.dataset("train")
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    if len(counts) < 2 or counts.min() < 2:
-        raise InputError(
-            f"data: got {len(counts)} classes, the smallest of {counts.min()} training images; expected two or more of "
-            "both for the stage probe, which grafts frequencies of a class into images of others"
-        )
-    exempt = _exempt(config, dataset.classes)
-    rounds = Rounds(workspace, exempt)
+    config, rounds = workspace.config, Rounds(workspace)
     _train_short(rounds, config.probe.rounds)
     for point in config.probe.points:
         rounds.continue_final(point)
-    before = _accuracies_before(workspace) if "ood" in config.stages.split(",") else None
-    share = float(rounds.grafted.mean())
-    results = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds.done), share, before)
-    start = {"run": len(rounds.done) if rounds.point else None}
-    parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), results.to_json()))
-    parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), rounds.grafted))
-    parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), start))
+    before = None
+    if "ood" in config.stages.split(","):  # the first network's accuracies on its sets
+        directory, test = workspace.directory / "probes" / "1", workspace.dataset("test")
+        first = Workspace(short_config(config, 1), directory)
+        identity = {path.name: files.sha256(path) for path in train.STAGE.outputs(first)}
+        before = ood.accuracies(config, directory / "ood", first.classifier, test, identity)
+    classes, exempt = workspace.dataset("train").classes, tuple(rounds.exempt.tolist())
+    results = Probes(classes, exempt, tuple(rounds.done), float(rounds.grafted.mean()), before)
+
+    def write() -> None:
+        files.write_json(probes.result_file(workspace.directory), results.to_json())
+        files.write_npy(graft.probed_file(workspace.directory), rounds.grafted)
+        files.write_json(graft.start_file(workspace.directory), {"run": len(rounds.done) if rounds.point else None})
+
+    parallel.decide(write)
     if not rounds.grafted.any():
         logger.info("probe: no map of %g %% controls a class; nothing is grafted", 100 * config.probe.share)
 
 
-def _train_short(rounds: Rounds, count: int) -> None:
+def _train_short(rounds: "Rounds", count: int) -> None:
     """Probe up to `count` fresh networks after short trainings, until two in a row add nothing."""
     lengths, without_finding = 1, 0
     for _ in range(count):
@@ -113,21 +119,157 @@ def _train_short(rounds: Rounds, count: int) -> None:
             lengths = _LONGER
 
 
-def _accuracies_before(workspace: Workspace) -> dict[str, float]:
-    """Return the accuracy of the first round's network on the sets of the stage ood."""
-    directory = workspace.directory / "probes" / "1"
-    first = Workspace(short_config(workspace.config, 1), directory)
-    identity = {path.name: files.sha256(path) for path in train.STAGE.outputs(first)}
-    return ood.accuracies(workspace.config, directory / "ood", first.classifier, workspace.dataset("test"), identity)
+class Rounds:
+    """The rounds of a workdir so far, each a run in probes/<number>. All processes call the methods together.
+
+    Attributes:
+      exempt: whether each class is exempt, so that its maps are not grafted.
+      done: the result of each round, in order.
+      grafted: all frequencies found so far, centred, which the next round grafts.
+      point: the workdir of the last round that probed the final training, if any.
+    """
+
+    def __init__(self, workspace: Workspace):
+        self._workspace, self._folder = workspace, workspace.directory / "probes"
+        classes = workspace.dataset("train").classes
+        names = [name.strip() for name in workspace.config.probe.exempt_classes.split(",") if name.strip()]
+        for name in names:
+            if name not in classes:
+                raise unknown("probe.exempt_classes", name, classes)
+        self.exempt: Bool[np.ndarray, " classes"] = np.isin(classes, names)
+        self.done: list[ProbeRound] = []
+        self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)
+        self._grafted_file: Path | None = None
+        self.point: Path | None = None
+
+    def train_anew(self, lengths: int) -> bool:
+        """Probe a fresh network after `lengths` short lengths, or resume this; return whether it found anything new."""
+        short = short_config(self._workspace.config, len(self.done) + 1, self._grafted_file, lengths)
+        return self._probe(short, lengths * short.probe.length, own=True)
+
+    def continue_final(self, end: float) -> None:
+        """Continue the final training from its last point up to a share of its steps, or resume this, and probe it."""
+        up_to_point = _round_config(self._workspace.config, len(self.done) + 1, self._grafted_file)
+        up_to_point.seed, up_to_point.train.until = self._workspace.config.seed, end
+        up_to_point.train.graft.start = str(self.point or "")
+        self._probe(up_to_point, end, own=False)
+        self.point = self._folder / str(len(self.done))
+
+    def _probe(self, round_config: ConfigDict, end: float, *, own: bool) -> bool:
+        """Train, search and measure a network, and return whether its maps add to the grafted frequencies."""
+        config, number = self._workspace.config, len(self.done) + 1
+        logger.info(f"probe: round {number}, {'a training of' if own else 'the final training up to'} {end:.0%}")
+        directory = self._folder / str(number)
+        pipeline.run(round_config, directory, {"train": train.STAGE, "search": search.STAGE})
+        workspace, images = Workspace(round_config, directory), self._workspace.dataset("train")
+        classifier, ranked = workspace.classifier, workspace.maps
+        assert ranked.scores is not None, "the graft search ranks frequencies"
+        energy, unmeasured = _energy(images, classifier.mean_std), np.full(len(images.classes), np.nan)
+        sample = GraftSample(
+            images=lambda rows: np.asarray(normalise(images.images(rows), *classifier.mean_std)),
+            labels=images.labels,
+            usable=np.arange(len(images)),
+            tpr=unmeasured,
+            fpr=unmeasured,
+            pairs=config.probe.pairs,
+            seed=config.seed,
+            why_none="",
+        )
+        measured = probes.measure(
+            classifier,
+            probes.decisive(ranked.at(config.probe.share), ranked.scores, energy),
+            sample,
+            scores=ranked.scores,
+            energy=energy,
+            share=config.probe.share,
+            memory_mib=config.run.memory_mib,
+            directory=directory / "search" / "probe",
+        )
+        chosen = measured.used & ~self.exempt
+        added = _added(config, measured.prefixes[chosen], ranked.scores[chosen], self.grafted)
+        self.grafted = self.grafted | added
+        result = ProbeRound(
+            end=end,
+            own=own,
+            accuracy=evaluate_unfiltered(classifier, self._workspace.dataset("test")).accuracy,
+            base=measured.base,
+            positions=tuple(measured.prefixes.sum((1, 2)).tolist()),
+            swapped=measured.swapped,
+            psi=measured.psi,
+            psi_ci=measured.psi_ci,
+            used=tuple(measured.used.tolist()),
+            added=int(added.sum()),
+            share=float(self.grafted.mean()),
+        )
+        self.done.append(result)
+        _log(images.classes, result, number)
+        self._grafted_file = file = self._folder / f"frequencies-{number}.npy"
+        parallel.decide(lambda: files.write_npy(file, self.grafted))
+        return bool(added.any())
 
 
-def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " classes"]:
-    """Return whether each class is exempt; raise InputError for an unknown name."""
-    names = [name.strip() for name in config.probe.exempt_classes.split(",") if name.strip()]
-    for name in names:
-        if name not in classes:
-            raise unknown("probe.exempt_classes", name, classes)
-    return np.isin(classes, names)
+def short_config(config: ConfigDict, number: int, grafted: Path | None = None, lengths: int = 1) -> ConfigDict:
+    """Return the config of round `number`, from 1: a training of `lengths` short lengths with `grafted` frequencies."""
+    short, length = _round_config(config, number, grafted), lengths * config.probe.length
+    short.train.epochs = length * config.train.epochs
+    short.train.steps = max(1, round(length * config.train.steps)) if config.train.steps else 0
+    short.train.warmup_steps = int(length * config.train.warmup_steps)
+    return short
+
+
+def _round_config(config: ConfigDict, number: int, grafted: Path | None) -> ConfigDict:
+    """Return the config of a run that trains as `config` does, with `grafted` frequencies, and searches."""
+    run = copy.deepcopy(config)
+    run.seed, run.stages = config.seed + number, "train,search"
+    if grafted is None:
+        run.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
+    else:
+        run.train.graft.maps = str(grafted)
+    run.search.update(method="graft", split="train", shares=(config.probe.share,), resamples=0, patch=1)
+    return run
+
+
+def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:
+    """Return mean |F x|^2 of training images without the mean image."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
+    images = np.asarray(normalise(dataset.images(rows), *mean_std))
+    return spectrum.energy(images - images.mean(0))
+
+
+def _added(
+    config: ConfigDict,
+    maps: Bool[np.ndarray, "chosen size size"],
+    scores: Float[np.ndarray, "chosen size size"],
+    grafted: Bool[np.ndarray, "size size"],
+) -> Bool[np.ndarray, "size size"]:
+    """Return the new frequencies in the maps of the chosen classes."""
+    new = maps & ~grafted
+    room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
+    added = masks.union(new, scores, room)
+    if added.sum() < new.any(0).sum():
+        most = f"probe.max_share, {config.probe.max_share:.3g} of the plane"
+        logger.warning(f"probe: the maps in use exceed {most}; the first frequencies of each are grafted")
+    return added
+
+
+def _log(classes: tuple[str, ...], result: ProbeRound, number: int) -> None:
+    by_class = list(zip(classes, result.psi, result.used, result.swapped, strict=True))
+    in_use = _listed([f"{name} (psi {psi:.2f})" for name, psi, used, _ in by_class if used])
+    unlearned = [name for name, _, _, swapped in by_class if not swapped >= probes.RECOGNISED]
+    logger.info(
+        f"probe: round {number}, accuracy {result.accuracy:.2f}; maps in use: {in_use}; "
+        f"grafted from now on: {100 * result.share:.1f} % of the plane"
+    )
+    if unlearned:
+        logger.warning(
+            f"probe: the network of round {number} recognises fewer than half of the training images of "
+            f"{_listed(unlearned)}, and says little about them: train.steps or probe.length may be too low, or the "
+            "grafted frequencies are their only cue (probe.exempt_classes)"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return textwrap.shorten(", ".join(names) or "none", 200, placeholder=" ...")
 
 
 def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
@@ -136,8 +278,7 @@ def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
     plane, classes = (config.data.image_size, config.data.image_size), len(training.classes)
     trained = options.rounds * options.length + max((0.0, *options.points))
     searched = SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane)
-    orbits = (masks.budget(options.share, *plane) + 1) // 2
-    measured = classes * probes.grafts_a_class(options.pairs, orbits)
+    measured = classes * probes.grafts_a_class(options.pairs, (masks.budget(options.share, *plane) + 1) // 2)
     rounds = options.rounds + len(options.points)
     return round(trained * train.training_cost(config, len(training))) + rounds * (searched + measured)
 
@@ -147,9 +288,7 @@ STAGE = Stage(
     fields=("seed", "data", "model", "train", "probe", "ood"),
     check=check,
     outputs=lambda workspace: [
-        probes.result_file(workspace.directory),
-        graft.probed_file(workspace.directory),
-        graft.start_file(workspace.directory),
+        file(workspace.directory) for file in (probes.result_file, graft.probed_file, graft.start_file)
     ],
     run=_run,
     # With other sets only the first network is evaluated again.
