@@ -1,6 +1,5 @@
 """Convert and check models as people hold them: JAX callables, Flax, Equinox, Keras and PyTorch modules."""
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,9 +29,7 @@ _LONGEST = 200
 _JIT = ("jit", "pjit")
 
 
-def as_model(
-    model: Any, images: Float[np.ndarray, "images height width channels"], num_classes: int, field: str = "model"
-) -> Model:
+def as_model(model: Any, images: Float[np.ndarray, "images height width channels"], num_classes: int) -> Model:
     """Convert a model for the engine and try it on a few images.
 
     Args:
@@ -42,36 +39,34 @@ def as_model(
         arguments of the compiled program. A `Model` is returned unchanged, with the programs compiled for it.
       images: normalised; a few are tried.
       num_classes: how many logits are used.
-      field: what messages call the model.
 
     Raises:
       InputError: a ValueError: a model of another kind, in training mode or computed by NumPy; logits that are no
         floats, not finite, or different for an image alone.
     """
+    count, *shape = images.shape
     if isinstance(model, Model):
-        return _checked(model, images.shape[1:], num_classes, field)
+        if model.image_shape != tuple(shape):
+            raise InputError(f"model: got a model of images {model.image_shape}; expected {tuple(shape)}")
+        if model.num_logits < num_classes:
+            raise InputError(f"model: got {model.num_logits} logits; expected {num_classes} or more")
+        return model
     kind = _kind(model)
     try:
         converted = _convert(model, kind, images[:1])
         logits = jax.eval_shape(converted.apply, converted.params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
-    except InputError as error:
-        raise InputError(re.sub("^(logits_fn|from_torch):", f"{field}:", str(error))) from error
+    except InputError:
+        raise
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
-        raise InputError(f"{field}: {_reason(error, model, kind, images.shape[1:])}") from error
-    _check_shape(logits, len(images), num_classes, field)
-    _try(converted, images, f"expected {_EVALUATION[kind]}", field)
-    return converted
-
-
-def _checked(model: Model, shape: tuple[int, ...], num_classes: int, field: str) -> Model:
-    """Return a converted model; raise InputError where it takes other images or has too few logits."""
-    if model.image_shape != shape:
+        raise InputError(f"model: {_reason(error, model, kind, shape)}") from error
+    if logits.ndim != 2 or logits.shape[0] != count or logits.shape[1] < num_classes:
         raise InputError(
-            f"{field}: got a converted model of images {model.image_shape}; expected one of images {shape}"
+            f"model: got shape {logits.shape} for {count} images; expected [{count}, K], K >= {num_classes}"
         )
-    if model.num_logits < num_classes:
-        raise InputError(f"{field}: got {model.num_logits} logits; expected {num_classes} or more")
-    return model
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise InputError(f"model: got logits of {logits.dtype}; expected floats, not predicted classes")
+    _try(converted, images, f"expected {_EVALUATION[kind]}")
+    return converted
 
 
 def _kind(model: Any) -> str:
@@ -90,7 +85,7 @@ def _convert(model: Any, kind: str, image: Float[np.ndarray, "1 height width cha
     function = _as_function(model, kind, image.shape[1:])
     logits = jax.eval_shape(function, jax.ShapeDtypeStruct(image.shape, jnp.float32))
     if not isinstance(logits, jax.ShapeDtypeStruct):
-        raise InputError(f"logits_fn: got {type(logits).__name__}; expected one array of logits [n, K]")
+        raise InputError(f"model: got {type(logits).__name__}; expected one array of logits [n, K]")
     return Model(*convert_closure(function, image.shape[1:]), image.shape[1:])
 
 
@@ -98,11 +93,11 @@ def _as_function(model: Any, kind: str, shape: tuple[int, ...]) -> Callable:
     """Return the model as a function of images [n, H, W, C]; `shape` is [H, W, C]."""
     if kind == "linen":
         if not isinstance(model, tuple) or len(model) != 2 or not hasattr(model[0], "apply"):
-            raise InputError("logits_fn: got no variables; expected (module, variables) for a Linen module")
+            raise InputError("model: got no variables; expected (module, variables) for a Linen module")
         module, variables = model
         return lambda images: module.apply(variables, images)
     if not callable(model):
-        raise InputError(f"logits_fn: got {type(model).__name__}; expected a callable from images to logits")
+        raise InputError(f"model: got {type(model).__name__}; expected a callable from images to logits")
     if kind == "keras":
         return lambda images: model(images, training=False)
     return _over_batches(model, shape) if kind == "equinox" else model
@@ -125,7 +120,7 @@ def _over_batches(model: Callable, shape: tuple[int, ...]) -> Callable:
     return jax.vmap(model)
 
 
-def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> str:
+def _reason(error: Exception, model: Any, kind: str, shape: list[int]) -> str:
     """Describe the fault of a model that JAX cannot trace, and the expected model."""
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return "got a function that makes NumPy arrays of its images; expected jax.numpy in place of numpy"
@@ -133,10 +128,8 @@ def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> 
         return "got a function that branches on values of its images; expected jax.numpy.where in place of if"
     if _is_in_training(error, model, kind):
         return f"got a model in training mode ({type(error).__name__}); expected {_EVALUATION[kind]}"
-    text = one_line(error)
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return (
-        f"got {type(error).__name__} for images of shape {[1, *shape]} ({text}); "
+        f"got {type(error).__name__} for images of shape {[1, *shape]} ({one_line(error)[:_LONGEST]}); "
         "expected a function from float32 images [n, height, width, channels] to logits [n, classes]"
     )
 
@@ -152,15 +145,7 @@ def _is_in_training(error: Exception, model: Any, kind: str) -> bool:
     return isinstance(error, TypeError | ValueError) and any(name in str(error) for name in arguments)
 
 
-def _check_shape(logits: jax.ShapeDtypeStruct, images: int, num_classes: int, field: str) -> None:
-    shape, dtype = logits.shape, logits.dtype
-    if len(shape) != 2 or shape[0] != images or shape[1] < num_classes:
-        raise InputError(f"{field}: got shape {shape} for {images} images; expected [{images}, K], K >= {num_classes}")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"{field}: got logits of {dtype}; expected floats, not predicted classes")
-
-
-def _try(model: Model, images: Float[np.ndarray, "images height width channels"], expected: str, field: str) -> None:
+def _try(model: Model, images: Float[np.ndarray, "images height width channels"], expected: str) -> None:
     """Raise InputError where the logits of an image depend on the other images, on its place, or on the call."""
     few = images[np.linspace(0, len(images) - 1, _TRIED).round().astype(int)]
     forward: Callable[..., Array] = jax.jit(model.apply)
@@ -170,7 +155,7 @@ def _try(model: Model, images: Float[np.ndarray, "images height width channels"]
             np.asarray(forward(model.params, batch), float) for batch in (few, few, np.repeat(few[:1], _TRIED, 0))
         )
     if not np.isfinite([together, alone]).all():
-        raise InputError(f"{field}: got logits that are not finite; expected finite numbers for finite images")
+        raise InputError("model: got logits that are not finite; expected finite numbers for finite images")
     largest = np.abs(together).max()
     for difference, case in (
         (alone - together[:1], "alone than beside others"),
@@ -178,7 +163,7 @@ def _try(model: Model, images: Float[np.ndarray, "images height width channels"]
     ):
         if np.abs(difference).max() > _APART * largest:
             raise InputError(
-                f"{field}: got other logits for an image {case} (by {np.abs(difference).max():.2g}), as in training "
+                f"model: got other logits for an image {case} (by {np.abs(difference).max():.2g}), as in training "
                 f"mode; {expected}"
             )
 
@@ -195,7 +180,7 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
         closed = _trace(function, images.shape)
         if [const.shape for const in _consts(closed)] != [array.shape for array in arrays]:
             raise InputError(
-                "logits_fn: got other closed-over arrays for another number of images; expected the same for any number"
+                "model: got other closed-over arrays for another number of images; expected the same for any number"
             )
         (result,) = _evaluate(closed.jaxpr, iter(arrays), [images])
         return result

@@ -84,16 +84,18 @@ class Network:
         logits = module(self.seen(images), train=True, keys=keys).astype(jnp.float32)
         return logits, self._variables(module)["batch_stats"]
 
-    @property
+    @functools.cached_property
     def graphdef(self) -> nnx.GraphDef:
         """The module without its arrays; raises InputError where the builder cannot use its arguments."""
-        return _graphdef(self)
+        return nnx.graphdef(nnx.eval_shape(lambda: self._module(jax.random.key(0))))
 
     @functools.partial(jax.jit, static_argnames="self")
     def _fresh(self, key: Key[Array, ""]) -> dict:
-        return self._variables(self._module(_make_rngs(key)))
+        return self._variables(self._module(key))
 
-    def _module(self, rngs: nnx.Rngs) -> nnx.Module:
+    def _module(self, key: Key[Array, ""]) -> nnx.Module:
+        rngs = nnx.Rngs(key)
+        rngs.default = _CountedStream(key, tag="default")  # type: ignore[attr-defined]
         return self.builder(
             num_classes=self.num_classes, image_size=self.image_size, dtype=self.dtype, axis_name=AXIS, rngs=rngs
         )
@@ -121,7 +123,9 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
     module = network.bind(variables)
     modules: dict[tuple, nnx.Module] = dict(nnx.iter_modules(module))
     for path, norm in modules.items():
-        conv = modules.get((*path[:-1], _before(path[-1]))) if path else None
+        last = path[-1] if path else ""
+        before = str(int(last) - 1) if last.isdigit() else last.replace("bn", "conv")
+        conv = modules.get((*path[:-1], before))
         if isinstance(norm, nnx.BatchNorm) and isinstance(conv, nnx.Conv):
             _absorb(conv, norm)
             setattr(modules.get(path[:-1], module), path[-1], Identity())
@@ -136,11 +140,6 @@ def _make_apply(network: Network, graphdef: nnx.GraphDef) -> Callable:
         return nnx.merge(graphdef, params)(network.seen(images), train=False).astype(jnp.float32)
 
     return apply
-
-
-def _before(name: str) -> str:
-    """Return the name of the convolution that a BatchNorm of this name follows."""
-    return str(int(name) - 1) if name.isdigit() else name.replace("bn", "conv")
 
 
 def folded(
@@ -184,25 +183,8 @@ class Identity(nnx.Module):
         return x
 
 
-# Each stage of a run builds an equal network.
-@functools.lru_cache(maxsize=8)
-def _graphdef(network: Network) -> nnx.GraphDef:
-    return nnx.graphdef(nnx.eval_shape(lambda: network._module(_make_rngs(jax.random.key(0)))))
-
-
-def _make_rngs(key: Key[Array, ""]) -> nnx.Rngs:
-    """Return nnx.Rngs(key), which draws keys in constant time, however much was traced before."""
-    rngs = nnx.Rngs(key)
-    rngs.default = _CountedStream(key, tag="default")  # type: ignore[attr-defined]
-    return rngs
-
-
 class _CountedStream(nnx.RngStream):
-    """The keys of nnx.RngStream, counted in Python.
-
-    Flax counts with an array. Under jit it asks for that array's sharding at each draw. JAX then walks through
-    everything traced so far to word an error, so deep networks took long to initialise.
-    """
+    """The keys of nnx.RngStream, counted in Python: counting with an array makes JAX walk through all it has traced."""
 
     drawn = 0
 

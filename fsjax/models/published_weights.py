@@ -2,15 +2,13 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 from ml_collections import ConfigDict
 
-from fsjax.engine.model import NORMALISED
 from fsjax.models.state_dict import ANY_CLASSES
 from fsjax.runtime import files, storage, torch_files
 from fsjax.runtime.errors import InputError, one_line, unknown
@@ -37,10 +35,10 @@ class Metadata(NamedTuple):
     """The content of a config.json beside a file of weights; empty where there is none of timm's."""
 
     file: Path
-    architecture: str = ""  # timm's name, without the tag that says how it was trained
-    pool: str = ""  # how tokens or positions are reduced: 'avg', 'token'; '' = not told
-    arguments: Mapping[str, Any] = MappingProxyType({})  # of the model, where they differ from its defaults
-    mean_std: Sequence[np.ndarray] = NORMALISED  # of pixels in [0, 1], per channel
+    architecture: str  # timm's name, without the tag that says how it was trained
+    pool: str  # how tokens or positions are reduced: 'avg', 'token'; '' = not told
+    arguments: dict[str, Any]  # of the model, where they differ from its defaults
+    mean_std: list[np.ndarray]  # of pixels in [0, 1], per channel
 
 
 def weights_path(config: ConfigDict) -> Path:
@@ -52,12 +50,17 @@ def weights_path(config: ConfigDict) -> Path:
 def read_metadata(weights: Path) -> Metadata:
     """Read timm's config.json beside a file of weights."""
     file = weights.parent / "config.json"
-    content = files.read_json(file) if file.is_file() else None
+    content = files.read_json(file) if file.is_file() else {}
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):
-        return Metadata(file)
-    architecture, told = content["architecture"].partition(".")[0], content.get("pretrained_cfg", {})
-    mean_std = [np.asarray(told.get(name, ()), float) for name in ("mean", "std")]
-    return Metadata(file, architecture, content.get("global_pool", ""), content.get("model_args", {}), mean_std)
+        content = {}
+    told = content.get("pretrained_cfg", {})
+    return Metadata(
+        file,
+        content.get("architecture", "").partition(".")[0],
+        content.get("global_pool", ""),
+        content.get("model_args", {}),
+        [np.asarray(told.get(name, ()), float) for name in ("mean", "std")],
+    )
 
 
 def check_metadata(metadata: Metadata, name: str, pool: Any) -> None:
@@ -65,7 +68,10 @@ def check_metadata(metadata: Metadata, name: str, pool: Any) -> None:
     file, architecture, told, arguments, _ = metadata
     if not architecture:
         return
-    expected = f"timm/{architecture}" if is_library_name(name) else _our_name(architecture)
+    matches = ((re.fullmatch(pattern, architecture), ours) for pattern, ours in _OURS)
+    expected = next((ours.format(*match.groups()) for match, ours in matches if match), None)
+    if is_library_name(name):
+        expected = f"timm/{architecture}"
     if expected is None:
         raise InputError(f"model.weights: {file} says {architecture!r}, which is not supported; {_ELSEWHERE}")
     if re.sub("_gap(_norm)?$", "", name) != expected:
@@ -78,7 +84,7 @@ def check_metadata(metadata: Metadata, name: str, pool: Any) -> None:
         raise InputError(f"model.name: got {name} of global_pool {pool!r}; expected {told!r}, as {file} says")
 
 
-def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[np.ndarray, np.ndarray]:
+def choose_mean_std(config: ConfigDict, told: Any, where: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and std that normalise images: the config's, or else the file's (`told`, maybe empty).
 
     Raises:
@@ -111,8 +117,6 @@ def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]
       InputError: weights of another model, or a config.json that says otherwise than the config.
     """
     path, name, size = weights_path(config), config.model.name, config.data.image_size
-    if not path.is_file():
-        raise InputError(f"model.weights: no file {path}; expected PyTorch weights of {name}")
     metadata = read_metadata(path)
     mean_std = choose_mean_std(config, metadata.mean_std, metadata.file)
     arguments = {argument: value for argument, value in metadata.arguments.items() if argument in _FOLLOWED}
@@ -166,9 +170,3 @@ def find_maker(name: str) -> Callable:
     if model not in known:
         raise unknown("model.name", name, [f"{library}/{other}" for other in known])
     return make
-
-
-def _our_name(architecture: str) -> str | None:
-    """Return our name of a timm architecture."""
-    matches = ((re.fullmatch(pattern, architecture), name) for pattern, name in _OURS)
-    return next((name.format(*match.groups()) for match, name in matches if match), None)

@@ -6,12 +6,12 @@ place in torchvision's sequences, so a name in its `state_dict` is a path here. 
 that AlexNet's biases start at zero.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from fsjax.models.layers import (
     HE_NORMAL,
@@ -34,6 +34,7 @@ _POOLED = (0, 1, 4)
 # Pixels that leave the last pool one position in torchvision's form, and the size of the CIFAR form.
 _SMALLEST, _CIFAR_SIZE = 63, 32
 _NORMAL = nnx.initializers.normal(0.01)
+_pool = functools.partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2))
 # Cells a side of the averages before the linear layers of a VGG.
 _GRID = 7
 
@@ -155,7 +156,3 @@ def _places(depths: Sequence[int]) -> Iterator[tuple[int, int]]:
             yield stage, place
             place += 3
         place += 1
-
-
-def _pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    return nnx.max_pool(x, (2, 2), strides=(2, 2))

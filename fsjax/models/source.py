@@ -157,8 +157,6 @@ class ImportedWeights(_NetworkSource):
 
     def record(self, directory: Path, classes: tuple[str, ...]) -> None:
         imported = self._read()
-        if imported.classes not in ((), classes):
-            raise InputError(f"model.weights: {self.config.model.weights} was trained on other classes than the data's")
         others = {"naming": imported.naming.name, frequencies.FIELD: imported.network.packed_frequencies.hex()}
         # PyTorch's logits in model.check are of unfiltered images.
         model = dataclasses.replace(imported, network=imported.network.limited_to(None)).model()
@@ -170,11 +168,10 @@ class ImportedWeights(_NetworkSource):
             raise InputError(
                 f"data.frequencies: {self.config.data.frequencies!r} has changed since; run the stage train again"
             )
-        return dataclasses.replace(imported, classes=tuple(record["classes"]))
+        return imported
 
     def model(self, directory: Path) -> Model:
-        model = super().model(directory)
-        return weights_record.order_outputs(self.config, model, model.classes)
+        return weights_record.order_outputs(self.config, super().model(directory), directory)
 
     def _read(self) -> TrainedNetwork:
         """Return the network with the weights that the config names; a file of weights tells no classes."""
@@ -199,8 +196,7 @@ class _StoredModel(ModelSource):
         weights_record.write(self.config, directory, classes, self._read(self._file(directory)), naming="model file")
 
     def model(self, directory: Path) -> Model:
-        record, model = weights_record.read(self.config, directory), self._read(self._file(directory))
-        return weights_record.order_outputs(self.config, model, tuple(record["classes"]))
+        return weights_record.order_outputs(self.config, self._read(self._file(directory)), directory)
 
     @abc.abstractmethod
     def _file(self, directory: Path) -> Path:
@@ -209,13 +205,10 @@ class _StoredModel(ModelSource):
     def _read(self, path: Path) -> Model:
         """Read the file; raise InputError where the config asks for other images, normalisation or precision."""
         model = _load(path, files.sha256(path)) if path.is_file() else model_file.load_model(path)
-        size, (height, width, channels) = self.config.data.image_size, model.image_shape
-        if channels != 3:
-            raise InputError(f"model.weights: {path} is for images of {channels} channels; expected 3")
-        if (height, width) != (size, size):
-            raise InputError(
-                f"data.image_size: got {size}; expected {height} x {width} pixels, which {path} was saved for"
-            )
+        size = self.config.data.image_size
+        if model.image_shape != (size, size, 3):
+            expected = " x ".join(map(str, model.image_shape))
+            raise InputError(f"data.image_size: got {size}; expected the images of {path}, {expected}")
         self._check_fields(model.matmul_precision)
         mean_std = published_weights.choose_mean_std(self.config, model.mean_std, path)
         return dataclasses.replace(model, mean_std=mean_std)

@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,12 +45,10 @@ def to_network(state: State, name: str, image_size: int | None, where: str) -> T
         raise InputError(f"image_size: got None; expected a number of pixels, which weights of {name} do not tell")
     shapes, classes = _shapes(state, name, image_size)
     expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
-    prefix = int("cls_token" in expected)
-    if "pos_embed" in expected and own_size not in (None, image_size) and prefix == ("cls_token" in state):
-        counts = expected["pos_embed"][1], state["pos_embed"].shape[1]
-        side, old_side = (round((count - prefix) ** 0.5) for count in counts)
+    if own_size not in (None, image_size):
+        side, prefix = image_size // state["patch_embed.proj.weight"].shape[-1], int("cls_token" in state)
         state["pos_embed"] = interpolate_positions(np.asarray(state["pos_embed"], np.float32), side, prefix)
-        logger.info("interpolated the weights' positions, %d a side, to this image size", old_side)
+        logger.info("interpolated the weights' positions, for %d pixels, to this image size", own_size)
     if misfits := _misfits(state, expected):
         raise InputError(f"{where}, as {name}: {misfits} (for a model of timm or torchvision: model.name=timm/NAME)")
     network = models.build(name, num_classes=classes, image_size=image_size)
@@ -78,7 +78,8 @@ def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False)
 
 def _rename(state: State, where: str) -> tuple[Naming, bool]:
     """Give the arrays our names in place; two copies of an array must be equal."""
-    prefix = _shared_prefix(list(state))
+    shared = os.path.commonprefix(list(state))  # noqa: RUF071 - cut at the last dot
+    prefix = shared[: shared.rfind(".") + 1]
     keys = [key for key in state if not key.endswith("num_batches_tracked")]
     naming = recognise(key[len(prefix) :] for key in keys)
     given = {key: state[key] for key in keys}
@@ -91,24 +92,12 @@ def _rename(state: State, where: str) -> tuple[Naming, bool]:
     return naming, len(state) < len(given)
 
 
-def _shared_prefix(keys: list[str]) -> str:
-    """Return the dotted segments that all keys begin with."""
-    prefix = ""
-    while keys and (heads := {key[len(prefix) :].partition(".")[0] for key in keys if "." in key[len(prefix) :]}):
-        longer = prefix + heads.pop() + "."
-        if heads or not all(key.startswith(longer) for key in keys):
-            break
-        prefix = longer
-    return prefix
-
-
 def _image_size(state: State) -> int | None:
     """Return the pixels a side that the weights' positions are for; None for a model without positions."""
     positions, kernel = state.get("pos_embed"), state.get("patch_embed.proj.weight")
-    if positions is None or kernel is None or positions.ndim != 3 or kernel.ndim != 4:
+    if positions is None or kernel is None:
         return None
-    side = int((positions.shape[1] - ("cls_token" in state)) ** 0.5)
-    return side * kernel.shape[-1] if side * side + ("cls_token" in state) == positions.shape[1] else None
+    return math.isqrt(positions.shape[1] - ("cls_token" in state)) * kernel.shape[-1]
 
 
 def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, ...], tuple[int, ...]], int]:

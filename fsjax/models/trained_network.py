@@ -41,25 +41,34 @@ class TrainedNetwork:
     def model(self, *, bfloat16: bool = False) -> Model:
         """Return the model for evaluation, with BatchNorm folded into the parameters, and a bfloat16 form if asked."""
         apply, params = fold(self.network, self.variables)
-        low = None
-        if bfloat16:
-            low, _ = fold(dataclasses.replace(self.network, dtype=jnp.dtype(jnp.bfloat16)), self.variables)
+        low = dataclasses.replace(self.network, dtype=jnp.dtype(jnp.bfloat16))
+        apply_low = fold(low, self.variables)[0] if bfloat16 else None
         size = self.network.image_size
-        return Model(apply, params, (size, size, 3), self.classes, self.mean_std, low)
+        return Model(apply, params, (size, size, 3), self.classes, self.mean_std, apply_low)
 
 
 def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
     """Load what training left in a workdir: the weights of its last step, or of the step that train.select chooses.
 
     Raises:
-      InputError: there is none, or it has another architecture or other frequencies than the config.
+      InputError: there is none, its training is unfinished, or it has another architecture or other frequencies than
+        the config.
     """
     with contextlib.closing(Checkpoints(directory / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
         if step is None:
             raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
         metadata = checkpoints.metadata(step)
-        _check(config, directory, step, metadata)
+        if (metadata["model"], metadata["image_size"]) != (config.model.name, config.data.image_size):
+            raise InputError(
+                f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected the values "
+                f"of the model in {directory}: {metadata['model']}, {metadata['image_size']}"
+            )
+        if step != metadata["steps"]:
+            raise InputError(
+                f"{directory}: the newest whole checkpoint is of step {step} of {metadata['steps']}; delete "
+                "stages/train.json there and run the stage train again: it resumes from that step"
+            )
         if config.train.select == "best":
             step = checkpoints.best()
             if step is None:
@@ -74,17 +83,3 @@ def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
             )
         variables = checkpoints.variables(step, jax.eval_shape(lambda: network.init(config.seed)))
     return TrainedNetwork(network, variables, (np.array(metadata["mean"]), np.array(metadata["std"])), classes)
-
-
-def _check(config: ConfigDict, directory: Path, step: int, metadata: dict) -> None:
-    """Raise InputError for a checkpoint of another architecture, or one of an unfinished training."""
-    if metadata["model"] != config.model.name or metadata["image_size"] != config.data.image_size:
-        raise InputError(
-            f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected the values "
-            f"of the model in {directory}: {metadata['model']}, {metadata['image_size']}"
-        )
-    if step != metadata["steps"]:
-        raise InputError(
-            f"{directory}: the newest whole checkpoint is of step {step} of {metadata['steps']}; "
-            "delete stages/train.json there and run the stage train again: it resumes from that step"
-        )

@@ -4,6 +4,7 @@ The architecture, the names of submodules and the initialisation follow timm's `
 its `state_dict` is a path here. timm draws weights from a normal truncated at 100 standard deviations: a normal.
 """
 
+import functools
 import math
 
 import jax
@@ -16,6 +17,8 @@ from fsjax.models.layers import TORCH_UNIFORM, Images, Keys, Logits, conv
 from fsjax.runtime.errors import InputError
 
 _NORMAL = nnx.initializers.normal(0.02)
+_linear = functools.partial(nnx.Linear, kernel_init=_NORMAL)
+_layer_norm = functools.partial(nnx.LayerNorm, epsilon=1e-6)
 
 
 class VisionTransformer(nnx.Module):
@@ -166,11 +169,3 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: Float[Array, "images tokens channels"]) -> Float[Array, "images tokens channels"]:
         return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
-
-
-def _linear(width: int, out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(width, out, dtype=dtype, kernel_init=_NORMAL, rngs=rngs)
-
-
-def _layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(width, epsilon=1e-6, dtype=dtype, rngs=rngs)

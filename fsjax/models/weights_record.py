@@ -29,7 +29,7 @@ def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: 
 
     `model` has the weights, without the filter of data.frequencies; `others` are further entries, such as `naming`.
     """
-    outputs = choose_outputs(config, model.num_logits, model.classes, classes)
+    outputs = _choose_outputs(config, model, classes)
     checked = check_logits(config.model.check, model) if config.model.check else "unchecked (model.check)"
     name = config.model.name
     logger.info("train: nothing to train: weights of %s with %d outputs; %s", name, len(outputs), checked)
@@ -71,9 +71,10 @@ def weights_file(config: ConfigDict) -> Path:
     return file
 
 
-def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> Model:
-    """Return the model with the outputs of the data's classes first; errors are `choose_outputs`'s."""
-    order = np.array(choose_outputs(config, model.num_logits, model.classes, classes))
+def order_outputs(config: ConfigDict, model: Model, directory: Path) -> Model:
+    """Return the model with the outputs of the data's classes first, for a workdir with weights.json."""
+    classes = tuple(read(config, directory)["classes"])
+    order = np.array(_choose_outputs(config, model, classes))
 
     def ordered(apply: Callable) -> Callable:
         return lambda params, images: apply(params, images)[:, order]
@@ -84,13 +85,9 @@ def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) ->
     return dataclasses.replace(model, apply=ordered(model.apply), apply_bfloat16=low, classes=classes)
 
 
-def choose_outputs(
-    config: ConfigDict, available: int, named: tuple[str, ...], classes: tuple[str, ...]
-) -> tuple[int, ...]:
-    """Return all outputs of weights, the outputs of the data's classes first: by model.outputs, by name or by place.
-
-    `available` is the number of outputs, and `named` has the names of the first outputs; () = not known.
-    """
+def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> tuple[int, ...]:
+    """Return a model's outputs, those of the data's classes first: by model.outputs, by name or by place."""
+    available, named = model.num_logits, model.classes
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
     if named and not given:
         if missing := [name for name in classes if name not in named]:
@@ -126,17 +123,14 @@ def check_logits(path: str, model: Model) -> str:
     """
     content, size = files.read_npz(storage.path(path), ("images", "logits")), model.image_shape[0]
     images, expected = content["images"][:_CHECKED_IMAGES], content["logits"][:_CHECKED_IMAGES]
-    if images.shape[1:] != (3, size, size) or images.dtype.kind != "f" or not len(images):
+    shapes = (len(images), 3, size, size), (len(images), model.num_logits)
+    if (images.shape, expected.shape) != shapes or images.dtype.kind != "f" or not len(images):
         raise InputError(
-            f"model.check: got images of {images.dtype} {list(images.shape)} in {path}; expected floats of [n, 3, "
-            f"{size}, {size}], normalised"
+            f"model.check: got images {list(images.shape)} of {images.dtype} and logits {list(expected.shape)} in "
+            f"{path}; expected floats [n, 3, {size}, {size}], normalised, and [n, {model.num_logits}]"
         )
     with jax.default_matmul_precision("highest"):
         logits = jax.jit(model.apply)(model.params, np.moveaxis(images, 1, -1).astype(np.float32))
-    if logits.shape != expected.shape:
-        raise InputError(
-            f"model.check: got logits {list(expected.shape)} in {path}; expected floats of {list(logits.shape)}"
-        )
     difference, spread = float(np.abs(np.asarray(logits, np.float64) - expected).max()), float(expected.std())
     if not difference <= _APART * spread:
         raise InputError(

@@ -67,7 +67,7 @@ def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data__image_size": 32}, r"^data.image_size: got 32; expected 24 x 24 pixels, which \S+ was saved for$"),
+        ({"data__image_size": 32}, r"^data.image_size: got 32; expected the images of \S+, 24 x 24 x 3$"),
         ({"data__mean": (0.4,) * 3, "data__std": (0.2,) * 3}, r"^data.mean: got \(0.4, 0.4, 0.4\); expected \(0.5, "),
         ({"search__precision": "tensorfloat32"}, r"^search.precision: got 'tensorfloat32'; expected highest, since "),
         ({"data__frequencies": "low:0.1"}, r"^data.frequencies: got 'low:0.1'; expected '' with a model file$"),

@@ -112,9 +112,7 @@ def test_every_kind_gives_the_logits_of_its_weights(make, request):
 def test_a_converted_model_is_taken_as_it_is():
     found = as_model(plain, IMAGES, CLASSES)
     assert as_model(found, IMAGES[:2], CLASSES - 1) is found
-    with pytest.raises(
-        InputError, match=r"^model: got a converted model of images \(6, 5, 3\); .* images \(5, 6, 3\)$"
-    ):
+    with pytest.raises(InputError, match=r"^model: got a model of images \(6, 5, 3\); expected \(5, 6, 3\)$"):
         as_model(found, IMAGES.swapaxes(1, 2), CLASSES)
     with pytest.raises(InputError, match=r"^model: got 4 logits; expected 5 or more$"):
         as_model(found, IMAGES, CLASSES + 1)

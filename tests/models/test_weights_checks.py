@@ -71,9 +71,9 @@ def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
     for content, message in (
         ({"images": images, "logits": logits + 2e-3 * logits.std()}, r"logits that differ from PyTorch's in \S+ by 0"),
         ({"images": images[:, ::-1], "logits": logits}, r"logits that differ from PyTorch's"),
-        ({"images": np.moveaxis(images, 1, -1), "logits": logits}, r"got images of float32 \[3, 16, 16, 3\] in"),
-        ({"images": images, "logits": logits[:, :2]}, r"got logits \[3, 2\] in"),
-        ({"images": images, "logits": logits[:2]}, r"got logits \[2, 3\] in"),
+        ({"images": np.moveaxis(images, 1, -1), "logits": logits}, r"got images \[3, 16, 16, 3\] of float32 "),
+        ({"images": images, "logits": logits[:, :2]}, r" and logits \[3, 2\] in"),
+        ({"images": images, "logits": logits[:2]}, r" and logits \[2, 3\] in"),
         ({"images": images * np.nan, "logits": logits}, "logits that differ from PyTorch's in .* by nan"),
         ({"images": images}, "no key 'logits'"),
     ):
