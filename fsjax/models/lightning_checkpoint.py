@@ -38,8 +38,11 @@ def write(path: Path, trained: TrainedNetwork, name: str, hyper_parameters: Mapp
     if name.startswith("resnet") and not name.endswith("_imagenet"):
         naming, copied = PUBLISHED_RESNET, True
     state = state_dict.from_variables(trained.variables, naming, copied)
-    classes = trained.network.num_classes
-    network = {"backbone_model": _construction(*_PUBLISHED[name], classes)} if name in _PUBLISHED else {}
+    network = {}
+    if name in _PUBLISHED:
+        block, blocks = _PUBLISHED[name]
+        parts = _imported("blocks.resnet.Blocks", block), blocks, trained.network.num_classes
+        network["backbone_model"] = _Call(_imported("backbone.resnet", "ResNet"), *parts)
     entries = {
         "pytorch-lightning_version": _VERSION,
         "epoch": 0,
@@ -52,13 +55,9 @@ def write(path: Path, trained: TrainedNetwork, name: str, hyper_parameters: Mapp
     torch_files.write(path, {f"{_PREFIX}{key}": array for key, array in state.items()}, entries)
 
 
-def _construction(block: str, blocks: list[int], classes: int) -> "_Call":
-    """Return the call that constructs the published ResNet; its modules need not exist here."""
-
-    def imported(module: str, name: str) -> _Call:
-        return _Call(getattr, _Call(importlib.import_module, module), name)
-
-    return _Call(imported("backbone.resnet", "ResNet"), imported("blocks.resnet.Blocks", block), blocks, classes)
+def _imported(module: str, name: str) -> "_Call":
+    """Return the import of a class of the published code, which need not exist here."""
+    return _Call(getattr, _Call(importlib.import_module, module), name)
 
 
 class _Call:

@@ -50,19 +50,13 @@ class Network:
         packed = b"" if frequencies is None else np.packbits(frequencies).tobytes()
         return dataclasses.replace(self, packed_frequencies=packed)
 
-    @property
-    def frequencies(self) -> Bool[np.ndarray, "size size"] | None:
-        """The centred frequencies of an image that the network sees; None = all."""
-        if not self.packed_frequencies:
-            return None
-        size = self.image_size
-        bits = np.unpackbits(np.frombuffer(self.packed_frequencies, np.uint8), count=size**2)
-        return bits.reshape(size, size).astype(bool)
-
     def seen(self, images: Images) -> Images:
         """Filter images for the first layer, in float32 for every dtype."""
-        frequencies = self.frequencies
-        return images if frequencies is None else spectrum.filter_images(images, jnp.asarray(frequencies)[None])[0]
+        if not self.packed_frequencies:
+            return images
+        size = self.image_size
+        bits = np.unpackbits(np.frombuffer(self.packed_frequencies, np.uint8), count=size**2)
+        return spectrum.filter_images(images, jnp.asarray(bits.reshape(1, size, size).astype(bool)))[0]
 
     def init(self, seed: int) -> dict:
         """Draw fresh variables; a seed gives the same variables on devices of the same kind."""

@@ -28,7 +28,6 @@ _OURS = (
 _HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
 _FOLLOWED = ("img_size", "class_token", "fc_norm", "global_pool")
 _APART = 1e-3
-_LIBRARIES = ("torchvision", "timm")
 
 
 class Metadata(NamedTuple):
@@ -107,7 +106,7 @@ def choose_mean_std(config: ConfigDict, told: Any, where: Path) -> tuple[np.ndar
 
 def is_library_name(name: str) -> bool:
     """Return whether a model's name is LIBRARY/NAME, such as timm/convnext_tiny."""
-    return name.partition("/")[0] in _LIBRARIES and "/" in name
+    return name.startswith(("torchvision/", "timm/"))
 
 
 def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:

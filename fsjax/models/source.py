@@ -120,15 +120,12 @@ class _NetworkSource(ModelSource):
         """Accept every network, since its arrays have PyTorch's names."""
 
     def model(self, directory: Path) -> Model:
-        return self.trained_network(directory).model(bfloat16=self._is_bfloat16())
+        return self.trained_network(directory).model(bfloat16=self.config.search.precision == "bfloat16")
 
     def timed_model(self, classes: int) -> Model:
-        network = self._network(classes)
-        model = TrainedNetwork(network, network.init(self.config.seed)).model(bfloat16=self._is_bfloat16())
-        return model.at(self.config.search.precision) if self._is_bfloat16() else model
-
-    def _is_bfloat16(self) -> bool:
-        return self.config.search.precision == "bfloat16"
+        network, precision = self._network(classes), self.config.search.precision
+        trained = TrainedNetwork(network, network.init(self.config.seed))
+        return trained.model(bfloat16=precision == "bfloat16").at(precision)
 
     def _network(self, classes: int) -> models.Network:
         return models.build(self.config.model.name, num_classes=classes, image_size=self.config.data.image_size)

@@ -31,12 +31,11 @@ def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: 
     """
     outputs = _choose_outputs(config, model, classes)
     checked = check_logits(config.model.check, model) if config.model.check else "unchecked (model.check)"
-    name = config.model.name
-    logger.info("train: nothing to train: weights of %s with %d outputs; %s", name, len(outputs), checked)
+    logger.info("train: nothing to train: weights of %s, %d outputs; %s", config.model.name, len(outputs), checked)
     content = {
         "file": str(storage.path(config.model.weights).absolute()),
         "sha256": files.sha256(weights_file(config)),
-        "model": name,
+        "model": config.model.name,
         "outputs": len(outputs),
         "classes": list(classes),
         "mean": model.mean_std[0].tolist(),

@@ -51,7 +51,7 @@ def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog, monkeypatc
     config = of(file, stages="train,search,evaluate,report")
     with caplog.at_level(logging.INFO):
         runner.run(config, tmp_path)
-    assert "weights of small with 5 outputs" in caplog.text and f"weights of {file}" in caplog.text
+    assert "weights of small, 5 outputs" in caplog.text and f"weights of {file}" in caplog.text
     assert reads == [file]
     record = json.loads((tmp_path / "weights.json").read_text())
     assert (record["mean"], record["std"], record["outputs"]) == ([0.5] * 3, [0.2] * 3, 5)

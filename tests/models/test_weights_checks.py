@@ -62,9 +62,9 @@ def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
     check = folder / "check.npz"
     with caplog.at_level(logging.INFO):
         model_source(of(folder)).record(folder, NAMES)
-        assert "with 3 outputs; unchecked (model.check)" in caplog.text
+        assert ", 3 outputs; unchecked (model.check)" in caplog.text
         model_source(of(folder, model__check=str(check))).record(folder, NAMES)
-    assert f"with 3 outputs; logits are those of {check}, to " in caplog.text
+    assert f", 3 outputs; logits are those of {check}, to " in caplog.text
     with np.load(check) as file:
         images, logits = file["images"], file["logits"]
     (folder / "weights.json").unlink()
