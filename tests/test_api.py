@@ -141,7 +141,6 @@ def test_compat_takes_images_in_class_order(made):
     ("changes", "message"),
     [
         ({"labels": np.zeros(3, int)}, r"labels: got int64 of shape \(3,\); expected 14 whole numbers"),
-        ({"labels": np.zeros(14)}, "labels: got float64 of shape"),
         ({"labels": np.zeros(14, int) - 1}, "labels: got -1; expected 0 to 2"),
         ({"labels": np.arange(14) % 4}, "labels: got 3; expected 0 to 2"),
         ({"labels": (np.arange(14) % 2).tolist()}, "labels: got no image of class c; expected"),
@@ -152,7 +151,6 @@ def test_compat_takes_images_in_class_order(made):
         ({"patch": 3}, "search.patch: got 3; expected a divisor of the image size 6 x 10: 1, 2"),
         ({"shares": [0.0]}, r"search.shares: got 0.0; expected numbers in \(0, 1\]"),
         ({"precision": "bfloat16"}, "precision: got 'bfloat16', .*; expected highest, tensorfloat32"),
-        ({"precision": "float16"}, "search.precision: got 'float16'; expected highest"),
         ({"classes": ["a"]}, "images labels: got 1; expected 0 to 0"),
         ({"model": lambda images: images[:, 0, :2, 0]}, r"model: got shape \(4, 2\) for 4 images"),
         ({"compat": True}, "search.removal.compat: got images of 6 x 10; expected square ones"),

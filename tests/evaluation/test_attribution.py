@@ -7,10 +7,8 @@ import pytest
 import scipy
 
 import fsjax
-from fsjax.engine.model import Model
-from fsjax.evaluation import attribution
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import parallel, profiling
+from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
 PLANE, COUNT = (6, 7), 9
@@ -134,14 +132,6 @@ def test_results_are_the_same_bits_on_one_device(found, monkeypatch):
     np.testing.assert_array_equal(other.scores, found.scores)
     np.testing.assert_array_equal(other.places, found.places)
     np.testing.assert_array_equal(other.kept["random"], found.kept["random"])
-
-
-def test_a_second_attribution_of_a_model_compiles_nothing():
-    model = Model(lambda weight, images: network(images) * weight, np.float32(1), (*PLANE, 2))
-    attribution.attribute(attribution.BaselineGrafts(model, IMAGES, BASELINES), shares=SHARES, steps=2, refinements=1)
-    before = profiling.compiled()[0]
-    attribution.attribute(attribution.BaselineGrafts(model, IMAGES + 1, BASELINES), steps=2, refinements=1)
-    assert profiling.compiled()[0] == before
 
 
 @pytest.mark.parametrize(

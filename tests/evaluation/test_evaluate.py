@@ -90,19 +90,6 @@ def test_a_killed_evaluation_filters_and_grafts_no_image_twice(tmp_path, watched
     assert not (directory / "grafts").exists()
 
 
-def test_outcomes_of_other_pairs_are_not_taken_over(tmp_path, watched):
-    (config, passes, stop), maps = watched, make_maps(3)
-    classifier, test = make_classifier(3), Dataset(Made((7, 4, 10)), 8)
-    stop[0] = 12
-    with pytest.raises(interrupt.Terminated):
-        evaluate.run(config, tmp_path / "run", classifier, maps, test)
-    assert passes[-1][0] == "captured"
-    stop[0], config.seed = False, 1
-    for directory in ("run", "anew"):
-        evaluate.run(config, tmp_path / directory, classifier, maps, test)
-    assert files.read_json(tmp_path / "run" / "evaluation.json") == files.read_json(tmp_path / "anew/evaluation.json")
-
-
 def test_one_class_has_a_tpr_and_no_fpr(tmp_path):
     evaluate.run(CONFIG, tmp_path, make_classifier(1), make_maps(1), Dataset(Made((5,)), 8))
     found = files.read_json(tmp_path / "evaluation.json")

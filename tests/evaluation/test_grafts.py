@@ -94,14 +94,6 @@ def psi_of(outcomes, row):
 UNDER = ("grafted", "swapped", "replaced")
 
 
-def test_images_are_looked_through_once_for_the_pairs_of_all_classes(monkeypatch):
-    calls, by_class = [], selection.images_by_class
-    monkeypatch.setattr(selection, "images_by_class", lambda *args: calls.append(args) or by_class(*args))
-    sample = problem().sample()
-    drawn = [sample.draw(label) for label in range(3)]
-    assert len(calls) == 1 and all(map(len, drawn))
-
-
 def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
     made, found, kept = judged
     assert found.curve_shares == SHARES and found.tested_shares == SHARES[:2] and set(found.curves) == set(KINDS)

@@ -15,7 +15,6 @@ from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import STAGES
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import figures, sections
-from fsjax.report.sections import rank_correlation
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
@@ -258,13 +257,6 @@ def test_each_class_is_drawn_above_its_map():
         assert above.get_title() == name and above.images[0].get_clim() == (0, 1)
         np.testing.assert_array_equal(above.images[0].get_array(), error[index])
         np.testing.assert_array_equal(below.images[0].get_array(), ~kept[index])
-
-
-def test_a_plane_of_one_value_has_no_rank_correlation():
-    plane = np.random.default_rng(0).random((4, 4))
-    assert rank_correlation(plane, np.ones((4, 4))) is None
-    assert rank_correlation(plane, np.full((4, 4), np.nan)) is None
-    assert rank_correlation(plane, plane) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,6 @@ def test_maps_are_cut_from_the_scores_that_are_kept():
     ("field", "value", "message"),
     [
         ("grid", (0.1, 0), "evaluate.grid: got 0; expected numbers in (0, 1]"),
-        ("grid", (1.5,), "evaluate.grid: got 1.5; expected numbers in (0, 1]"),
         ("grid", ("0.1",), "evaluate.grid: got '0.1'; expected numbers in (0, 1], or () for none"),
         ("grid_images", -1, "evaluate.grid_images: got -1; expected 0 or more"),
         ("threshold", 1.2, "evaluate.threshold: got 1.2; expected a TPR in [0, 1]"),

@@ -109,10 +109,6 @@ def test_a_class_without_confidence_says_how_many_pairs_may_decide():
     assert "about 1,200" in reason and "psi is 0.55" in reason
     # Half the interval is .1 and has to become .05: four times the pairs.
     assert "about 480" in verdict.decide(**changed(psi=0.45, psi_ci=(0.35, 0.55), p_value=0.8)).reason
-    assert (
-        verdict.decide(**changed(at=None, pairs=0, why_none="there is no other class")).reason
-        == "there is no other class"
-    )
 
 
 def test_the_reason_says_what_low_pass_needs():
