@@ -70,7 +70,7 @@ class Result:
     @property
     def share(self) -> float:
         """Share of the plane, in (0, 1], at which the table shows TPR and FPR; one of `maps.shares`."""
-        return self.maps.nearest(self._field("report", "share"))
+        return self.maps.nearest(self.config["report"]["share"])
 
     def rates(self, share: float | None = None) -> MapRates:
         """Return TPR, its interval and FPR of each class under the maps at one of their shares; None = `share`."""
@@ -78,7 +78,7 @@ class Result:
 
     def table(self) -> str:
         """Return text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
-        return answer.table(self.evaluation, self.method, self.share, self._field("evaluate", "threshold"))
+        return answer.table(self.evaluation, self.method, self.share, self.config["evaluate"]["threshold"])
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each class: verdict, share, psi with limits, TPR, FPR and sentence."""
@@ -150,7 +150,7 @@ class Result:
 
     @property
     def _headline(self) -> str:
-        return answer.headline(self._rows, self._evaluated.grafts, self.share, self._field("evaluate", "threshold"))
+        return answer.headline(self._rows, self._evaluated.grafts, self.share, self.config["evaluate"]["threshold"])
 
     @functools.cached_property
     def _rows(self) -> list[dict]:
@@ -158,13 +158,7 @@ class Result:
 
     @functools.cached_property
     def _drawn(self) -> dict[str, Any]:
-        return run_figures.result_figures(self.maps, self.evaluation, self.share, self._field("evaluate", "threshold"))
-
-    def _field(self, group: str, name: str) -> float:
-        value = self.config.get(group, {}).get(name)
-        if not isinstance(value, int | float):
-            raise InputError(f"config.json: got {value!r} for {group}.{name}; expected the config of a run")
-        return float(value)
+        return run_figures.result_figures(self.maps, self.evaluation, self.share, self.config["evaluate"]["threshold"])
 
 
 def load_result(workdir: str | Path, method: str | None = None) -> Result:

@@ -21,7 +21,7 @@ from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient
 
 Images = Float[np.ndarray, "n height width channels"]
-# For each position of each image's plane a value, whether it is chosen, or either: a mask or a part in [0, 1].
+# For each position of each image's plane a value, whether it is chosen, or either.
 Planes = Float[np.ndarray, "n height width"]
 Masks = Bool[np.ndarray, "n height width"]
 Weights = Shaped[np.ndarray, "n height width"]
@@ -43,9 +43,9 @@ class Attribution:
       scores: nats, constant on orbits. Their sum over an image's orbits is the log-odds of `predicted` at the image
         less the log-odds at its baseline, up to the error of the path's steps.
       places: place of each position's orbit in the image's order, 0 the first.
-      kept: whether the model predicts `predicted` for the baseline with the image's first orbits within each share of
-        the plane (insertion), by order: "attribution", "energy" (of image less baseline), "random".
-      kept_without: the same for the image with the baseline's frequencies there (deletion), by order.
+      kept, kept_without: by order ("attribution", "energy" of image less baseline, "random"), whether the model
+        predicts `predicted` for the baseline with the image's first orbits within each share (insertion), and for the
+        image with the baseline's frequencies there (deletion).
       smallest: the fewest first orbits that keep the prediction.
 
     Examples:
@@ -91,9 +91,8 @@ def attribute(
 ) -> Attribution:
     """Rank each image's orbits by their share of the predicted class's log-odds on the way from its baseline.
 
-    An image takes 3 (steps + refinements) forward equivalents, beside the forward passes of the curves. `scores` are
-    the integrated gradients at `steps` points of the straight path, and `refinements` slopes refine their order. Raises
-    InputError for shares outside (0, 1] or without an orbit, no step, or a gradient that is not finite.
+    `scores` are the integrated gradients at `steps` points of the straight path, and `refinements` slopes refine their
+    order. Raises InputError for shares outside (0, 1] or without an orbit, no step, or a gradient that is not finite.
     """
     shares, least = default_shares(grafts.plane) if shares is None else tuple(shares), 2 / np.prod(grafts.plane)
     if not shares or not all(least <= share <= 1 for share in shares):
@@ -173,11 +172,8 @@ def _smallest(grafts: "BaselineGrafts", places: Int[np.ndarray, "n height width"
 class BaselineGrafts:
     """Grafts of images, the donors, into baselines, the recipients: one of each, with masks of their own.
 
-    Every device computes its batch by itself, so that results do not depend on the number of devices. `predicted` and
-    `baseline_predicted` are the classes that the model predicts for each image and its baseline.
-
-    Raises:
-      InputError: a model that JAX cannot differentiate.
+    `predicted` and `baseline_predicted` are the classes that the model predicts for each image and its baseline. Raises
+    InputError for a model that JAX cannot differentiate.
     """
 
     def __init__(self, model: Model, images: Images, baselines: Images):

@@ -44,7 +44,6 @@ class Dynamics:
 
     @property
     def f1(self) -> Float[np.ndarray, "seeds evaluations copies classes"]:
-        """In [0, 1]."""
         return f1(self.confusion)
 
     @property
@@ -111,23 +110,15 @@ def f1(confusion: Int[np.ndarray, "*batch classes classes"]) -> Float[np.ndarray
 
 
 def parse(keep: str) -> tuple[str, ...]:
-    """Return the copies of a comma-separated list, in its order; DEFAULT for ''.
-
-    Raises InputError for an entry other than ascending digits from 1 to 4, a repeated entry, and a list without the
-    original or with nothing else.
-    """
+    """Return the copies of a comma-separated list, in its order; DEFAULT for ''. Raises InputError for another list."""
     if not keep:
         return DEFAULT
     names = tuple(name.strip() for name in keep.split(","))
-    for name in names:
-        if not (name and re.fullmatch("1?2?3?4?", name)):
-            raise InputError(
-                f"dynamics.keep: {name!r} in {keep!r}; expected bands that a copy keeps, of the digits 1 to 4, each "
-                "once and ascending, such as 1234,12,34"
-            )
-    if len(set(names)) < max(2, len(names)) or ORIGINAL not in names:
+    are_bands = all(name and re.fullmatch("1?2?3?4?", name) for name in names)
+    if not are_bands or len(set(names)) < max(2, len(names)) or ORIGINAL not in names:
         raise InputError(
-            f"dynamics.keep: got {keep!r}; expected two or more different copies, {ORIGINAL} (the original) among them"
+            f"dynamics.keep: got {keep!r}; expected two or more different copies, {ORIGINAL} (the original) among "
+            "them, each of the bands 1 to 4 that it keeps, ascending, such as 1234,12,34"
         )
     return names
 

@@ -11,7 +11,7 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results
 from fsjax.evaluation.rates import Filterer
-from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
+from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -71,7 +71,10 @@ def measure(
     grid = None
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
-        grid = rates.measure_grid(filterer, maps, first, further)
+        masks = np.stack([rates.masks_at(maps, share) for share in further])
+        at_further = filterer.rates(first, masks, "evaluate other shares")
+        tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in at_further]) for name in ("tpr", "tpr_ci", "fpr"))
+        grid = Grid(np.bincount(first.labels, minlength=len(maps.classes)), further, tpr, tpr_ci, fpr)
     method = MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,

@@ -23,8 +23,6 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.evaluation.typed_json import Length
-
 KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided")
 
 # Arrays of all classes; the results of a single class lack that axis.
@@ -144,4 +142,4 @@ class Grafts:
     tested_shares: tuple[float, ...]
     curve_shares: tuple[float, ...]
     curves: dict[str, Curve]
-    verdicts: Annotated[tuple[Verdict, ...], Length("classes")]
+    verdicts: tuple[Verdict, ...]

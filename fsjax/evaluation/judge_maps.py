@@ -126,16 +126,12 @@ def cut_candidates(maps: DominantFrequencyMaps, largest_tested: float) -> Candid
     cut = grid_shares(maps, curve)
     own = [share for share in maps.shares if share <= largest_tested or share in curve or not cut]
     shares = tuple(sorted({*own, *cut}))
-    rule = mask_rule(maps)
 
     def masks(label: int) -> Bool[np.ndarray, "shares height width"]:
-        def at(share: float) -> Bool[np.ndarray, "height width"]:
-            if share in maps.shares:
-                return maps.masks[maps.shares.index(share), label]
-            assert maps.scores is not None, "only scores are cut"
-            return rule(maps.scores[label], share)
-
-        return np.stack([at(share) for share in shares])
+        if not cut or maps.scores is None:
+            return maps.masks[:, label]
+        rule, scores = mask_rule(maps), maps.scores[label]
+        return np.stack([rule(scores, share) for share in shares])
 
     return Candidates(maps.classes, shares, tuple(share <= largest_tested for share in shares), masks)
 

@@ -26,10 +26,8 @@ def make_predictor(
     The processes share the set; with `alone` this process predicts the whole set. An image's logits are bit-equal for
     any number of processes and devices. A thread reads and dispatches the next batch while the caller uses a batch.
 
-    Args:
-      apply: (params, images [n, H, W, C] float32 normalised) -> logits.
-      mean, std: of pixels in [0, 1], per channel.
-      batch_size: most images of a device's batch; the last batch is padded.
+    `apply` maps params and images [n, H, W, C], float32 and normalised by mean and std of pixels in [0, 1], to logits.
+    A device's batch has at most `batch_size` images.
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())

@@ -4,7 +4,7 @@ A probe searches a network and measures prefixes of each class's map, its freque
 """
 
 import dataclasses
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from fsjax.engine.model import Model
 from fsjax.evaluation import influence, verdict
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
-from fsjax.evaluation.typed_json import Length, ResultFile
+from fsjax.evaluation.typed_json import ResultFile
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
@@ -43,38 +43,33 @@ class ProbeRound:
       accuracy: of its network on the test images.
       base, swapped, psi, psi_ci: of each class, as in `graft_results`, under the prefix that `measure` chooses; NaN
         without pairs of images. Where `swapped` is low, the network has not learned the class.
-      positions: number of positions of the plane in this prefix.
-      used: whether the network uses the prefix, as `measure` decides.
-      added: positions of the plane that the prefixes in use add.
-      share: of the plane that is grafted after this round.
+      positions, used: size of this prefix, and whether the network uses it.
+      added, share: positions that the prefixes in use add, and share of the plane that is grafted after this round.
     """
 
     end: float
     own: bool
     accuracy: float
     base: Float[np.ndarray, " classes"]
-    positions: Annotated[tuple[int, ...], Length("classes")]
+    positions: tuple[int, ...]
     swapped: Float[np.ndarray, " classes"]
     psi: Float[np.ndarray, " classes"]
     psi_ci: Float[np.ndarray, "classes 2"]
-    used: Annotated[tuple[bool, ...], Length("classes")]
+    used: tuple[bool, ...]
     added: int
     share: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Probes(ResultFile):
-    """All rounds: the content of probes/probes.json.
+    """All rounds, trainings of their own, then the final training at some points: the content of probes/probes.json.
 
-    Attributes:
-      exempt: whether config.probe.exempt_classes keeps a class's maps from being grafted.
-      rounds: in order; trainings of their own, then the final training at some points.
-      share: of the plane that is grafted in the final training.
-      before: accuracy of the first round's network on the sets of config.ood, by name; None without the stage ood.
+    `exempt` classes have maps that are not grafted, `share` of the plane is grafted in the final training, and `before`
+    is the accuracy of the first round's network on the sets of config.ood, by name; None without the stage ood.
     """
 
     classes: tuple[str, ...]
-    exempt: Annotated[tuple[bool, ...], Length("classes")]
+    exempt: tuple[bool, ...]
     rounds: tuple[ProbeRound, ...]
     share: float
     before: dict[str, float] | None

@@ -11,7 +11,7 @@ from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.results import Grid, Rates, Unfiltered
+from fsjax.evaluation.results import Rates, Unfiltered
 from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import parallel
@@ -137,13 +137,6 @@ def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.nd
 def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*rows n"]:
     """Return part / whole, NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-
-
-def measure_grid(filterer: Filterer, maps: DominantFrequencyMaps, images: Dataset, shares: tuple[float, ...]) -> Grid:
-    """Return the rates of each class at the shares of `grid_shares`. Collective."""
-    rates = filterer.rates(images, np.stack([masks_at(maps, share) for share in shares]), "evaluate other shares")
-    tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in rates]) for name in ("tpr", "tpr_ci", "fpr"))
-    return Grid(np.bincount(images.labels, minlength=len(maps.classes)), shares, tpr, tpr_ci, fpr)
 
 
 def grid_shares(maps: DominantFrequencyMaps, requested: tuple[float, ...]) -> tuple[float, ...]:

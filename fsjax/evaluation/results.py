@@ -88,14 +88,11 @@ class Reliance:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MethodEvaluation:
-    """Measurements on the maps of one search method.
+    """Measurements on the maps of one search method, which `searched_on` the split 'train' or 'test'.
 
-    Attributes:
-      searched_on: the split of the searched images, 'train' or 'test'.
-      forward_equivalents: image forward passes that the search spent; a backward pass counts 2.
-      shares: rates under the maps, by share as text; see `at`.
-      planted: class name -> recovery of its planted orbits; empty without planted orbits or without scores.
-      grafts: measurements by grafts, and the verdicts; None where evaluate.pairs is 0.
+    The search spent `forward_equivalents` image forward passes; a backward pass counts 2. `shares` has the rates under
+    the maps by share as text, `planted` the recovery of a class's planted orbits by its name. `grafts` is None where
+    evaluate.pairs is 0.
     """
 
     searched_on: str

@@ -8,7 +8,7 @@ import dataclasses
 import reprlib
 import types
 import typing
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from jaxtyping import AbstractArray
@@ -19,12 +19,6 @@ from fsjax.runtime.storage import Path
 
 T = TypeVar("T")
 R = TypeVar("R", bound="ResultFile")
-
-
-class Length(NamedTuple):
-    """The dimension that is as long as an annotated tuple."""
-
-    dimension: str
 
 
 class ResultFile:
@@ -74,8 +68,6 @@ def _value(name: str, hint: Any, value: Any, sizes: dict[str, int]) -> Any:
     """Return the value of an annotated field."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        for size in [sizes[note.dimension] for note in parts[1:] if isinstance(note, Length)]:
-            _check(len(value) == size, name, value, f"a list of {size}")
         return _value(name, parts[0], value, sizes)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _value(name, parts[0], value, sizes)

@@ -92,14 +92,9 @@ def decide(
 ) -> Decision:
     """Return the kind of a class, with the reason.
 
-    Args:
-      at: measures at the share of `rests_on`; None without pairs.
-      tpr, fpr: of its unfiltered images; NaN where there is no image to count.
-      base: q0, others' images predicted as the class as they are, where their true class is left out.
-      pairs: number of grafted pairs of images.
-      level: p-value at which psi is above `control` there, from `level`.
-      low_pass: share of the plane at which low-pass controls the class; NaN where it does not.
-      why_none: the reason where there are no pairs.
+    `at` are the measures at the share of `rests_on`; None without pairs, and `why_none` is the reason. tpr and fpr are
+    unfiltered, NaN where there is no image to count. `base` is q0, `level` the p-value at which psi is above `control`,
+    and `low_pass` the share of the plane at which low-pass controls the class; NaN where it does not.
     """
     if np.isnan(tpr):
         return Decision("undecided", "it has no test image")
@@ -116,7 +111,14 @@ def decide(
         return Decision("default class", reason)
     if at.psi_ci[1] < CONTROL:
         return Decision("spread", f"no tested map controls it; the largest psi is {at.psi:.2f}, at {_plane(at)}")
-    return Decision("undecided", _too_few(at, pairs, level))
+    # So many pairs would decide, if psi stays the same.
+    two_sided = scipy.stats.norm.isf(0.025)
+    error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
+    wanted = scipy.stats.norm.isf(level) if at.psi > CONTROL else two_sided
+    needed = int(float(f"{max(1.1 * pairs, pairs * (wanted * error / distance) ** 2):.2g}"))
+    shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
+    reason = f"psi is {at.psi:.2f} at {_plane(at)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
+    return Decision("undecided", reason)
 
 
 def _controlled(at: GraftRates, base: float, low_pass: float) -> Decision:
@@ -144,16 +146,6 @@ def _controlled(at: GraftRates, base: float, low_pass: float) -> Decision:
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
     beside = "" if np.isnan(low_pass) else f"; low-pass needs {100 * low_pass:.2g} %"
     return Decision("shortcut", f"{controls}, and others like them do not{beside}", by)
-
-
-def _too_few(at: GraftRates, pairs: int, level: float) -> str:
-    """Return in words how many pairs would decide, if psi stays the same."""
-    two_sided = scipy.stats.norm.isf(0.025)
-    error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
-    wanted = scipy.stats.norm.isf(level) if at.psi > CONTROL else two_sided
-    needed = int(float(f"{max(1.1 * pairs, pairs * (wanted * error / distance) ** 2):.2g}"))
-    shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
-    return f"psi is {at.psi:.2f} at {_plane(at)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
 
 
 def _plane(at: GraftRates) -> str:

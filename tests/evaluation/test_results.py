@@ -78,7 +78,7 @@ def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, me
         ("curves.map.psi", [[0, 0, 0]], "psi: got [[0, 0, 0]]; expected lists of shape"),
         ("curve_shares", [0.1, 0.2, "0.3"], "curve_shares: got '0.3'; expected float"),
         ("verdicts.0.kind", 3, "kind: got 3; expected str"),
-        ("verdicts", [{"name": "a"}], "verdicts: got [{'name': 'a'}]; expected a list of 3"),
+        ("verdicts", [{"name": "a"}], "Verdict: got {'name': 'a'}; expected name, kind, by"),
         ("rates", None, "GraftRates: got None; expected share, grafted, swapped"),
         ("curves", [], "'list' object has no attribute 'items'"),
     ],

@@ -380,8 +380,8 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dynamics__keep": "1234,15"}, "dynamics.keep: '15' in '1234,15'; expected bands that a copy keeps"),
-        ({"dynamics__keep": "1234,,2"}, "dynamics.keep: '' in '1234,,2'"),
+        ({"dynamics__keep": "1234,15"}, "dynamics.keep: got '1234,15'; expected two or more different copies, 1234"),
+        ({"dynamics__keep": "1234,,2"}, "dynamics.keep: got '1234,,2'"),
         ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: got '1234,2,2'; expected two or more different copies, 1234"),
         ({"dynamics__keep": "1234"}, "dynamics.keep: got '1234'; expected two or more different copies"),
         (
