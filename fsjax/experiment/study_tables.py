@@ -23,7 +23,6 @@ from fsjax.search.patch_maps import stability_at_share
 
 _GROUP = ["model", "training"]
 _RATES = ["TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR"]
-_CONTROLS = ["trivial TPR", "random TPR", "radial TPR"]
 # The median over seeds; infinite for a class whose psi stays below 1/2.
 _SMALLEST = "smallest share"
 # Means without a spread beside them.
@@ -41,20 +40,12 @@ class Cell:
     directory: Path
     config: ConfigDict
 
-    @property
-    def name(self) -> str:
-        """Name of the run's workdir."""
-        return self.directory.name
-
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The results of one run at the share that the study shows.
+    """A run's maps at the share that the study shows, and a row for each class with the columns of the tables.
 
-    Attributes:
-      masks: the maps at this share.
-      table: a row for each class; its columns appear in the study's tables. Values of a whole run, such as its
-        accuracy, are in each row.
+    Values of a whole run, such as its accuracy, are in each row.
     """
 
     cell: Cell
@@ -108,10 +99,8 @@ def read(cell: Cell, share: float) -> Outcome:
             controls = measured.control_rates
             columns |= {f"{name} accuracy": measured.accuracy}
             columns |= _rates(f"{name} ", measured.unfiltered.tpr, measured.filtered)
-            for control, tpr in zip(
-                _CONTROLS, (controls.trivial_tpr, controls.random_tpr, controls.radial_tpr), strict=True
-            ):
-                columns[f"{name} {control}"] = tpr
+            columns |= {f"{name} trivial TPR": controls.trivial_tpr, f"{name} random TPR": controls.random_tpr}
+            columns |= {f"{name} radial TPR": controls.radial_tpr}
     return Outcome(cell, maps.at(share), pd.DataFrame(columns))
 
 
@@ -130,15 +119,12 @@ def summary(outcomes: list[Outcome]) -> pd.DataFrame:
     seeds = runs.groupby(_GROUP, sort=False)["seed"].count().rename("seeds")
     smallest = classes.groupby(_GROUP, sort=False)[_SMALLEST].median()
     stability = _stability(outcomes).groupby(_GROUP, sort=False)[["map IoU", "chance IoU"]].mean()
-    table = _with_spread(runs, _GROUP).join([seeds, smallest, stability]).rename(columns=_plural).reset_index()
+    table = _with_spread(runs, _GROUP).join([seeds, smallest, stability]).reset_index()
+    table.columns = table.columns.str.replace("shortcut", "shortcuts")
     sets = [name for name in table if name.removesuffix(" spread").endswith(" accuracy")]
     measured = ["accuracy", "TPR", "FPR", "above threshold", "psi", _SMALLEST, "shortcuts", "map IoU", "chance IoU"]
     shown = [*_GROUP, "seeds", *_beside_spread([*measured, "resampled IoU"]), *sets]
-    return _finite(table[shown])
-
-
-def _plural(name: str) -> str:
-    return name.replace("shortcut", "shortcuts")
+    return table[shown].replace(np.inf, np.nan)
 
 
 def by_class(outcomes: list[Outcome]) -> pd.DataFrame:
@@ -152,11 +138,11 @@ def by_class(outcomes: list[Outcome]) -> pd.DataFrame:
     means = _with_spread(classes.drop(columns=_SMALLEST), by)
     smallest = classes.groupby(by, sort=False)[_SMALLEST].median()
     table = means.join([smallest, _stability(outcomes).set_index(by)]).reset_index()
-    table = table.sort_values("class", key=lambda names: names.map(order.index), kind="stable")
+    table = table.sort_values("class", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
     first = _beside_spread([*_RATES, "psi", _SMALLEST, "shortcut", "map IoU", "chance IoU", "resampled IoU"])
     runs = [name for name in table if name.removesuffix(" spread").endswith(("accuracy", "above threshold"))]
     others = [name for name in table if name not in {*by, *first, *runs}]
-    return _finite(table[[*by, *first, *others]])
+    return table[[*by, *first, *others]].replace(np.inf, np.nan)
 
 
 def _table(outcomes: list[Outcome]) -> pd.DataFrame:
@@ -175,20 +161,21 @@ def _beside_spread(names: list[str]) -> list[str]:
     return [part for name in names for part in ([name] if name.endswith(_ALONE) else [name, f"{name} spread"])]
 
 
-def _finite(table: pd.DataFrame) -> pd.DataFrame:
-    return table.replace([np.inf], np.nan).reset_index(drop=True)
-
-
 def _stability(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the mean IoU of each class's maps over pairs of seeds, and the mean IoU by chance."""
     rows = []
-    for group, runs in itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant)):
-        masks = [run.masks for run in runs]
-        for label, name in enumerate(outcomes[0].table["class"]):
-            pairs = [(left[label], right[label]) for left, right in itertools.combinations(masks, 2)]
+    for seeds in _groups(outcomes):
+        for label, name in enumerate(seeds[0].table["class"]):
+            pairs = itertools.combinations([seed.masks[label] for seed in seeds], 2)
             overlaps = np.array([(iou(*pair), chance_iou(*pair)) for pair in pairs], float).reshape(-1, 2)
-            rows.append([name, *group, *pd.DataFrame(overlaps).mean()])
+            rows.append([name, seeds[0].cell.model, seeds[0].cell.variant, *pd.DataFrame(overlaps).mean()])
     return pd.DataFrame(rows, columns=["class", *_GROUP, "map IoU", "chance IoU"])
+
+
+def _groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
+    """Return the seeds of each model and way of training."""
+    groups = itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
+    return [list(seeds) for _, seeds in groups]
 
 
 def as_markdown(table: pd.DataFrame) -> str:
@@ -206,25 +193,16 @@ def as_latex(table: pd.DataFrame) -> str:
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:
     """Return texts for a reader: three digits, 'mean ± spread' over seeds, a dash for no value."""
-    words = {}
-    for name in table:
-        if not name.endswith(" spread"):
-            spread = table.get(f"{name} spread", pd.Series(np.nan, table.index))
-            words[name] = [_in_words(*values) for values in zip(table[name], spread, strict=True)]
-    return pd.DataFrame(words)
-
-
-def _in_words(value: str | int | float, spread: float) -> str:
-    if isinstance(value, str | int):
-        return str(value)
-    if np.isnan(value):
-        return "–"
-    return f"{value:.3f}" if np.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
+    words = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value)).where(
+        table.notna(), "–"
+    )
+    for name in table.columns[table.columns.str.endswith(" spread")]:
+        words[name.removesuffix(" spread")] += (" ± " + words.pop(name)).where(table[name].notna(), "")
+    return words
 
 
 def write_page(config: ConfigDict, directory: Path, outcomes: list[Outcome], tables: dict[str, pd.DataFrame]) -> None:
-    by_group = itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
-    groups = [list(seeds) for _, seeds in by_group]
+    groups = _groups(outcomes)
     firsts = [seeds[0] for seeds in groups]
     names = tuple(firsts[0].table["class"][:_MOST_CLASSES])
     several = len({first.cell.model for first in firsts}) > 1
@@ -236,7 +214,7 @@ def write_page(config: ConfigDict, directory: Path, outcomes: list[Outcome], tab
     )
     rates = study_figures.rates(tpr, psi, labels, names, config.evaluate.threshold)
     words = {name: in_words(table) for name, table in tables.items()}
-    cells = [outcome.cell for outcome in outcomes]
+    folders = [outcome.cell.directory for outcome in outcomes]
     html.write_page(
         directory,
         "study",
@@ -248,6 +226,6 @@ def write_page(config: ConfigDict, directory: Path, outcomes: list[Outcome], tab
         drawn=len(names),
         classes=len(firsts[0].table),
         seeds=len(groups[0]),
-        runs=[(cell.name, (cell.directory / "report" / "index.html").exists()) for cell in cells],
+        runs=[(folder.name, (folder / "report" / "index.html").exists()) for folder in folders],
         command=shell_command(directory),
     )

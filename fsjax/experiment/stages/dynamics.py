@@ -22,19 +22,17 @@ def check(config: ConfigDict) -> None:
     """Raise InputError for a field that the stage cannot use."""
     model_source(config).check_untrained("dynamics")
     train.check(config)
-    seeds(config)
+    seeds("dynamics.seeds", config.dynamics.seeds)
     if not config.train.epochs:
         steps(config, config.train.steps)
 
 
-def seeds(config: ConfigDict) -> list[int]:
-    """Return the seeds of the trainings; raise InputError for a bad list."""
-    names = [name.strip() for name in config.dynamics.seeds.split(",")]
+def seeds(field: str, text: str) -> list[int]:
+    """Return the seeds that a field lists, separated by commas; raise InputError for a bad list."""
+    names = [name.strip() for name in text.split(",")]
     numbers = [int(name) for name in names if name.isdecimal()]
     if len(set(numbers)) < len(names):
-        raise InputError(
-            f"dynamics.seeds: got {config.dynamics.seeds!r}; expected different whole numbers, such as 0,1,2"
-        )
+        raise InputError(f"{field}: got {text!r}; expected different whole numbers, such as 0,1,2")
     return numbers
 
 
@@ -49,20 +47,15 @@ def steps(config: ConfigDict, length: int) -> list[int]:
 def _run(workspace: Workspace) -> None:
     config = workspace.config
     steps(config, settings.last_step(config.train, len(workspace.dataset("train"))))
-    workdirs = {seed: workspace.directory / f"seed-{seed}" for seed in seeds(config)}
+    workdirs = {seed: workspace.directory / f"seed-{seed}" for seed in seeds("dynamics.seeds", config.dynamics.seeds)}
+    evaluators = config.train.evaluators.split(",")
     for seed, directory in workdirs.items():
-        pipeline.run(_seed_config(config, seed), directory, {"train": train.STAGE})
+        training = copy.deepcopy(config)
+        training.seed, training.stages = seed, "train"
+        training.train.evaluators = ",".join(dict.fromkeys([*filter(None, evaluators), "dynamics"]))
+        pipeline.run(training, directory, {"train": train.STAGE})
     classes = workspace.dataset("test").classes
     parallel.decide(lambda: _write(config, workspace.directory, workdirs, classes))
-
-
-def _seed_config(config: ConfigDict, seed: int) -> ConfigDict:
-    """Return the config of the training with one seed."""
-    training = copy.deepcopy(config)
-    training.seed, training.stages = seed, "train"
-    evaluators = [name for name in config.train.evaluators.split(",") if name]
-    training.train.evaluators = ",".join(dict.fromkeys([*evaluators, "dynamics"]))
-    return training
 
 
 def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], classes: tuple[str, ...]) -> None:
@@ -76,9 +69,13 @@ def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], class
         confusion=confusion,
     )
     summary = curves.summary()
-    arrays = {"f1": curves.f1, "relative_confusion": curves.relative_confusion.astype(np.float32)}
-    names = {name: np.array(summary[name]) for name in ("classes", "keep", "seeds", "steps")}
-    files.write_npz(directory / "dynamics.npz", confusion=confusion, **arrays, **names)
+    files.write_npz(
+        directory / "dynamics.npz",
+        confusion=confusion,
+        f1=curves.f1,
+        relative_confusion=curves.relative_confusion.astype(np.float32),
+        **{name: np.array(summary[name]) for name in ("classes", "keep", "seeds", "steps")},
+    )
     files.write_json(directory / "dynamics.json", summary)
     page.write(directory, curves, summary)
 

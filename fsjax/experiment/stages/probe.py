@@ -31,9 +31,8 @@ from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search, train
 from fsjax.fourier import masks, spectrum
 from fsjax.models.source import model_source
-from fsjax.runtime import files, parallel
-from fsjax.runtime.config_fields import Table
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime import config_fields, files, parallel
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES
 from fsjax.training import ways
@@ -46,7 +45,7 @@ _LEARNED, _LONGER = 0.5, 2
 # Evenly spaced training images whose energy is measured.
 _ENERGY_IMAGES = 512
 
-FIELDS: Table = {
+FIELDS: config_fields.Table = {
     "rounds": (3, "largest number of short trainings, each with the frequencies grafted that earlier trainings found"),
     "length": (
         0.3,
@@ -132,10 +131,8 @@ class Rounds:
     def __init__(self, workspace: Workspace):
         self._workspace, self._folder = workspace, workspace.directory / "probes"
         classes = workspace.dataset("train").classes
-        names = [name.strip() for name in workspace.config.probe.exempt_classes.split(",") if name.strip()]
-        for name in names:
-            if name not in classes:
-                raise unknown("probe.exempt_classes", name, classes)
+        text = workspace.config.probe.exempt_classes
+        names = config_fields.names("probe.exempt_classes", text, classes, each="class")
         self.exempt: Bool[np.ndarray, " classes"] = np.isin(classes, names)
         self.done: list[ProbeRound] = []
         self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)

@@ -3,11 +3,10 @@
 import ast
 import contextlib
 import copy
-import graphlib
+import itertools
 import logging
 import pathlib
 import re
-import time
 from collections.abc import Iterator
 
 from ml_collections import ConfigDict
@@ -20,7 +19,6 @@ from fsjax.experiment.stages import dynamics, probe
 from fsjax.experiment.study_tables import Cell
 from fsjax.runtime import config_fields, parallel, storage
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
 from fsjax.training import settings, ways
 
@@ -50,11 +48,8 @@ def run_study(config: ConfigDict, directory: Path) -> None:
     An InputError begins with the name of the failing run.
     """
     grid = cells(config, directory)
-    started = time.monotonic()
-    for index, cell in enumerate(grid):
-        spent = time.monotonic() - started
-        left = f", {clock(spent)} so far, about {clock(spent / index * (len(grid) - index))} left" if index else ""
-        logger.info("study: run %d of %d, %s%s", index + 1, len(grid), cell.name, left)
+    for number, cell in enumerate(grid, 1):
+        logger.info("study: run %d of %d, %s", number, len(grid), cell.directory.name)
         with _named(cell):
             pipeline.run(cell.config, cell.directory, _STAGES)
     parallel.decide(lambda: study_tables.write(config, directory, grid))
@@ -66,59 +61,30 @@ def _named(cell: Cell) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{cell.name}: {error}") from error
+        raise InputError(f"{cell.directory.name}: {error}") from error
 
 
 def cells(config: ConfigDict, directory: Path) -> list[Cell]:
     """Return the runs of config.study, each with a folder in the study's directory.
 
-    config.variants maps a name to fields: 'field=value;field=value', where {NAME} stands for the workdir of another
-    variant with the same model and seed. A variant comes after those whose workdirs it names. A variant that grafts
-    what probes find also runs the stage probe.
+    config.variants maps a name to fields: 'field=value;field=value', where {NAME} stands for the workdir of an earlier
+    variant with the same model and seed. A variant that grafts what probes find also runs the stage probe.
 
     Raises:
       InputError: an unknown model, variant, field or seed, or a bad value.
     """
-    study = config.study
-    names = _split(study.models, "study.models")
-    for name in names:
-        if name not in models.MODELS:
-            raise InputError(f"study.models: got {name!r}; expected {', '.join(sorted(models.MODELS))}")
-    variants = _ordered(_split(study.variants, "study.variants"), config.variants)
-    seeds = _split(study.seeds, "study.seeds")
-    if bad := [seed for seed in seeds if not seed.isdecimal()]:
-        raise InputError(f"study.seeds: got {bad[0]!r}; expected whole numbers from 0, separated by commas")
-    return [
-        _cell(config, directory, model, variant, int(seed), variants)
-        for model in names
-        for variant in variants
-        for seed in seeds
-    ]
+    names = config_fields.names("study.models", config.study.models, models.MODELS, each="model")
+    variants = config_fields.names("study.variants", config.study.variants, config.variants, each="variant")
+    if not names or not variants:
+        raise InputError("study.models, study.variants: got nothing; expected names, separated by commas")
+    for index, name in enumerate(variants):
+        if later := set(re.findall(r"\{(\w+)\}", config.variants[name])) - {*variants[:index]}:
+            raise InputError(f"variants.{name}: needs {', '.join(later)}; expected it earlier in study.variants")
+    grid = itertools.product(names, variants, dynamics.seeds("study.seeds", config.study.seeds))
+    return [_cell(config, directory, *place, variants) for place in grid]
 
 
-def _split(text: str, field: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{field}: got {text!r}; expected different names, separated by commas")
-    return names
-
-
-def _ordered(wanted: list[str], known: ConfigDict) -> list[str]:
-    """Return the wanted variants, each after those whose workdirs it names."""
-    needs: dict[str, list[str]] = {}
-    for name in wanted:
-        if name not in known:
-            raise InputError(f"study.variants: got {name!r}; expected {', '.join(sorted(known))}")
-        needs[name] = re.findall(r"\{(\w+)\}", known[name])
-        if missing := [needed for needed in needs[name] if needed not in wanted]:
-            raise InputError(f"variants.{name}: needs the variant {missing[0]!r}; expected it in study.variants")
-    try:
-        return [*graphlib.TopologicalSorter(needs).static_order()]
-    except graphlib.CycleError as error:
-        raise InputError(f"variants.{error.args[1][0]}: needs itself, by {' and '.join(error.args[1])}") from error
-
-
-def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: list[str]) -> Cell:
+def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: tuple[str, ...]) -> Cell:
     run = copy.deepcopy(config)
     run.model.name, run.seed, run.stages = model, seed, config.study.stages
     workdirs = {name: str(directory / f"{model}-{name}-{seed}") for name in variants}
