@@ -17,7 +17,7 @@ from fsjax import data
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood
 from fsjax.evaluation.ood import corruptions, counting, mapping, sets
-from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult, average_tpr
+from fsjax.evaluation.ood.results import InDistribution, SetResult, average_tpr
 from fsjax.evaluation.results import Rates, read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
@@ -513,24 +513,6 @@ def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has
     )
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"sets": []}, "'list' object has no attribute 'items'"),
-        ({"classes": ["a"]}, "images: got [5, 4, 6]; expected lists of shape [1]"),
-        ({"version": 9}, "version: got 9; expected 2"),
-        ({"in_distribution": {"images": [1, 2, 3]}}, "InDistribution: got {'images': [1, 2, 3]}; expected images, acc"),
-    ],
-)
-def test_results_of_another_form_are_refused_in_one_line(world, found, change, said):
-    file = world.directory / "ood" / "other.json"
-    files.write_json(file, found | change)
-    with pytest.raises(InputError) as caught:
-        OodResult.read(file)
-    assert str(caught.value).startswith(f"{file}: {said}") and "\n" not in str(caught.value)
-    assert str(caught.value).endswith("delete it and run the stage ood again")
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     """The whole way, from training to the page; a changed mapping is another set, and nothing else is done again."""
@@ -604,22 +586,16 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
         ("- a\n- b", "got ['a', 'b']; expected a YAML mapping with the fields name, layout"),
         ("layout: [", "not YAML of text, lists and mappings"),
         ("[" * 5000, "not YAML"),
-        ("layout: '{class}'\nclasses: same\nlayers: 3", "got field 'layers'; expected name, layout"),
+        ("layout: '{class}'\nclasses: same\nlayers: 3", "field: got 'layers'; expected name, layout"),
         ("classes: same", "layout: got None; expected text of one line"),
         ("layout: '{class}'", "classes: got None; expected same, a list of folders"),
-        ("layout: '{class}'\nclasses: same\nclasses: same", "key 'classes' is given twice"),
         ("layout: '{class}'\nclasses: {[a]: b}", "not YAML of text"),
         ("layout: '{class}'\nclasses: same\nrestrict: yes", "restrict: got 'yes'; expected true or false"),
-        ("layout: ['{class}']\nclasses: same", "layout: got ['{class}']; expected text"),
         ("layout: '{class}/{group}'\nclasses: same", "between slashes, last {class}"),
-        ("layout: '{a}/{a}/{class}'\nclasses: same\ngroups: {a: [b]}", "layout: got '{a}/{a}/{class}'; expected names"),
         ("layout: '../{class}'\nclasses: same", "layout: got '..'; expected the name of one folder, not a path"),
-        ("layout: '/{class}'\nclasses: same", "layout: "),
         ("layout: '{a}/{class}'\nclasses: same", "groups: got {}; expected folders for each placeholder of layout: a"),
-        ("layout: '{class}'\nclasses: same\ngroups: {a: [b]}", "expected folders for each placeholder of layout: none"),
         ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: got '..'; expected"),
         ("layout: '{class}'\nclasses: other", "classes: got 'other'; expected same, a list of folders"),
-        ("layout: '{class}'\nclasses: {}", "classes: got {}; expected same"),
         ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: got []; expected one or more different folders"),
         (
             "layout: '{class}'\nclasses: {cat: /etc}",
@@ -627,7 +603,6 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
         ),
         ("layout: '{class}'\nclasses: {cat: 'C:\\a'}", "classes.cat: got 'C:"),
         ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: got {'a': 'b'}; expected text"),
-        ("layout: '{class}'\nclasses: {cat: a, dog: [b, a]}", "got folder 'a' for two classes; expected one class"),
         ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: got 'a\\nb'; expected text of one line"),
     ],
 )
@@ -662,10 +637,6 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
             {"folders": "{root}/wrong.yaml={root}/elsewhere"},
             "classes: got 'dogg'; expected cat, dog, ship (did",
         ),
-        (
-            {"folders": "{root}/twice.yaml={root}/elsewhere"},
-            "got class 'dog' twice, once as 'n2'; expected each",
-        ),
         ({"folders": "imagenet_r={root}/elsewhere"}, "imagenet_r: got no class of the model"),
         ({"folders": "same={root}/hollow"}, "1 of 3 class folders in {root}/hollow missing or without an image: n2;"),
         ({"attacks": "cw:4/255"}, "ood.attacks: got 'cw:4/255'; expected"),
@@ -680,7 +651,6 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fie
         save(world.root / "hollow" / name, int(name != "n2"), seed=0)
     write(world.root / "named.yaml", RENDITIONS.replace("Renditions", "In distribution"))
     write(world.root / "wrong.yaml", 'layout: "{class}"\nclasses: {cat: tabby, dogg: wolf}')
-    write(world.root / "twice.yaml", 'layout: "{class}"\nclasses: {dog: tabby, n2: wolf}')
     fields = {
         name: value.replace("{root}", str(world.root)) if name == "folders" else value for name, value in fields.items()
     }

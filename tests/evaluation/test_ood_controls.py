@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from fsjax.data.dataset import Dataset
-from fsjax.evaluation.ood import counting
-from fsjax.evaluation.ood.counting import Controls
+from fsjax.evaluation.ood.counting import control_kinds, control_masks
 from fsjax.fourier import masks, spectrum
-from tests.helpers.linear_classifier import MEAN_STD, Made
 
 SIDE, KINDS = 12, ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")
 
@@ -18,49 +15,35 @@ def of_size(size):
     return next(mask for mask in drawn if mask.sum() == size)
 
 
-def make(maps, random_masks, counts=(3, 4, 0)):
-    source = Made((*counts, *[1] * (len(maps) - len(counts))), size=SIDE)
-    return Controls(maps, 29, Dataset(source, SIDE), MEAN_STD, random_masks, seed=5), source
-
-
 def test_controls_have_the_size_of_each_map_and_share_their_orders():
     counts = [29, 28, 10, 0, 144]
     maps = np.stack([of_size(size) for size in counts])
-    controls, _ = make(maps, 4)
-    assert controls.kinds == dict(zip(KINDS, (1, 1, 4, 4), strict=True))
-    radius = np.round(spectrum.radius(SIDE, SIDE) * SIDE).astype(int)
-    drawn = [controls.masks(label) for label in range(len(counts))]
+    kinds = control_kinds(maps, 4)
+    assert kinds == dict(zip(KINDS, (1, 1, 4, 4), strict=True))
+    radius = spectrum.radius(SIDE, SIDE)
+    rings = np.round(radius * SIDE).astype(int)
+    energy = np.random.default_rng(1).random(rings.max() + 1)[rings]
+    drawn = [control_masks(mask, energy, 29, kinds, 5, label) for label, mask in enumerate(maps)]
     for label, count in enumerate(counts):
         # Whole orbits may leave one position of the budget over.
         size = 29 if count == 28 else count
         sizes = drawn[label][:6].sum((1, 2))
         assert (sizes <= size).all() and (sizes >= size - 1).all(), (label, sizes)
         for mask in drawn[label][6:]:
-            profile = [np.bincount(radius[each], minlength=20) for each in (mask, maps[label])]
+            profile = [np.bincount(rings[each], minlength=20) for each in (mask, maps[label])]
             np.testing.assert_array_equal(*profile)
+    for low, loud in (of_class[:2] for of_class in drawn[:3]):
+        assert radius[low].max() <= radius[~low].min() and energy[loud].min() >= energy[~loud].max()
     random = [of_class[2:6] for of_class in drawn]
     np.testing.assert_array_equal(random[0], random[1])
     assert not (random[2] & ~random[0]).any(), "a smaller map's random masks lie inside a larger one's"
     assert (random[0][0] != random[0][1]).any() and (drawn[0][6] != drawn[0][7]).any()
 
 
-def test_trivial_masks_hold_the_lowest_frequencies_and_the_most_energy_of_the_first_images(monkeypatch):
-    monkeypatch.setattr(counting, "ENERGY_IMAGES", 2)
-    controls, source = make(np.stack([of_size(29)] * 3), 2)
-    radius = spectrum.radius(SIDE, SIDE)
-    for label in range(2):
-        low, loud = controls.masks(label)[:2]
-        pixels = (source.images[source.labels == label][:2] / 255 - MEAN_STD[0]) / MEAN_STD[1]
-        energy = np.square(np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2)))).mean((0, 3))
-        assert radius[low].max() <= radius[~low].min() and energy[loud].min() >= energy[~loud].max() * (1 - 1e-5)
-    low, loud = controls.masks(2)[:2]
-    np.testing.assert_array_equal(loud, low, err_msg="without test images of the class")
-
-
 def test_there_are_radial_masks_only_of_maps_with_a_profile():
     single = np.zeros((3, SIDE, SIDE), bool)
     single[:, 0, 1] = True
-    assert list(make(single, 3)[0].kinds) == list(KINDS[:3])
+    assert list(control_kinds(single, 3)) == list(KINDS[:3]) and not control_kinds(single, 0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

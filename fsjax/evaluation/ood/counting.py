@@ -27,6 +27,8 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 
+Masks = Bool[np.ndarray, "masks height width"]
+
 # Rows of counts, followed by a row for each kind of control: a class's images, how many are predicted as the
 # class, and how many images of any class are, first unfiltered and then under the class's map.
 ROWS = ("images", "right", "predicted", "filtered_right", "filtered_predicted")
@@ -49,16 +51,14 @@ class Counter:
 
     def __init__(self, config: ConfigDict, model: Model, test: Dataset, maps: DominantFrequencyMaps | None = None):
         self._config, self._model, self._test = config, model, test
-        self._maps = self._share = self.controls = None
-        if maps is not None:
-            self._share = maps.nearest(config.report.share)
-            self._maps = maps.at(self._share)
-            if count := config.ood.random_masks:
-                budget = masks.budget(self._share, *self._maps.shape[1:])
-                self.controls = Controls(self._maps, budget, test, model.mean_std, count, config.seed)
-                self._control_masks = functools.lru_cache(_CACHED)(self.controls.masks)
-        self.rows = (*ROWS, *(self.controls.kinds if self.controls else ()))
+        self._share = maps.nearest(config.report.share) if maps is not None else 0.0
+        self._maps = maps.at(self._share) if maps is not None else None
+        self.controls: dict[str, int] = {}  # field of ControlRates -> number of masks
+        if self._maps is not None:
+            self.controls = control_kinds(self._maps, config.ood.random_masks)
+        self.rows = (*ROWS, *self.controls)
         self._restricted = functools.cache(self._restrict)
+        self._control_masks = functools.lru_cache(_CACHED)(self._make_controls)
 
     def count(
         self, image_set: Set, folder: Path, identity: dict, *, controls_only: bool = False
@@ -73,8 +73,12 @@ class Counter:
           identity: JSON values that identify model and maps.
           controls_only: whether to count images and controls alone.
         """
-        parts, classes = image_set.parts, len(self._model.classes)
-        text = json.dumps({**identity, **self._made_of(image_set)}, sort_keys=True)
+        parts, classes, ood = image_set.parts, len(self._model.classes), self._config.ood
+        identity = {**identity, "set": image_set.made_of, "images_per_class": ood.images_per_class, "part": sets.PART}
+        if self._maps is not None:
+            controls = {"images": ENERGY_IMAGES, "random_masks": ood.random_masks, "seed": self._config.seed}
+            identity |= {"share": self._share, "controls": controls}
+        text = json.dumps(identity, sort_keys=True)
         name = f"{sets.file_name(image_set.name)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         store = PartialResults(folder / name, {}, self._model.params, text)
         counts = np.empty((len(self.rows), classes, len(parts)))
@@ -96,20 +100,25 @@ class Counter:
                 table.fill(counted(), lambda rows: None)
         return np.moveaxis(parallel.merge(counts), -1, 0).astype(np.int64)
 
-    def _made_of(self, image_set: Set) -> dict:
-        """Return JSON values that the counts of a set depend on, beside model and maps."""
-        ood = self._config.ood
-        values = {"set": image_set.made_of, "images_per_class": ood.images_per_class, "part": sets.PART}
-        if self._maps is not None:
-            controls = {"images": ENERGY_IMAGES, "random_masks": ood.random_masks, "seed": self._config.seed}
-            values |= {"share": self._share, "controls": controls}
-        return values
-
     def _part_counter(self, image_set: Set, controls_only: bool) -> Callable[[Part], Int[np.ndarray, "rows classes"]]:
         """Return a function that counts a part in this process. Collective: every process must call this."""
         model, engine = self._restricted(image_set.classes if image_set.restrict else None)
         predict, classes = make_predictor(model.apply, *model.mean_std), len(model.classes)
         targets, most = np.array(image_set.classes), max(part.size for part in image_set.parts)
+        first_masks = np.cumsum([0, *self.controls.values()])[:-1]
+
+        def predicted(
+            pixels: Float[np.ndarray, "images height width channels"],
+            labels: Int[np.ndarray, " images"],
+            drawn: Masks,
+            targets: Int[np.ndarray, " masks"],
+        ) -> Int[np.ndarray, "masks classes"]:
+            """Count the images of each class that are predicted as a mask's target when filtered by the mask."""
+            # Depends on nothing but these numbers, so that few programs compile.
+            size = min(engine.tile_images, most, max(_BATCH, engine.perturbations_per_tile(1) // len(drawn)))
+            batches = engine.image_batches(pixels, labels, np.eye(classes, dtype=np.float32)[labels], size=size)
+            sums = engine.sums(batches, drawn, targets=targets, on_tile=lambda _: interrupt.check())
+            return np.rint(sums["predicted_target"]).astype(np.int64)
 
         def count(part: Part) -> Int[np.ndarray, "rows classes"]:
             images = part.open()
@@ -123,16 +132,12 @@ class Counter:
             pixels = np.asarray(normalise(images.images(np.arange(len(images))), *model.mean_std))
             if not controls_only:
                 # Maps of classes that the set lacks are not applied.
-                predicted = _predicted(engine, pixels, labels, self._maps[targets], targets, classes, most)
-                counts[3:5, targets] = predicted[np.arange(len(targets)), targets], predicted.sum(1)
-            if self.controls is None:
-                return counts
-            first_masks = np.cumsum([0, *self.controls.kinds.values()])[:-1]
-            for label in np.unique(labels):
+                filtered = predicted(pixels, labels, self._maps[targets], targets)
+                counts[3:5, targets] = filtered[np.arange(len(targets)), targets], filtered.sum(1)
+            for label in np.unique(labels) if self.controls else ():
                 # Controls filter the class's own images alone, so they cost as much for any number of classes.
                 own, drawn = labels == label, self._control_masks(int(label))
-                as_label = np.full(len(drawn), label)
-                right = _predicted(engine, pixels[own], labels[own], drawn, as_label, classes, most)[:, label]
+                right = predicted(pixels[own], labels[own], drawn, np.full(len(drawn), label))[:, label]
                 counts[5:, label] = np.add.reduceat(right, first_masks)
             return counts
 
@@ -152,71 +157,43 @@ class Counter:
             model = dataclasses.replace(model, apply=apply, apply_bfloat16=None)
         return model, Filterer(model, len(self._test), self._config.run.memory_mib).engine
 
-
-def _predicted(
-    engine: Engine,
-    pixels: Float[np.ndarray, "images height width channels"],
-    labels: Int[np.ndarray, " images"],
-    masks: Bool[np.ndarray, "masks height width"],
-    targets: Int[np.ndarray, " masks"],
-    classes: int,
-    most: int,
-) -> Int[np.ndarray, "masks classes"]:
-    """Count the images of each class that are predicted as a mask's target when filtered by the mask.
-
-    `most` bounds the image batch, which depends on nothing but it and the number of masks, so few programs compile.
-    """
-    size = min(engine.tile_images, most, max(_BATCH, engine.perturbations_per_tile(1) // len(masks)))
-    batches = engine.image_batches(pixels, labels, np.eye(classes, dtype=np.float32)[labels], size=size)
-    sums = engine.sums(batches, masks, targets=targets, on_tile=lambda _: interrupt.check())
-    return np.rint(sums["predicted_target"]).astype(np.int64)
+    def _make_controls(self, label: int) -> Masks:
+        assert self._maps is not None, "only maps have controls"
+        plane = self._maps.shape[1:]
+        # The class's first test images give its mask of highest energy, on every set.
+        rows = np.flatnonzero(self._test.labels == label)[:ENERGY_IMAGES]
+        energy = -spectrum.radius(*plane)  # without images, lower frequencies have more
+        if len(rows):
+            energy = spectrum.energy(np.asarray(normalise(self._test.images(rows), *self._model.mean_std)))
+        budget = masks.budget(self._share, *plane)
+        return control_masks(self._maps[label], energy, budget, self.controls, self._config.seed, label)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Controls:
-    """Model-independent masks of the same size as a class's map.
+def control_kinds(maps: Bool[np.ndarray, "classes height width"], random_masks: int) -> dict[str, int]:
+    """Return field of ControlRates -> number of masks; only maps that are constant on orbits have a radial profile."""
+    if not random_masks:
+        return {}
+    kinds = {"low_pass_tpr": 1, "highest_energy_tpr": 1, "random_tpr": random_masks}
+    return kinds | ({"radial_tpr": random_masks} if spectrum.is_hermitian(maps) else {})
 
-    A control keeps as many positions as its map, or the whole budget where whole orbits left one position over. Random
+
+def control_masks(
+    own: Bool[np.ndarray, "height width"],
+    energy: Float[np.ndarray, "height width"],
+    budget: int,
+    kinds: dict[str, int],
+    seed: int,
+    label: int,
+) -> Masks:
+    """Return model-independent masks of the same size as a class's map, `own`, in the order of `control_kinds`.
+
+    A control keeps as many positions as the map, or the whole budget where whole orbits left one position over. Random
     masks are the first orbits of the same random orders for all classes.
-
-    Attributes:
-      maps: the map of each class.
-      budget: positions that the maps' share allows.
-      test: test images; a class's first images give its mask of highest energy, on every set.
-      mean_std: mean and std that normalise pixels in [0, 1].
-      random_masks: number of random masks of each kind, 1 or more.
-      seed: seed of the random masks.
     """
-
-    maps: Bool[np.ndarray, "classes height width"]
-    budget: int
-    test: Dataset
-    mean_std: tuple[np.ndarray, np.ndarray]
-    random_masks: int
-    seed: int
-
-    @functools.cached_property
-    def kinds(self) -> dict[str, int]:
-        """Field of ControlRates -> number of masks; only maps that are constant on orbits have a radial profile."""
-        kinds = {"low_pass_tpr": 1, "highest_energy_tpr": 1, "random_tpr": self.random_masks}
-        return kinds | ({"radial_tpr": self.random_masks} if spectrum.is_hermitian(self.maps) else {})
-
-    def masks(self, label: int) -> Bool[np.ndarray, "masks height width"]:
-        """Return the controls of a class, in the order of `kinds`."""
-        own, (height, width) = self.maps[label], self.maps.shape[1:]
-        positions = int(own.sum())
-        positions += positions == self.budget - 1
-        drawn = [masks.low_pass(height, width, positions), masks.best_orbits(self._energy(label), positions)]
-        for index in range(self.random_masks):
-            drawn.append(masks.random(height, width, positions, generator(self.seed, Stream.RANDOM_CONTROLS, index)))
-        if "radial_tpr" in self.kinds:
-            rng = generator(self.seed, Stream.RADIAL_CONTROLS, label)
-            drawn += [masks.radial_matched(own, rng) for _ in range(self.random_masks)]
-        return np.stack(drawn)
-
-    def _energy(self, label: int) -> Float[np.ndarray, "height width"]:
-        """Return the mean energy of a class's first test images; without any, lower frequencies have more."""
-        rows = np.flatnonzero(self.test.labels == label)[:ENERGY_IMAGES]
-        if not len(rows):
-            return -spectrum.radius(*self.maps.shape[1:])
-        return spectrum.energy(np.asarray(normalise(self.test.images(rows), *self.mean_std)))
+    (height, width), positions = own.shape, int(own.sum())
+    positions += positions == budget - 1
+    drawn = [masks.low_pass(height, width, positions), masks.best_orbits(energy, positions)]
+    for index in range(kinds["random_tpr"]):
+        drawn.append(masks.random(height, width, positions, generator(seed, Stream.RANDOM_CONTROLS, index)))
+    rng = generator(seed, Stream.RADIAL_CONTROLS, label)
+    return np.stack(drawn + [masks.radial_matched(own, rng) for _ in range(kinds.get("radial_tpr", 0))])

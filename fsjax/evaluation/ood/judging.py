@@ -21,7 +21,7 @@ from fsjax.evaluation.ood.results import (
 )
 from fsjax.evaluation.ood.sets import Set
 from fsjax.evaluation.rates import ratio
-from fsjax.evaluation.results import Evaluation, Rates, read_method
+from fsjax.evaluation.results import Rates, read_method
 from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import files, parallel
@@ -55,12 +55,20 @@ def run(
     """
     counter, folder = Counter(config, model, test, maps), directory / "ood" / maps.method
     evaluation = read_method(directory / "evaluation.json", maps.method)
-    controls = None
+    share, unfiltered, controls = maps.nearest(config.report.share), evaluation.unfiltered, None
+    filtered = evaluation.methods[maps.method].at(share)
     if counter.controls:
         counts = counter.count(sets.open_test(config, test), folder, identity, controls_only=True)
         controls = _rates(counter, counts).controls
-    share = maps.nearest(config.report.share)
-    own = in_distribution(evaluation, maps.method, share, controls)
+    interval = wilson(np.diag(unfiltered.confusion), evaluation.images)
+    own = InDistribution(
+        images=evaluation.images,
+        accuracy=unfiltered.accuracy,
+        unfiltered=Rates(unfiltered.tpr, interval, unfiltered.fpr),
+        filtered=Rates(filtered.tpr, filtered.tpr_ci, filtered.fpr),
+        controls=controls,
+        average_tpr=average_tpr(filtered.tpr, filtered.tpr, unfiltered.tpr),
+    )
     results = {}
     for image_set in sets.open_all(config, model, test):
         counts = counter.count(image_set, folder, identity)
@@ -91,22 +99,6 @@ def accuracies(config: ConfigDict, folder: Path, model: Model, test: Dataset, id
     }
 
 
-def in_distribution(
-    evaluation: Evaluation, method: str, share: float, controls: ControlRates | None = None
-) -> InDistribution:
-    """Return the rates on the test images in the form of a set's rates."""
-    unfiltered, filtered = evaluation.unfiltered, evaluation.methods[method].at(share)
-    interval = wilson(np.diag(unfiltered.confusion), evaluation.images)
-    return InDistribution(
-        images=evaluation.images,
-        accuracy=unfiltered.accuracy,
-        unfiltered=Rates(unfiltered.tpr, interval, unfiltered.fpr),
-        filtered=Rates(filtered.tpr, filtered.tpr_ci, filtered.fpr),
-        controls=controls,
-        average_tpr=average_tpr(filtered.tpr, filtered.tpr, unfiltered.tpr),
-    )
-
-
 def _summarise(
     counter: Counter,
     image_set: Set,
@@ -114,23 +106,20 @@ def _summarise(
     grouping: Float[np.ndarray, " classes"],
 ) -> SetResult:
     """Return the rates of a set and its groups; `grouping` are in-distribution TPRs under the maps."""
-    groups = [part.groups for part in image_set.parts]
 
-    def rates(parts: list[int]) -> SetRates:
-        places = {tuple(groups[index].values()) for index in parts}
+    def rates(chosen: dict[str, str]) -> SetRates:
+        parts = [index for index, part in enumerate(image_set.parts) if chosen.items() <= part.groups.items()]
+        places = {tuple(image_set.parts[index].groups.values()) for index in parts}
         return _rates(counter, counts[parts], len(places) if image_set.repeated else 1)
 
-    total = rates(list(range(len(counts))))
+    total = rates({})
     return SetResult(
         **vars(total),
         average_tpr=average_tpr(grouping, total.filtered.tpr, total.unfiltered.tpr),
         restricted=image_set.restrict,
         made_of=image_set.made_of,
         groups={
-            placeholder: {
-                folder: rates([index for index, each in enumerate(groups) if each[placeholder] == folder])
-                for folder in folders
-            }
+            placeholder: {folder: rates({placeholder: folder}) for folder in folders}
             for placeholder, folders in image_set.groups.items()
         },
     )
@@ -151,7 +140,7 @@ def _rates(counter: Counter, counts: Int[np.ndarray, "parts rows classes"], copi
 
     controls = None
     if counter.controls:
-        tpr = {kind: ratio(total[kind], images * masks) for kind, masks in counter.controls.kinds.items()}
+        tpr = {kind: ratio(total[kind], images * masks) for kind, masks in counter.controls.items()}
         controls = ControlRates(**{"radial_tpr": np.full(len(images), np.nan), **tpr})
     return SetRates(
         images=images,

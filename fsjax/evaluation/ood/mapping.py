@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from fsjax.data.folder import EXTENSIONS, FolderSource, image_files
-from fsjax.data.source import find_decodable
+from fsjax.data.folder import EXTENSIONS, image_files
 from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.storage import Path
 
@@ -56,55 +55,32 @@ def find(name: str) -> Path:
 def read(path: Path) -> Mapping:
     """Read and check a mapping; raises InputError for invalid YAML, unknown fields, and values of another kind."""
     try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        # Every scalar as text, so that a folder called 007, no or 2020-01-01 keeps its name.
+        fields = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not YAML of text, lists and mappings ({one_line(error)})") from error
-    if not isinstance(fields, dict):
-        raise _wrong(str(path), fields, f"a YAML mapping with the fields {', '.join(_FIELDS)}")
+    _check(isinstance(fields, dict), str(path), fields, f"a YAML mapping with the fields {', '.join(_FIELDS)}")
     for field in fields:
-        if field not in _FIELDS:
-            raise InputError(f"{path}: got field {reprlib.repr(field)}; expected {', '.join(_FIELDS)}")
-    layout = _layout(fields.get("layout"), f"{path}: layout")
+        _check(field in _FIELDS, f"{path}: field", field, ", ".join(_FIELDS))
+    layout = tuple(_text(fields.get("layout"), where := f"{path}: layout").split("/"))
+    placeholders = [part[1:-1] for part in layout[:-1] if _PLACEHOLDER.fullmatch(part)]
+    for part in layout:
+        if not _PLACEHOLDER.fullmatch(part):
+            _folders(part, where)
+    _check(layout[-1] == "{class}", where, fields["layout"], "names and {placeholders} between slashes, last {class}")
+    groups, where = fields.get("groups", {}), f"{path}: groups"
+    wanted = f"folders for each placeholder of layout: {', '.join(placeholders) or 'none'}"
+    _check(isinstance(groups, dict) and set(groups) == set(placeholders), where, groups, wanted)
+    switches = {name: fields.get(name, "false") for name in ("subset", "restrict", "repeated")}
+    for name, value in switches.items():
+        _check(value in ("true", "false"), f"{path}: {name}", value, "true or false")
     return Mapping(
         name=_text(fields.get("name", path.stem), f"{path}: name"),
         layout=layout,
-        groups=_groups(fields.get("groups", {}), layout, f"{path}: groups"),
+        groups={name: _folders(groups[name], f"{where}.{name}") for name in placeholders},
         classes=_classes(fields.get("classes"), f"{path}: classes"),
-        **{name: _switch(fields.get(name, "false"), f"{path}: {name}") for name in ("subset", "restrict", "repeated")},
+        **{name: value == "true" for name, value in switches.items()},
     )
-
-
-class _Loader(yaml.BaseLoader):
-    """Reads every scalar as text, so that a folder called 007, no or 2020-01-01 keeps its name; no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            problem = f"key {reprlib.repr(twice[0])} is given twice"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _layout(value: object, where: str) -> tuple[str, ...]:
-    parts = tuple(_text(value, where).split("/"))
-    names = _placeholders(parts)
-    for part in parts:
-        if not _PLACEHOLDER.fullmatch(part):
-            _folder(part, where)
-    if parts[-1] != "{class}" or len(set(names)) < len(names):
-        raise _wrong(where, value, "names and different {placeholders} between slashes, last {class}")
-    return parts
-
-
-def _placeholders(parts: Sequence[str]) -> list[str]:
-    return [match[1] for part in parts if (match := _PLACEHOLDER.fullmatch(part))]
-
-
-def _groups(value: object, layout: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
-    wanted = _placeholders(layout[:-1])
-    if not isinstance(value, dict) or set(value) != set(wanted):
-        raise _wrong(where, value, f"folders for each placeholder of layout: {', '.join(wanted) or 'none'}")
-    return {name: _folders(value[name], f"{where}.{name}") for name in wanted}
 
 
 def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
@@ -114,27 +90,18 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
         value = {name: name for name in _folders(value, where)}
     if not isinstance(value, dict) or not value:
         raise _wrong(where, value, "same, a list of folders, or class: folder (or folders)")
-    classes = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
-    every = sorted(folder for folders in classes.values() for folder in folders)
-    for folder, following in itertools.pairwise(every):
-        if folder == following:
-            raise InputError(f"{where}: got folder {folder!r} for two classes; expected one class")
-    return classes
+    return {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
 
 
 def _folders(value: object, where: str) -> tuple[str, ...]:
-    folders = tuple(_folder(folder, where) for folder in (value if isinstance(value, list) else [value]))
-    if not folders or len(set(folders)) < len(folders):
-        raise _wrong(where, value, "one or more different folders")
+    """Return names of folders; raise InputError for a path, '..' or a drive."""
+    folders = tuple(_text(folder, where) for folder in (value if isinstance(value, list) else [value]))
+    _check(0 < len(set(folders)) == len(folders), where, value, "one or more different folders")
+    for name in folders:
+        _check(
+            name not in (".", "..") and not set(name) & set("/\\:"), where, name, "the name of one folder, not a path"
+        )
     return folders
-
-
-def _folder(value: object, where: str) -> str:
-    """Return the name of a folder; raise InputError for a path, '..' or a drive."""
-    name = _text(value, where)
-    if name in (".", "..") or set(name) & set("/\\:\0"):
-        raise _wrong(where, name, "the name of one folder, not a path")
-    return name
 
 
 def _text(value: object, where: str) -> str:
@@ -143,10 +110,9 @@ def _text(value: object, where: str) -> str:
     return value
 
 
-def _switch(value: object, where: str) -> bool:
-    if value not in ("true", "false"):
-        raise _wrong(where, value, "true or false")
-    return value == "true"
+def _check(accepted: bool, where: str, value: object, expected: str) -> None:
+    if not accepted:
+        raise _wrong(where, value, expected)
 
 
 def _wrong(where: str, value: object, expected: str) -> InputError:
@@ -154,13 +120,12 @@ def _wrong(where: str, value: object, expected: str) -> InputError:
 
 
 class Place(NamedTuple):
-    """A combination of a set's groups, placeholder -> folder, with the folders and image files of each model class.
+    """A combination of a set's groups, placeholder -> folder, and the image files of each model class.
 
-    Both are empty for classes that the set lacks. A set without groups is one place.
+    Classes that the set lacks have none. A set without groups is one place.
     """
 
     groups: dict[str, str]
-    folders: list[list[pathlib.Path]]
     images: list[list[str]]
 
 
@@ -170,28 +135,35 @@ def find_places(
     """Return every combination of groups, after checking that each class folder exists and holds an image.
 
     `classes` are the model's display names, `own` their folders in the run's own data; `where` starts error messages.
-    Raises InputError for a missing root, a class that the model lacks, and class folders that lack images.
+    Raises InputError for a missing root, a class that the model lacks, class folders that lack images, and places with
+    other numbers of `repeated` images.
     """
     if not root.is_dir():
         raise InputError(f"{where}: got {root}; expected the folder that holds the set")
-    names = _class_folders(mapping, classes, own, where)
-    places, count, bad = [], 0, []
+    names, places, bad = _class_folders(mapping, classes, own, where), [], []
     for combination in itertools.product(*mapping.groups.values()):
         groups = dict(zip(mapping.groups, combination, strict=True))
-        above = root.joinpath(*(groups.get(part[1:-1], part) for part in mapping.layout[:-1]))
-        place = Place(groups, [[above / name for name in of_class] for of_class in names], [])
-        for folders in place.folders:
-            found = [image_files(folder) if folder.is_dir() else [] for folder in folders]
-            bad += [folder for folder, images in zip(folders, found, strict=True) if not images]
-            place.images.append([*itertools.chain(*found)])
-            count += len(folders)
-        places.append(place)
+        filled = {f"{{{name}}}": folder for name, folder in groups.items()}
+        above = root.joinpath(*(filled.get(part, part) for part in mapping.layout[:-1]))
+        images = []
+        for folders in names:
+            found = {folder: image_files(folder) if folder.is_dir() else [] for folder in map(above.joinpath, folders)}
+            bad += [folder for folder, files in found.items() if not files]
+            images.append([*itertools.chain(*found.values())])
+        places.append(Place(groups, images))
+        for files, first in zip(images, places[0].images, strict=True) if mapping.repeated and not bad else ():
+            if len(files) != len(first):
+                raise InputError(
+                    f"{where}: got {len(files)} images in {os.path.dirname(files[0])}; expected {len(first)} as in "
+                    "the set's first place (repeated: true)"
+                )
     if bad:
         listed = ", ".join(str(folder.relative_to(root)) for folder in bad[:_LISTED])
         more = f" and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
         raise InputError(
-            f"{where}: got {len(bad)} of {count} class folders in {root} missing or without an image: {listed}{more}; "
-            f"expected images ({', '.join(EXTENSIONS)}) in every folder that the mapping names"
+            f"{where}: got {len(bad)} of {len(places) * sum(map(len, names))} class folders in {root} missing or "
+            f"without an image: {listed}{more}; expected images ({', '.join(EXTENSIONS)}) in every folder that the "
+            "mapping names"
         )
     return places
 
@@ -199,46 +171,17 @@ def find_places(
 def _class_folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where: str) -> list[tuple[str, ...]]:
     """Return the folder names of each class."""
     if mapping.classes is None:
-        return [(_folder(name, f"{where}: class folder"),) for name in own]
+        return [_folders(name, f"{where}: class folder") for name in own]
     folders: list[tuple[str, ...]] = [()] * len(classes)
     for key, names in mapping.classes.items():
         label = next((list(known).index(key) for known in (classes, own) if key in known), None)
-        if label is None:
-            if not mapping.subset:
-                raise unknown(f"{where}, classes", key, classes)
-        elif folders[label]:
-            raise InputError(f"{where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once")
-        else:
-            folders[label] = names
+        if label is not None:
+            folders[label] += names
+        elif not mapping.subset:
+            raise unknown(f"{where}, classes", key, classes)
     if not any(folders):
         raise InputError(f"{where}: got no class of the model; expected some of {', '.join(classes[:_LISTED])}")
     return folders
-
-
-def first_images(
-    places: Sequence[Place], images_per_class: int, skip_undecodable: bool, repeated: bool
-) -> list[list[list[str]]]:
-    """Return the first image files of each class in each place, 0 = all.
-
-    Raises InputError for a class without an image that decodes, and for places with other numbers of `repeated` images.
-    """
-    chosen: list[list[list[str]]] = []
-    for place in places:
-        paths = place.images
-        if skip_undecodable:
-            source = FolderSource((), paths)
-            good = find_decodable(source, str(next(filter(None, place.folders))[0].parent))
-            paths = [[source.files[row] for row in good[source.labels[good] == label]] for label in range(len(paths))]
-        chosen.append([images[: images_per_class or None] for images in paths])
-        for folders, images, first in zip(place.folders, chosen[-1], chosen[0], strict=True):
-            if folders and not images:
-                raise InputError(f"ood.sets: got no image that decodes in {folders[0]}; expected at least one a class")
-            if repeated and len(images) != len(first):
-                raise InputError(
-                    f"ood.sets: got {len(images)} images in {folders[0]}; "
-                    f"expected {len(first)} as in the set's first place (repeated: true)"
-                )
-    return chosen
 
 
 def digest(paths: Iterable[str], root: pathlib.Path) -> str:

@@ -17,7 +17,7 @@ from fsjax.data import SOURCES
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import FolderSource
 from fsjax.data.selection import first_of_each_class
-from fsjax.data.source import parse_classes
+from fsjax.data.source import find_decodable, parse_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation.ood import attacks, corruptions, mapping
 from fsjax.evaluation.ood.mapping import Place
@@ -117,26 +117,25 @@ def _own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
 def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, ...]) -> Set:
     """Open a set of image folders, read as the run's own images are; `classes` are the model's."""
     data, fields = config.data, folder_set.mapping
-    places = folder_set.places(data)
-    files = mapping.first_images(places, config.ood.images_per_class, data.skip_undecodable, fields.repeated)
+    places, parts, files = folder_set.places(data), [], []
 
-    def open_part(paths: Sequence[Sequence[str]], rows: Rows) -> Dataset:
-        source, size = FolderSource(classes, paths), data.image_size
-        return Dataset(source, size, data.cache_gib, rows, resize_shorter=data.resize_shorter)
+    def open_rows(source: FolderSource, rows: Rows) -> Dataset:
+        return Dataset(source, data.image_size, data.cache_gib, rows, resize_shorter=data.resize_shorter)
 
-    every = [file for paths in files for images in paths for file in images]
-    parts = [
-        _parts(place.groups, np.arange(sum(map(len, paths))), functools.partial(open_part, paths))
-        for place, paths in zip(places, files, strict=True)
-    ]
+    for place in places:
+        source = FolderSource(classes, place.images)
+        good = find_decodable(source, str(folder_set.root)) if data.skip_undecodable else np.arange(len(source))
+        rows = good[first_of_each_class(source.labels[good], config.ood.images_per_class)]
+        parts += _parts(place.groups, rows, functools.partial(open_rows, source))
+        files += [source.files[row] for row in rows]
     # The main process reads the files' sizes for all.
-    sha256 = parallel.decide(lambda: mapping.digest(every, folder_set.root))
+    sha256 = parallel.decide(lambda: mapping.digest(files, folder_set.root))
     made_of = {"mapping": folder_set.where, "fields": dataclasses.asdict(fields), "root": str(folder_set.root)}
     return Set(
         name=folder_set.name,
-        parts=[*itertools.chain(*parts)],
-        classes=tuple(label for label, folders in enumerate(places[0].folders) if folders),
-        made_of={**made_of, "images": len(every), "sha256": sha256},
+        parts=parts,
+        classes=tuple(label for label, images in enumerate(places[0].images) if images),
+        made_of={**made_of, "images": len(files), "sha256": sha256},
         groups=fields.groups,
         restrict=fields.restrict,
         repeated=fields.repeated and len(places) > 1,
