@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fsjax.evaluation import probes, verdict
-from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import Evaluation, MapRates, read_method
 from fsjax.runtime.storage import Path
@@ -22,46 +22,34 @@ _MOST_NAMED = 6
 _FIRST = 20
 _LONGEST_NAME = 30
 _HEADINGS = ("class", "verdict", "smallest share", "psi [95 %]", "at share")
-_WITHOUT_GRAFTS = {
-    **dict.fromkeys(("kind", "by", "verdict", "sentence", "reason"), ""),
-    **dict.fromkeys(("shortcut", "share", "psi", "smallest")),
-    "psi_ci": (),
-    "smallest_ci": np.full(2, np.nan),
-}
+_NO_VERDICT = Verdict("", kind="", by="", share=None, psi=None, psi_ci=(), smallest=None, sentence="")
 
 
 def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -> list[dict]:
     """Return a row for each class.
 
-    A row has the fields of `graft_results.Verdict` but `name`'s, and `smallest_ci` as in `Curve`. `verdict` is kind and
-    cause in words, `reason` the sentence without name and verdict, `shortcut` whether the class is a shortcut. `tpr`,
-    `tpr_ci`, `fpr` and `kept`, the share that the class's map keeps, come from the rates. A missing number is None or
-    NaN. Without grafts texts are '' and `shortcut` is None.
+    A row has the fields of `graft_results.Verdict`, and `smallest_ci` as in `Curve`. `verdict` is kind and cause in
+    words, `reason` the sentence without name and verdict, `shortcut` whether the class is a shortcut. `tpr`, `tpr_ci`,
+    `fpr` and `kept`, the share that the class's map keeps, come from the rates. A missing number is None or NaN.
+    Without grafts texts are '' and `shortcut` is None.
     """
-    return [
-        {
+    verdicts = [_NO_VERDICT] * len(names) if grafts is None else grafts.verdicts
+    rows = []
+    for label, (name, judged) in enumerate(zip(names, verdicts, strict=True)):
+        words = f"{judged.kind} by {judged.by}" if judged.by else judged.kind
+        row = vars(judged) | {
             "name": name,
-            **(_WITHOUT_GRAFTS if grafts is None else _verdict_fields(grafts, label)),
+            "smallest_ci": np.full(2, np.nan) if grafts is None else grafts.curves["map"].smallest_ci[label],
+            "verdict": words,
+            "shortcut": None if grafts is None else judged.kind == "shortcut",
+            "reason": judged.sentence.removeprefix(f"{name}: {words}: "),
             "tpr": float(rates.tpr[label]),
             "tpr_ci": rates.tpr_ci[label],
             "fpr": float(rates.fpr[label]),
             "kept": None if rates.kept is None else float(rates.kept[label]),
         }
-        for label, name in enumerate(names)
-    ]
-
-
-def _verdict_fields(grafts: Grafts, label: int) -> dict:
-    judged = grafts.verdicts[label]
-    words = f"{judged.kind} by {judged.by}" if judged.by else judged.kind
-    fields = ("kind", "by", "share", "psi", "psi_ci", "smallest", "sentence")
-    return {
-        **{name: getattr(judged, name) for name in fields},
-        "smallest_ci": grafts.curves["map"].smallest_ci[label],
-        "verdict": words,
-        "shortcut": judged.kind == "shortcut",
-        "reason": judged.sentence.removeprefix(f"{judged.name}: {words}: "),
-    }
+        rows.append(row)
+    return rows
 
 
 def headline(rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:

@@ -17,14 +17,14 @@ from fsjax.evaluation import statistics
 from fsjax.evaluation.attribution import Attribution
 from fsjax.fourier import spectrum
 from fsjax.report import style
-from fsjax.report.style import DOUBLE, SMALL, draw_mask
+from fsjax.report.style import DOUBLE, SMALL, Inches, draw_mask
 
 # Line and colour of each order.
 _LOOKS = {"attribution": ("-", style.BLUE), "energy": ("-.", style.GREEN), "random": (":", style.GREY)}
 
 
 @style.paper
-def kept_curves(found: Attribution, width: int | float = DOUBLE) -> Figure:
+def kept_curves(found: Attribution, width: Inches = DOUBLE) -> Figure:
     """Draw the share of predictions kept over the share of the plane, by order, with 95 % Wilson intervals.
 
     Panels: the first frequencies alone (insertion), all other frequencies (deletion), and how many more predictions
@@ -62,7 +62,7 @@ def smallest_sets(
     baselines: Float[np.ndarray, "n height width channels"] | None = None,
     mean_std: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,)),
     most: int = 6,
-    width: int | float = DOUBLE,
+    width: Inches = DOUBLE,
 ) -> Figure:
     """Draw images, a row each: whole, the smallest set that keeps its prediction, that set alone, and all without it.
 

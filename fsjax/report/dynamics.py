@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.band_dynamics import THRESHOLDS, Dynamics
 from fsjax.report import html, style
-from fsjax.report.style import DOUBLE, SMALL
+from fsjax.report.style import DOUBLE, SMALL, Inches
 from fsjax.runtime.storage import Path
 
 # With three kinds of line they distinguish 24 classes.
@@ -61,7 +61,7 @@ def _first_steps(dynamics: Dynamics, threshold: float) -> list[list[str]]:
 
 
 @style.paper
-def f1_curves(dynamics: Dynamics, width: int | float = DOUBLE) -> Figure:
+def f1_curves(dynamics: Dynamics, width: Inches = DOUBLE) -> Figure:
     """Draw the F1 of each class over the iterations, a panel per copy: mean and range over seeds."""
     classes, copies = dynamics.classes[:MOST_CLASSES], len(dynamics.copies)
     # The last panel of all holds the key.
@@ -96,7 +96,7 @@ def f1_curves(dynamics: Dynamics, width: int | float = DOUBLE) -> Figure:
 
 
 @style.paper
-def confusion_grid(dynamics: Dynamics, evaluation: int, width: int | float = DOUBLE) -> Figure:
+def confusion_grid(dynamics: Dynamics, evaluation: int, width: Inches = DOUBLE) -> Figure:
     """Draw the relative confusion of every copy at one evaluation, the mean over seeds, true classes down.
 
     Few classes leave room for the numbers, and fewer for their standard deviation over seeds.

@@ -5,7 +5,7 @@ With many classes, the data of each lie in a file beside the page.
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import matplotlib
@@ -23,6 +23,8 @@ from fsjax.report.overview import Subject
 from fsjax.report.sections import Plane
 from fsjax.runtime import files
 
+_Images: TypeAlias = Num[np.ndarray, "images height width 3"]
+_Masks: TypeAlias = Bool[np.ndarray, "stops height width"]
 # The page itself holds the data of at most this many classes.
 IN_PAGE = 40
 # Bytes at most: of all classes in the page, of all in files beside it, and of one class.
@@ -151,13 +153,7 @@ def _stop(stop: Stop, mask: Bool[np.ndarray, "height width"], label: int) -> dic
     return rates | {"positions": int(mask.sum()), "images": images, "others": total - images}
 
 
-def _samples(
-    images: Num[np.ndarray, "images height width 3"],
-    masks: Bool[np.ndarray, "stops height width"],
-    stops: list[Stop],
-    model: Model,
-    detail: _Detail,
-) -> dict:
+def _samples(images: _Images, masks: _Masks, stops: list[Stop], model: Model, detail: _Detail) -> dict:
     """Return the images, and the same filtered by each mask: a strip each, or None at a share that is left out."""
     images, (mean, std) = images[: detail.samples], model.mean_std
     shown = [index for index, stop in enumerate(stops) if detail.every_share or stop.is_map]

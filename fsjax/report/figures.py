@@ -2,7 +2,7 @@
 
 Every function returns a matplotlib Figure, without pyplot state, in the style of fsjax.report.style. `width` is in
 inches: style.SINGLE for one column of a paper, style.DOUBLE for two. Panels share the width; a row has at most five.
-Text has one size at any width.
+Text has one size at any width. `Masks` are bool and `Planes` float arrays [classes, height, width].
 
 Examples:
   >>> from fsjax.report import figures
@@ -20,17 +20,27 @@ Examples:
   ... ]
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fsjax.report import style
-from fsjax.report.style import DOUBLE, colour_bar, draw_mask, draw_plane, frequency_axes, symmetric_log
+from fsjax.report.style import (
+    DOUBLE,
+    Inches,
+    Masks,
+    Planes,
+    colour_bar,
+    draw_mask,
+    draw_plane,
+    frequency_axes,
+    symmetric_log,
+)
 
 # Figures draw at most this many classes; tables list all.
 MOST_CLASSES = 40
@@ -39,28 +49,24 @@ _MOST_NUMBERED = 12
 # Panels in a row at most, and the smallest and largest width of a panel in inches.
 COLUMNS, PANEL = 5, (0.92, 1.7)
 _BESIDE_BAR = (1.15, 0.65)
+_Rates: TypeAlias = Float[np.ndarray, "shares classes"] | list[list[float | None]]
 _UNDEFINED = "#d0d0d0"
 _ERROR: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 1}
 
 
 @style.paper
-def map_grid(
-    masks: Bool[np.ndarray, "classes height width"], names: tuple[str, ...], share: float, width: int | float = DOUBLE
-) -> Figure:
+def map_grid(masks: Masks, names: tuple[str, ...], share: float, width: Inches = DOUBLE) -> Figure:
     """Draw the mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
     figure, axes, room = style.panels(len(masks), width, COLUMNS, PANEL)
     for axis, mask, name in zip(axes, masks, names, strict=False):
         draw_mask(axis, mask)
         axis.set_title(style.fitted(name, room, end=f" ({mask.sum()})"))
-    style.heading(figure, f"Dominant frequencies, {100 * share:g} % of the plane (positions kept in brackets)")
-    frequency_axes(figure)
+    frequency_axes(figure, f"Dominant frequencies, {100 * share:g} % of the plane (positions kept in brackets)")
     return figure
 
 
 @style.paper
-def score_grid(
-    scores: Float[np.ndarray, "classes height width"], names: tuple[str, ...], title: str, width: int | float = DOUBLE
-) -> Figure:
+def score_grid(scores: Planes, names: tuple[str, ...], title: str, width: Inches = DOUBLE) -> Figure:
     """Draw the score of every frequency, each class on its own scale; blank where it is NaN.
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
@@ -73,18 +79,12 @@ def score_grid(
     relative = ScalarMappable(symmetric_log(np.ones((1, 1))), style.DIVERGING)
     bar = colour_bar(figure, relative, axes, "score / largest of the class (in brackets)", [-1, -0.1, 0, 0.1, 1])
     bar.ax.minorticks_off()
-    style.heading(figure, title)
-    frequency_axes(figure)
+    frequency_axes(figure, title)
     return figure
 
 
 @style.paper
-def planted_grid(
-    found: Bool[np.ndarray, "classes height width"],
-    planted: Bool[np.ndarray, "classes height width"],
-    titles: list[str],
-    width: int | float = DOUBLE,
-) -> Figure:
+def planted_grid(found: Masks, planted: Masks, titles: list[str], width: Inches = DOUBLE) -> Figure:
     """Draw planted orbits (open circles) over the orbits that a search found (dark squares)."""
     figure, axes, room = style.panels(len(found), width, 4, (1.1, 2.1), margins=(0.45, 0.45))
     for axis, mask, truth, title in zip(axes, found, planted, titles, strict=False):
@@ -99,11 +99,7 @@ def planted_grid(
 
 @style.paper
 def difference_grid(
-    left: Bool[np.ndarray, "classes height width"],
-    right: Bool[np.ndarray, "classes height width"],
-    titles: list[str],
-    names: tuple[str, str] = ("left", "right"),
-    width: int | float = DOUBLE,
+    left: Masks, right: Masks, titles: list[str], names: tuple[str, str] = ("left", "right"), width: Inches = DOUBLE
 ) -> Figure:
     """Draw where two masks of each class differ: shared frequencies in black, others in their side's colour."""
     only = [f"{name} only" for name in names]
@@ -121,7 +117,7 @@ def difference_grid(
 
 @style.paper
 def adcs_grid(
-    adcs: Int[np.ndarray, "classes height width"], names: tuple[str, ...], largest: int, width: int | float = DOUBLE
+    adcs: Int[np.ndarray, "classes height width"], names: tuple[str, ...], largest: int, width: Inches = DOUBLE
 ) -> Figure:
     """Draw the ADCS of each class, all on one scale: from minus to plus the largest possible value."""
     figure, axes, room = style.panels(len(adcs), width, COLUMNS, PANEL, margins=_BESIDE_BAR)
@@ -131,29 +127,22 @@ def adcs_grid(
         axis.set_title(style.fitted(name, room))
     label = "ADCS (classes with less\nminus classes with more)"
     colour_bar(figure, axes[0].images[0], axes, label, [-largest, 0, largest])
-    style.heading(figure, "Class-wise spectra: which classes have most of a frequency")
-    frequency_axes(figure)
+    frequency_axes(figure, "Class-wise spectra: which classes have most of a frequency")
     return figure
 
 
 @style.paper
-def heat_map(error: Float[np.ndarray, "height width"], title: str, width: int | float = style.SINGLE) -> Figure:
+def heat_map(error: Float[np.ndarray, "height width"], title: str, width: Inches = style.SINGLE) -> Figure:
     """Draw the error rate under the wave of each frequency."""
     figure, axes, _ = style.panels(1, width, 1, (1.0, 2.6), margins=_BESIDE_BAR)
     draw_plane(axes[0], error, **_ERROR)
     colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
-    style.heading(figure, title)
-    frequency_axes(figure)
+    frequency_axes(figure, title)
     return figure
 
 
 @style.paper
-def heat_map_grid(
-    error: Float[np.ndarray, "classes height width"],
-    masks: Bool[np.ndarray, "classes height width"],
-    names: tuple[str, ...],
-    width: int | float = DOUBLE,
-) -> Figure:
+def heat_map_grid(error: Planes, masks: Masks, names: tuple[str, ...], width: Inches = DOUBLE) -> Figure:
     """Draw the error rate of each class under the wave of each frequency, and below it the map of the class."""
     columns = max(1, min(COLUMNS, len(names), int((width - 0.9) / PANEL[0])))
     blocks = -(-len(names) // columns)
@@ -168,19 +157,12 @@ def heat_map_grid(
         if not axis.images:
             axis.set_axis_off()
     colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
-    style.heading(figure, "Error rate with one wave added, and below it the dominant frequencies")
-    frequency_axes(figure)
+    frequency_axes(figure, "Error rate with one wave added, and below it the dominant frequencies")
     return figure
 
 
 @style.paper
-def rates(
-    shares: list[float],
-    tpr: Float[np.ndarray, "shares classes"] | list[list[float | None]],
-    fpr: Float[np.ndarray, "shares classes"] | list[list[float | None]],
-    names: tuple[str, ...],
-    width: int | float = DOUBLE,
-) -> Figure:
+def rates(shares: list[float], tpr: _Rates, fpr: _Rates, names: tuple[str, ...], width: Inches = DOUBLE) -> Figure:
     """Draw TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
     figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
     tpr, fpr = np.array(tpr, float), np.array(fpr, float)
@@ -200,7 +182,7 @@ def rates(
 
 @style.paper
 def overlap_matrix(
-    iou: Float[np.ndarray, "classes classes"], names: tuple[str, ...], share: float, width: int | float = DOUBLE
+    iou: Float[np.ndarray, "classes classes"], names: tuple[str, ...], share: float, width: Inches = DOUBLE
 ) -> Figure:
     """Draw the IoU of the masks of every two classes, in [0, 1]; grey where it is undefined (NaN)."""
     count = len(iou)

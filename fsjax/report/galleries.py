@@ -1,5 +1,7 @@
 """Pictures of single images in a page: grafts with predictions, and the frequencies that decided an image."""
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,8 @@ from fsjax.report.overview import Subject
 from fsjax.report.sections import Section
 from fsjax.runtime.errors import InputError
 
+_Image: TypeAlias = Float[Array, "height width channels"]
+_Logits: TypeAlias = Float[np.ndarray, " outputs"]
 # Most pixels of an image's longer side.
 _PIXELS = 144
 # Pairs shown for each class, and for each of more than _FEW classes.
@@ -80,14 +84,7 @@ def _stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, 
     return (image - low) / (high - low) if high - low > 1e-6 else np.full_like(image, 0.5)
 
 
-def _predicted(
-    title: str,
-    image: Float[Array, "height width channels"],
-    logits: Float[np.ndarray, " outputs"],
-    left_out: int | None,
-    model: Model,
-    label: int,
-) -> dict:
+def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None, model: Model, label: int) -> dict:
     """Return an image with the model's prediction; `left_out` and `hit` as in `graft_gallery`."""
     best, prediction = _prediction(logits, model.classes)
     second, hit = "", "prediction" if best == label else ""
@@ -165,7 +162,7 @@ def _picture(pixels: Float[np.ndarray, "height width 3"]) -> str:
     return pictures.image_strip(pixels[None], _PIXELS)
 
 
-def _prediction(logits: Float[np.ndarray, " outputs"], names: tuple[str, ...], place: int = 0) -> tuple[int, str]:
+def _prediction(logits: _Logits, names: tuple[str, ...], place: int = 0) -> tuple[int, str]:
     """Return the first or a later choice of the model, and its name and probability in words."""
     shares = np.exp(logits - logits.max())
     chosen = int(np.argsort(-shares, kind="stable")[place])

@@ -1,11 +1,11 @@
 """Pages: templates that escape every value, the frame of pages over several runs, and figures in a page."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 
 import jinja2
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
@@ -49,14 +49,14 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "rate": lambda value: answer.MISSING if _is_missing(value) else f"{value:.3f}",
-        "short": lambda value: answer.MISSING if _is_missing(value) else f"{value:.2f}",
-        "interval": lambda limits: "" if _any_missing(limits) else "[{:.3f}, {:.3f}]".format(*limits),
-        "short_interval": lambda limits: "" if _any_missing(limits) else "[{:.2f}, {:.2f}]".format(*limits),
+        "rate": lambda value: answer.MISSING if pd.isna(value) else f"{value:.3f}",
+        "short": lambda value: answer.MISSING if pd.isna(value) else f"{value:.2f}",
+        "interval": lambda limits: "[{:.3f}, {:.3f}]".format(*limits) if _known(limits) else "",
+        "short_interval": lambda limits: "[{:.2f}, {:.2f}]".format(*limits) if _known(limits) else "",
         "share": answer.share_text,
         "share_limits": answer.share_limits_text,
         "percent": lambda share: f"{100 * float(share):g} %",
-        "sortable": lambda value: "" if _is_missing(value) else value,
+        "sortable": lambda value: "" if pd.isna(value) else value,
         "mean": mean,
     }
     return environment.get_template(name)
@@ -87,9 +87,5 @@ def _saved(figure: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-def _any_missing(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bool:
-    return not len(limits) or any(map(_is_missing, limits))
-
-
-def _is_missing(value: float | np.floating | None) -> bool:
-    return value is None or math.isnan(value)
+def _known(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bool:
+    return len(limits) > 0 and not pd.isna(list(limits)).any()

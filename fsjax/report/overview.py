@@ -74,12 +74,18 @@ def rows(subject: Subject, stability: dict) -> list[dict]:
     """
     names, unfiltered, grafts = subject.maps.classes, subject.evaluation.unfiltered, subject.grafts
     mean, low, high = (stability.get(name, [None] * len(names)) for name in ("mean", "low", "high"))
-    all_rows = []
-    for label, row in enumerate(class_rows(names, subject.evaluated.at(subject.share), grafts)):
+    all_rows = class_rows(names, subject.evaluated.at(subject.share), grafts)
+    for label, row in enumerate(all_rows):
         over = bool(row["tpr"] > subject.config.evaluate.threshold)
-        evidence = {} if grafts is None else _evidence(grafts, label)
+        evidence = {}
+        if grafts is not None:
+            evidence = {name: values[label] for name, values in vars(grafts.rates).items()} | {
+                "base": grafts.baseline.base[label],
+                "pairs": int(grafts.baseline.pairs[label]),
+                "low_pass_smallest": grafts.curves["low_pass"].smallest[label],
+            }
         predicted = np.argsort(-unfiltered.confusion[label], kind="stable")[:_MOST_PREDICTIONS]
-        more = {
+        row |= {
             "label": label,
             "at": subject.share if row["share"] is None else row["share"],
             "look": LOOKS[row["kind"]],
@@ -94,16 +100,7 @@ def rows(subject: Subject, stability: dict) -> list[dict]:
             # The most frequent ones for images of the class, with the number of images.
             "predictions": [(names[other], int(n)) for other in predicted if (n := unfiltered.confusion[label, other])],
         }
-        all_rows.append(row | more)
     return all_rows
-
-
-def _evidence(grafts: Grafts, label: int) -> dict:
-    return {name: values[label] for name, values in vars(grafts.rates).items()} | {
-        "base": grafts.baseline.base[label],
-        "pairs": int(grafts.baseline.pairs[label]),
-        "low_pass_smallest": grafts.curves["low_pass"].smallest[label],
-    }
 
 
 def cards(rows: list[dict], subject: Subject, most: int) -> list[dict]:

@@ -14,22 +14,10 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
 from fsjax.evaluation.results import Evaluation, read_method
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, file_in, read_provenance
-from fsjax.report import (
-    answer,
-    explorer,
-    figures,
-    galleries,
-    html,
-    indexes,
-    overview,
-    pictures,
-    run_figures,
-    sections,
-    style,
-)
+from fsjax.report import answer, explorer, figures, galleries, html, overview, pictures, run_figures, sections, style
 from fsjax.report.overview import Subject
 from fsjax.report.sections import Plane
-from fsjax.report.style import symmetric_log
+from fsjax.report.verdict_figures import LOOKS
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
@@ -41,6 +29,9 @@ from fsjax.search.sweep import range_in_words
 USES_PLANTED = 0.1
 # The page embeds these figures; the others lie beside it for papers, since the page's script shows more.
 _EMBEDDED = ("psi", "published_and_verdict", "radial_profiles", "average_tpr", "overlap", "planted")
+
+# Classes in the table of several methods; all are on each page.
+_MOST_COMPARED = 40
 
 
 def check(config: ConfigDict) -> None:
@@ -75,24 +66,17 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     data = explorer.script_data(subject, rows, stops, planes)
     page = html.template("page.html").render(
         title=directory.name,
-        config=config,
+        subject=subject,
         set_name=set_name(config.data),
         command=shell_command(directory),
         config_json=json.dumps(config.to_dict(), indent=1),
         stages=_stages(directory, config.search.method),
-        evaluation=evaluation,
-        maps=maps,
-        share=share,
         share_rates=[(each, subject.evaluated.at(each), psi.get(each)) for each in maps.shares],
-        kept_differs=subject.evaluated.at(share).kept_differs,
-        threshold=threshold,
-        grafts=grafts,
         evidence=overview.EVIDENCE,
         rule=verdict.rule(),
         control=verdict.CONTROL,
         no_verdict=answer.NO_VERDICT,
         planted=_planted(evaluation, maps.method),
-        agreement=_agreement(maps),
         notes=notes,
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
@@ -115,7 +99,36 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     if data["classes"] is not None:
         # An earlier page may have had more classes.
         storage.remove(subject.folder / "data")
-    indexes.write_methods(config, directory)
+    write_index(config, directory, evaluation)
+
+
+def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> None:
+    """Write report/index.html: lead to the only page, or lay the verdicts of several pages side by side."""
+    methods = []
+    for name, evaluated in sorted(evaluation.methods.items()):
+        if not (html.page_folder(directory, name) / "index.html").exists():
+            continue
+        share, grafts = evaluated.nearest(config.report.share), evaluated.grafts
+        rows = answer.class_rows(evaluation.classes, evaluated.at(share), grafts)
+        methods.append(
+            {
+                "name": name,
+                "share": share,
+                "sentence": answer.headline(rows, grafts, share, config.evaluate.threshold),
+                "others": answer.others(rows),
+                "passes": evaluated.forward_equivalents,
+                "rows": rows,
+            }
+        )
+    html.write_page(
+        directory,
+        "index",
+        model=config.model.name,
+        methods=methods,
+        looks=LOOKS,
+        classes=evaluation.classes[:_MOST_COMPARED],
+        all_classes=len(evaluation.classes),
+    )
 
 
 def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
@@ -145,7 +158,7 @@ def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
     def values(label: int) -> np.ndarray:
         return method.drawable(np.asarray(scores[label : label + 1]))[0]
 
-    return [Plane("score", f"{method.scored}.", values, symmetric_log, style.DIVERGING)]
+    return [Plane("score", f"{method.scored}.", values, style.symmetric_log, style.DIVERGING)]
 
 
 def _planted(evaluation: Evaluation, method: str) -> list[dict]:
@@ -159,15 +172,16 @@ def _planted(evaluation: Evaluation, method: str) -> list[dict]:
     return rows
 
 
-def _agreement(maps: DominantFrequencyMaps) -> dict:
-    """Return, in words, how far a search in lower precision agrees with 'highest'; {} for a search in 'highest'."""
-    agreement = maps.provenance.get("agreement") or {}
-    return agreement and agreement | {name: range_in_words(agreement[name]) for name in ("spearman", "top_iou")}
-
-
 def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     """Return sentences about the search from the provenance of its maps, some about one share."""
     provenance, notes = maps.provenance, []
+    if agreement := provenance.get("agreement"):
+        spearman, top_iou = (range_in_words(agreement[name]) for name in ("spearman", "top_iou"))
+        notes.append(
+            f"Searched in {agreement['precision']}; on {agreement['masks']} random masks a class, computed again in "
+            f"float32 'highest', the scores have rank correlations from {spearman}, and their best 5 % overlap (IoU) "
+            f"from {top_iou}, lowest to highest class."
+        )
     if "imported" in provenance:
         origin = provenance["imported"]
         notes.append(

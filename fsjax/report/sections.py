@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import scipy
 from jaxtyping import Float
 from matplotlib.colors import Normalize
 
@@ -24,6 +23,7 @@ from fsjax.report.answer import class_rows
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 from fsjax.search.patch_maps import stability_at_share
+from fsjax.search.sweep import rank_correlation
 from fsjax.training.ways import graft
 
 # The fields of ControlRates that stand beside a map's TPR, and their headings.
@@ -100,7 +100,7 @@ def heat_map_section(directory: Path, maps: DominantFrequencyMaps, share: float)
         classes=maps.classes,
         clean=arrays["clean_error"],
         error=error,
-        correlations=[rank_correlation(*pair) for pair in pairs],
+        correlations=[rank_correlation(*map(spectrum.per_orbit, pair)) for pair in pairs],
         share=share,
         method=maps.method,
         drawn=len(names),
@@ -108,12 +108,6 @@ def heat_map_section(directory: Path, maps: DominantFrequencyMaps, share: float)
     meaning = f"Share of the class's images that are misclassified when one wave of norm {arrays['norm']:g} is added."
     plane = Plane("heat map", meaning, lambda label: error[label], lambda _: Normalize(0, 1), style.SEQUENTIAL)
     return Section("Fourier heat map", body, (plane,))
-
-
-def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.ndarray, "height width"]) -> float | None:
-    """Return Spearman's rho over the orbits, each counted once; None where a side is constant or lacks a value."""
-    sides = [spectrum.per_orbit(np.asarray(side, float)) for side in (left, right)]
-    return float(scipy.stats.spearmanr(*sides).statistic) if all(np.ptp(side) > 0 for side in sides) else None
 
 
 def probes_section(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:

@@ -1,26 +1,24 @@
 """Figures of a study: maps of each way of training, their control over classes, and the TPR under them."""
 
+from typing import TypeAlias
+
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.report import style
-from fsjax.report.style import DOUBLE, SMALL, draw_mask, frequency_axes
+from fsjax.report.style import DOUBLE, SMALL, Inches, Masks, draw_mask, frequency_axes
 
 # Colours that colour-blind readers can tell apart, and markers for print.
 _COLOURS = (*style.COLOURS[1:], style.BLACK)
+_Rates: TypeAlias = Float[np.ndarray, "seeds classes"]
 _MARKERS = "osD^vP*"
 
 
 @style.paper
-def map_rows(
-    masks: list[Bool[np.ndarray, "classes height width"]],
-    labels: list[str],
-    names: tuple[str, ...],
-    width: int | float = DOUBLE,
-) -> Figure:
+def map_rows(masks: list[Masks], labels: list[str], names: tuple[str, ...], width: Inches = DOUBLE) -> Figure:
     """Draw the mask of each class (columns) in each run (rows): kept frequencies dark."""
     rows, columns = len(masks), len(names)
     pitch = min((width - 0.8) / columns, 1.05)
@@ -39,12 +37,12 @@ def map_rows(
 
 @style.paper
 def rates(
-    tpr: list[Float[np.ndarray, "seeds classes"]],
-    psi: list[Float[np.ndarray, "seeds classes"]],
+    tpr: list[_Rates],
+    psi: list[_Rates],
     labels: list[str],
     names: tuple[str, ...],
     threshold: float,
-    width: int | float = DOUBLE,
+    width: Inches = DOUBLE,
 ) -> Figure:
     """Draw psi and TPR of each class's map: mean and range of each way of training over its seeds.
 
@@ -66,7 +64,7 @@ def rates(
     return figure
 
 
-def _markers(axis: Axes, values: list[Float[np.ndarray, "seeds classes"]], labels: list[str]) -> None:
+def _markers(axis: Axes, values: list[_Rates], labels: list[str]) -> None:
     for index, (by_seed, label) in enumerate(zip(values, labels, strict=True)):
         offset = (index - (len(values) - 1) / 2) * 0.7 / len(values)
         mean = by_seed.mean(0)

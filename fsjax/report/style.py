@@ -9,7 +9,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib
 import matplotlib.style
@@ -23,6 +23,9 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.textpath import text_to_path
 
+Inches: TypeAlias = int | float
+Masks: TypeAlias = Bool[np.ndarray, "classes height width"]
+Planes: TypeAlias = Float[np.ndarray, "classes height width"]
 # Widths of one column and of two columns in inches, as in journals of the field.
 SINGLE, DOUBLE = 3.3, 6.9
 # Text sizes in points at any width: titles and labels; ticks and keys.
@@ -97,14 +100,14 @@ def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return draw_in_style
 
 
-def empty(width: int | float, height: float) -> PaperFigure:
+def empty(width: Inches, height: float) -> PaperFigure:
     """Return a figure without panels, sizes in inches."""
     return PaperFigure(figsize=(width, height), layout="constrained")
 
 
 def panels(
     count: int,
-    width: int | float,
+    width: Inches,
     columns: int,
     sizes: tuple[float, float],
     ratio: float = 1.0,
@@ -186,8 +189,9 @@ def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
     draw_plane(axis, ~mask, cmap="gray", vmin=-0.15, vmax=1)
 
 
-def frequency_axes(figure: Figure) -> None:
-    """Set ticks in cycles per pixel on every image of a figure, and label the outer panels."""
+def frequency_axes(figure: Figure, text: str = "") -> None:
+    """Set ticks in cycles per pixel on every image of a figure, label the outer panels, and add a heading."""
+    heading(figure, text)
     panels = [axis for axis in figure.axes if axis.images]
     for axis, leftmost, lowest in outer(panels):
         left, right, bottom, top = axis.images[0].get_extent()

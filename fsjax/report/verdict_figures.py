@@ -1,6 +1,6 @@
 """Figures of verdicts and rates: psi over the share, TPR against FPR, AvgTPR over its threshold, radial profiles."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,7 +14,7 @@ from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import spectrum
 from fsjax.report import style
 from fsjax.report.figures import COLUMNS, PANEL
-from fsjax.report.style import DOUBLE, SINGLE, SMALL, colour_bar
+from fsjax.report.style import DOUBLE, SINGLE, SMALL, Inches, Masks, colour_bar
 
 
 class Look(NamedTuple):
@@ -45,6 +45,7 @@ _CURVES = {
     "low_pass": ("low-pass", "--", style.VERMILION, 0.9),
     "map": ("map", "-", style.BLUE, 1.5),
 }
+_Rates: TypeAlias = Float[np.ndarray, " classes"]
 _TICKS = (0.001, 0.01, 0.1, 0.5)
 # Classes have their name beside the marker where there are at most this many.
 _MOST_NAMED = 12
@@ -55,7 +56,7 @@ _KEY_SHARES = (0.1, 0.5, 1.0)
 
 
 @style.paper
-def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUBLE) -> Figure:
+def psi_curves(grafts: Grafts, names: tuple[str, ...], width: Inches = DOUBLE) -> Figure:
     """Draw psi of each class over the share of the plane: its map, with 95 % interval, and controls of the same size.
 
     A triangle on the line at 1/2 marks the smallest share at which the map's psi reaches it.
@@ -87,13 +88,13 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUB
 
 @style.paper
 def published_and_verdict(
-    tpr: Float[np.ndarray, " classes"],
-    fpr: Float[np.ndarray, " classes"],
+    tpr: _Rates,
+    fpr: _Rates,
     kinds: list[str],
     names: tuple[str, ...],
     share: float,
     threshold: float,
-    width: int | float = SINGLE,
+    width: Inches = SINGLE,
 ) -> Figure:
     """Draw TPR against FPR of every class under its map, its verdict as the marker, and the published threshold."""
     figure = style.empty(min(width, 3.6), 3.1)
@@ -117,7 +118,7 @@ def published_and_verdict(
 
 
 @style.paper
-def average_tpr(curves: dict[str, tuple[Point, ...]], width: int | float = DOUBLE) -> Figure:
+def average_tpr(curves: dict[str, tuple[Point, ...]], width: Inches = DOUBLE) -> Figure:
     """Draw a panel per set: mean TPR of classes above t and of others, filtered (solid) and unfiltered (dotted).
 
     The area of a marker is the share of classes in its group; a group without a class has no marker.
@@ -165,9 +166,7 @@ def _area(share: float) -> float:
 
 
 @style.paper
-def radial_profiles(
-    masks: Bool[np.ndarray, "classes height width"], names: tuple[str, ...], share: float, width: int | float = SINGLE
-) -> Figure:
+def radial_profiles(masks: Masks, names: tuple[str, ...], share: float, width: Inches = SINGLE) -> Figure:
     """Draw how much of each ring of the plane each class's map keeps: a row for each class, DC on the left."""
     kept, radii = profiles(masks)
     rows = len(names)

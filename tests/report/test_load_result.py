@@ -10,7 +10,7 @@ from benchmarks.cost import report_workdir
 from configs import common
 from fsjax.evaluation.results import Evaluation, read_evaluation
 from fsjax.fourier import dfm
-from fsjax.report import indexes
+from fsjax.report import page as page_lib
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
@@ -95,7 +95,7 @@ def test_one_page_is_led_to_and_several_are_laid_side_by_side(tmp_path, undrawn)
     content["methods"]["unseen"] = content["methods"]["removal"]
     files.write_json(tmp_path / "evaluation.json", content)
     files.write_text(tmp_path / "report" / "learned" / "index.html", "a page")
-    indexes.write_methods(common.base(), tmp_path)
+    page_lib.write_index(common.base(), tmp_path, read_evaluation(tmp_path / "evaluation.json"))
     both = (tmp_path / "report" / "index.html").read_text()
     page = Page(both)
     assert set(page.addresses) == {"removal/index.html", "learned/index.html"} and "refresh" not in both
