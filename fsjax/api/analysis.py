@@ -73,7 +73,7 @@ def analyse(
     """
     options = searches.options(search, shares=tuple(sorted(shares)), **fields)
     given = {"train": train, "test": test}
-    classifier, splits = _open(model, given, options, classes=classes, mean_std=mean_std, image_size=image_size)
+    classifier, splits = _open(model, given, options, classes, mean_std, image_size)
     config = _config(options, model, classifier, splits["test"], seed)
     folder = None if directory is None else storage.path(directory)
     maps = _search(config, classifier, splits["train"], folder and folder / "search" / search)
@@ -116,8 +116,7 @@ def dominant_frequencies(
       [[1, 2], [7, 6]]
     """
     options = searches.options(search, shares=tuple(shares), split=searched_on, **{"images_per_class": 0, **fields})
-    given = {"images": (images, labels)}
-    classifier, splits = _open(model, given, options, classes=classes, mean_std=mean_std, image_size=image_size)
+    classifier, splits = _open(model, {"images": (images, labels)}, options, classes, mean_std, image_size)
     config = _config(options, model, classifier, splits["images"], seed)
     config.run.memory_mib, config.run.save_seconds = memory_mib, float(save_seconds)
     return _search(config, classifier, splits["images"], None if directory is None else storage.path(directory))
@@ -146,8 +145,7 @@ def evaluate(
       >>> [verdict.kind for verdict in fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts]
       ['default class', 'shortcut', 'coarse']
     """
-    given = {"test": test}
-    classifier, splits = _open(model, given, None, classes=maps.classes, mean_std=mean_std, image_size=image_size)
+    classifier, splits = _open(model, {"test": test}, None, maps.classes, mean_std, image_size)
     if maps.masks.shape[2:] != classifier.image_shape[:2]:
         got, expected = (" x ".join(map(str, plane)) for plane in (maps.masks.shape[2:], classifier.image_shape[:2]))
         raise InputError(f"maps: got planes of {got}; expected {expected}, as the images of test have")
@@ -162,7 +160,6 @@ def _open(
     model: Any,
     given: Mapping[str, Any],
     options: ConfigDict | None,
-    *,
     classes: Sequence[str] | None,
     mean_std: Any,
     image_size: int | None,

@@ -68,6 +68,13 @@ def measure(
     unfiltered, usable = rates.evaluate_unfiltered(model, test), judge_maps.unseen(config, maps, test)
     by_share = zip(maps.shares, filterer.rates(test, maps.masks, "evaluate"), maps.positions, maps.kept, strict=True)
     shares = {f"{share:g}": MapRates(**vars(at), positions=count, kept=kept) for share, at, count, kept in by_share}
+    truth = np.zeros(maps.masks.shape[1:], bool)
+    if test.planted is not None:
+        truth = results.planted_positions(test.planted)
+    planted = {}
+    if maps.scores is not None:
+        ranked = zip(test.classes, maps.scores, truth, strict=True)
+        planted = {name: recovery(scores, orbits) for name, scores, orbits in ranked if orbits.any()}
     grid = None
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
@@ -80,7 +87,7 @@ def measure(
         forward_equivalents=maps.forward_equivalents,
         shares=shares,
         grid=grid,
-        planted=measure_recovery(maps, test),
+        planted=planted,
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
     )
     return Evaluation(
@@ -88,16 +95,17 @@ def measure(
         images=np.bincount(test.labels, minlength=len(test.classes)),
         unfiltered=unfiltered,
         methods={maps.method: method},
-        planted=measure_reliance(filterer, test),
+        planted=measure_reliance(filterer, test, truth),
     )
 
 
-def measure_reliance(filterer: Filterer, test: Dataset) -> dict[str, Reliance]:
-    """Return the TPR of each class with planted orbits without them and with them alone; {} without any. Collective."""
-    if test.planted is None:
-        return {}
-    truth = results.planted_positions(test.planted)
+def measure_reliance(
+    filterer: Filterer, test: Dataset, truth: Bool[np.ndarray, "classes height width"]
+) -> dict[str, Reliance]:
+    """Return the TPR of each class with planted orbits without them and with them alone. Collective."""
     labels = np.flatnonzero(truth.any((1, 2)))
+    if test.planted is None or not len(labels):
+        return {}
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
     counts = filterer.counts(test, masks, targets, "evaluate planted")
     sizes = np.bincount(test.labels, minlength=len(test.classes))
@@ -106,15 +114,6 @@ def measure_reliance(filterer: Filterer, test: Dataset) -> dict[str, Reliance]:
         test.classes[label]: Reliance(bool(test.planted["fixed"][label].any()), tpr_without=without, tpr_alone=alone)
         for label, without, alone in zip(labels, tpr[: len(labels)], tpr[len(labels) :], strict=True)
     }
-
-
-def measure_recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict[str, Recovery]:
-    """Return how well each class's scores rank its planted orbits; {} without scores or planted orbits."""
-    if test.planted is None or maps.scores is None:
-        return {}
-    truth = results.planted_positions(test.planted)
-    labels = np.flatnonzero(truth.any((1, 2)))
-    return {test.classes[label]: recovery(maps.scores[label], truth[label]) for label in labels}
 
 
 def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]) -> Recovery:

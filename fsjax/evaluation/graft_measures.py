@@ -72,9 +72,7 @@ def measure(
         "swapped_ci": wilson(np.array(swapped.sum()), np.array(swapped.size)),
         **dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True)),
         **_control_psi(grafts, class_masks, at),
-        "difference": class_masks.share_of_difference(at),
-        "prominence": class_masks.prominence(at),
-        **dict(zip(("energy_ratio", "largest_energy_ratio"), class_masks.energy_ratios(at), strict=True)),
+        **class_masks.energy_measures(at),
     }
     return {"base": base, "rates": rates, "curves": curves}
 
@@ -141,28 +139,21 @@ class ClassMasks:
         }
         return {kind: np.array(drawn, bool).reshape(-1, *self._plane) for kind, drawn in controls.items()}
 
-    def share_of_difference(self, at: int) -> float:
-        """Return e, the share of the energy of the pairs' differences in the map, DC left out."""
-        total = self._differences.sum()
-        return float(self._differences[self._maps[at]].sum() / total) if total else 0.0
-
-    def energy_ratios(self, at: int) -> tuple[float, float]:
-        """Return the energy of the class over others' at a position, DC left out: geometric mean and largest.
-
-        NaN for a map of DC alone, and where either side has no energy at a position.
-        """
-        mask = self._maps[at] & self._without_dc
-        own, theirs = (energy[mask].astype(float) for energy in (self._class_energy, self._others_energy))
-        if not mask.any() or not own.all() or not theirs.all():
-            return np.nan, np.nan
-        logs = np.log(own / theirs)
-        return float(np.exp(logs.mean())), float(np.exp(logs.max()))
-
-    def prominence(self, at: int) -> float:
-        """Return how much of the difference a position of the map holds, over its radial controls; NaN without any."""
-        own = self._differences[self._maps[at]]
+    def energy_measures(self, at: int) -> dict[str, float]:
+        """Return the fields of GraftRates that energies give, DC left out; NaN where there is none to compare."""
+        mask, total = self._maps[at], self._differences.sum()
+        own = self._differences[mask]
         beside = np.concatenate([self._differences[self._radial(at, draw)] for draw in range(_RADIAL)])
-        return float(own.mean() / beside.mean()) if own.sum() and beside.sum() else np.nan
+        inside = mask & self._without_dc
+        of_class, of_others = (energy[inside].astype(float) for energy in (self._class_energy, self._others_energy))
+        are_known = inside.any() and of_class.all() and of_others.all()
+        logs = np.log(of_class / of_others) if are_known else np.array([np.nan])
+        return {
+            "difference": own.sum() / total if total else 0.0,
+            "prominence": own.mean() / beside.mean() if own.sum() and beside.sum() else np.nan,
+            "energy_ratio": np.exp(logs.mean()),
+            "largest_energy_ratio": np.exp(logs.max()),
+        }
 
     def _hermitian(self, at: int) -> Mask:
         return self._maps[at] | spectrum.conjugate(self._maps[at])

@@ -209,7 +209,7 @@ def test_random_controls_depend_on_seed_and_class_and_are_drawn_once(monkeypatch
         np.testing.assert_array_equal(first, again)
         assert (first != other_seed).any() and (first != other_label).any()
         assert len(np.unique(first, axis=0)) == len(first)
-    assert np.isfinite(made[0].prominence(0)) and len(drawn) == 4 * 5
+    assert np.isfinite(made[0].energy_measures(0)["prominence"]) and len(drawn) == 4 * 5
     assert len(set(drawn[:5])) == 5, "controls of a kind or of two are independent"
 
 
