@@ -18,7 +18,7 @@ from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient
+from fsjax.search import graft
 
 Images = Float[np.ndarray, "n height width channels"]
 # For each position of each image's plane a value, whether it is chosen, or either.
@@ -197,7 +197,7 @@ class BaselineGrafts:
     def logits(self, weights: Weights) -> Float[np.ndarray, "n classes"]:
         """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
         program = functools.partial(self._logits, self._params)
-        return gradient.in_batches(program, self._batch, self.images, self.baselines, weights)
+        return graft.in_batches(program, self._batch, self.images, self.baselines, weights)
 
     def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Images:
         """Return the baselines with these frequencies of their images."""
@@ -210,7 +210,7 @@ class BaselineGrafts:
     def slopes(self, weights: Weights) -> Float[np.ndarray, "n height width"]:
         """Return the slope of the predicted class's log-odds at a graft as more of an orbit is put in, in nats."""
         program = functools.partial(self._slopes, self._params, self._members)
-        slopes = gradient.in_batches(program, self._batch, self.predicted, self.images, self.baselines, weights)
+        slopes = graft.in_batches(program, self._batch, self.predicted, self.images, self.baselines, weights)
         if not np.isfinite(slopes).all():
             image = int(np.flatnonzero(~np.isfinite(slopes).all(1))[0])
             raise InputError(f"model: got a non-finite gradient on image {image}; expected finite ones")
@@ -230,10 +230,10 @@ def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
         params: PyTree, members: Int[Array, "orbits one"], labels: Int[Array, " n"], *grafts: Shaped[Array, "n ..."]
     ) -> Float[Array, "n orbits"]:
         def log_odds(images: Float[Array, "n height width channels"]) -> Float[Array, " n"]:
-            return gradient.log_odds(apply(params, images), labels)
+            return graft.log_odds(apply(params, images), labels)
 
         images, baselines, _ = grafts
-        return gradient.patch_slopes(log_odds, _grafted(*grafts), images - baselines, members)
+        return graft.patch_slopes(log_odds, _grafted(*grafts), images - baselines, members)
 
     def program(name: str, function: Callable, *split: bool) -> Callable:
         key = (f"graft {name}", precision, mesh)

@@ -23,7 +23,7 @@ from fsjax.fourier import dfm, masks, patches, spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, graft, stepwise
+from fsjax.search import graft, stepwise
 from fsjax.search.graft import OtherImages
 from fsjax.search.mask_optimisation import MaskOptimisation
 from fsjax.search.method import Method, Problem
@@ -123,9 +123,9 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
     if kind == "energy":
         values: ClassScores = functools.partial(energy, problem)
     elif kind == "gradient":
-        first_order = gradient.make_first_order(problem, batch=gradient.batch_size(problem))
+        first_order = graft.make_first_order(problem, batch=graft.batch_size(problem))
         values = functools.partial(_gradient_scores, problem, first_order)
-        cost = gradient.PASSES * sum(min(problem.options.learned.judged, count) for count in problem.counts)
+        cost = graft.PASSES * sum(min(problem.options.learned.judged, count) for count in problem.counts)
     else:
         maps = graft.search(problem)
         assert maps.scores is not None, "the graft search scores every frequency"
@@ -177,7 +177,7 @@ def _learn(
     images = problem.options.learned.batch * (1 if others is None else 2)
     # Others and about two classes at a time lie on each device.
     resident = min(2, len(problem.counts)) * max(problem.counts) + (0 if others is None else len(others.labels))
-    partial_results = problem.partial_results(gradient.layout(problem, images, resident=resident), "masks")
+    partial_results = problem.partial_results(graft.layout(problem, images, resident=resident), "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
     results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 

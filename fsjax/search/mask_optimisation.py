@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, stepwise
+from fsjax.search import graft, stepwise
 from fsjax.search.graft import OtherImages
 from fsjax.search.method import Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
@@ -81,7 +81,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
         self.count, self.steps = int(np.prod(self.shape)), self._options.steps
-        self.images_per_step = gradient.PASSES * self._options.batch * (1 if others is None else 2)
+        self.images_per_step = graft.PASSES * self._options.batch * (1 if others is None else 2)
 
     def initial_state(self, task: int) -> MaskState:
         label, share, restart = self._indices(task)

@@ -7,7 +7,7 @@ import pytest
 from fsjax import search
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime.errors import InputError
-from fsjax.search import gradient, graft, stepwise
+from fsjax.search import graft, stepwise
 from tests.helpers import search_problem
 from tests.helpers.search_problem import filtered, logits
 
@@ -116,7 +116,7 @@ def test_a_resample_counts_each_donor_as_often_as_it_was_drawn():
     np.testing.assert_allclose(weights.sum(0), 1 / 3, rtol=1e-6)
     for image in problem.images(0):
         assert not np.ptp(weights[(donors == image).all((1, 2, 3))], axis=0).any()
-    layout = gradient.layout(problem, 7)
+    layout = graft.layout(problem, 7)
     states = stepwise.run(
         problem, graft.PathIntegration(problem, 5, layout), problem.partial_results(layout), label="search"
     )

@@ -11,7 +11,7 @@ from fsjax.engine import tile_size
 from fsjax.runtime import files, interrupt, partial_results
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
-from fsjax.search import gradient, removal
+from fsjax.search import graft, removal
 from tests.helpers.search_problem import Stopped, make_problem, on_devices, stop_after
 
 ORDER = np.maximum(np.random.default_rng(0).integers(-15, 30, (8, 8)), 0).astype(float)
@@ -31,7 +31,7 @@ CASES = {
 def small_pieces(monkeypatch, restart):
     """Sizes and devices that a search would choose at this restart, were it the first start."""
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6 * (1 + restart))
-    monkeypatch.setattr(gradient, "batch_size", lambda problem, **_: 4 + restart)
+    monkeypatch.setattr(graft, "batch_size", lambda problem, **_: 4 + restart)
     on_devices(monkeypatch, 1 + restart)
 
 

@@ -19,7 +19,7 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.models.network import fold
 from fsjax.runtime import parallel
-from fsjax.search.gradient import PASSES
+from fsjax.search.graft import PASSES
 from fsjax.training import optimizers, state
 from fsjax.training.step import Update, pmap_update
 

@@ -26,7 +26,7 @@ from fsjax.models.source import model_source
 from fsjax.runtime import files, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
-from fsjax.search.gradient import PASSES
+from fsjax.search.graft import PASSES
 from fsjax.search.method import make_problem
 from fsjax.training import loop
 from fsjax.training.setup import build, restore
