@@ -79,8 +79,12 @@ class Candidates:
             target = settings.budget if size > settings.budget else int(settings.ratio * size)
             return self.trim(parent, target, rng)
         grids = (False,) if settings.patch == 1 else ((False,), (True,), (False, True))[index % 3]
-        drawn = [self._draw(settings.patch, shifted, self.share / len(grids), rng) for shifted in grids]
-        return np.logical_or.reduce(drawn) & parent
+        drawn = np.zeros(self.plane, bool)
+        for shifted in grids:
+            numbers = patch_numbers(self.plane, settings.patch, shifted)
+            patches = rng.permutation(numbers.max() + 1)
+            drawn |= np.isin(numbers, patches[: max(1, round(self.share / len(grids) * len(patches)))])
+        return drawn & parent
 
     def parent(self, stage: int, index: int) -> Mask:
         """Return the mask that contains a candidate: one of the N best of a random class in the stage before."""
@@ -98,13 +102,6 @@ class Candidates:
         for table in (*self.best, self.ranking):
             digest.update(np.ascontiguousarray(table, np.int64).tobytes())
         return digest.hexdigest()
-
-    def _draw(self, patch: int, shifted: bool, share: float, rng: np.random.Generator) -> Mask:
-        """Keep a random share of the patches."""
-        numbers = patch_numbers(self.plane, patch, shifted)
-        inside = np.zeros(numbers.max() + 1, bool)
-        inside[rng.permutation(len(inside))[: max(1, round(share * len(inside)))]] = True
-        return inside[numbers]
 
     def _fill(self, order: Int[np.ndarray, " orbits"], mask: Mask, positions: int) -> Mask:
         """Keep as many of a mask's orbits, in this order, as fit."""
@@ -150,12 +147,8 @@ def rank_orbits(
 
     Every candidate is evaluated for every class, also the descendants of other classes' best candidates. So a
     regression of a class's losses on the kept orbits (`regression_slopes`) finds orbits that its best candidates lack.
-    It costs no forward pass.
-
-    Args:
-      candidates: the candidates of all finished stages.
-      losses: the losses of every candidate of each finished stage.
-      positions: largest number of orbits of a ranking.
+    It costs no forward pass. `losses` are of every candidate of each finished stage; a ranking has at most `positions`
+    orbits.
     """
     stage = np.repeat(np.arange(len(losses)), [stage_losses.shape[1] for stage_losses in losses])
     index = np.concatenate([np.arange(stage_losses.shape[1]) for stage_losses in losses])

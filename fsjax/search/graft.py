@@ -61,10 +61,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     options, counts = problem.options, problem.counts
     if len(counts) < 2 or min(counts) < 2:
-        raise InputError(
-            f"search.method: got graft with {len(counts)} classes, the smallest of {min(counts)} images; expected two "
-            "or more classes of two or more images"
-        )
+        got = f"graft with {len(counts)} classes, the smallest of {min(counts)} images"
+        raise InputError(f"search.method: got {got}; expected two or more classes of two or more images")
     resamples = patch_maps.resample_count(options, "graft")
     partial_results = problem.partial_results(layout(problem, options.graft.pairs))
     integration = PathIntegration(problem, resamples, partial_results.layout)
@@ -267,15 +265,11 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
             raise InputError(f"search.graft.{name}: got {options.graft[name]}; expected 1 or more")
 
 
-def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
-    return PASSES * options.graft.pairs * options.graft.steps * len(counts)
-
-
 METHOD = Method(
     search,
     DEFAULTS,
     _check,
-    forward_passes=_forward_passes,
+    forward_passes=lambda options, counts, plane: PASSES * options.graft.pairs * options.graft.steps * len(counts),
     patches=True,
     whole_patches=True,
     scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",

@@ -119,13 +119,19 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
     """
     folder, cost = problem.directory and problem.directory / kind, 0
     problem = dataclasses.replace(problem, options=copy.deepcopy(problem.options), directory=folder)
-    problem.options.patch = 1
+    problem.options.patch, most = 1, problem.options.learned.judged
     if kind == "energy":
         values: ClassScores = functools.partial(energy, problem)
     elif kind == "gradient":
         first_order = graft.make_first_order(problem, batch=graft.batch_size(problem))
-        values = functools.partial(_gradient_scores, problem, first_order)
-        cost = graft.PASSES * sum(min(problem.options.learned.judged, count) for count in problem.counts)
+        positions = np.argsort(patches.orbit_numbers(*problem.plane))
+
+        def values(label: int) -> Orbits:
+            images, rng = problem.images(label), generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label)
+            drawn = np.sort(rng.permutation(len(images))[:most])
+            return first_order(images[drawn], label).mean(0)[positions]
+
+        cost = graft.PASSES * sum(min(most, count) for count in problem.counts)
     else:
         maps = graft.search(problem)
         assert maps.scores is not None, "the graft search scores every frequency"
@@ -142,14 +148,6 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
 def energy(problem: Problem, label: int) -> Orbits:
     """Return the mean |F x|^2 over the images of a class and the channels."""
     return spectrum.per_orbit(spectrum.energy(problem.images(label)))
-
-
-def _gradient_scores(problem: Problem, first_order: Callable, label: int) -> Orbits:
-    images, orbits = problem.images(label), patches.orbit_numbers(*problem.plane)
-    drawn = generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label).permutation(len(images))
-    scores = np.empty(len(orbits))
-    scores[orbits] = first_order(images[np.sort(drawn[: problem.options.learned.judged])], label).mean(0)
-    return scores
 
 
 def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> dict[str, ClassMask]:

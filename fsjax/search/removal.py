@@ -138,15 +138,15 @@ def removed(size: int, patch: int, row: int, column: int) -> Bool[np.ndarray, "s
     return plane
 
 
-def _check_square(options: ConfigDict, plane: tuple[int, int]) -> None:
-    if plane[0] != plane[1]:
-        raise InputError(f"search.removal.compat: got images of {plane[0]} x {plane[1]}; expected square ones")
-
-
 def _above_median(scores: Planes) -> Planes:
     """Return distances from a class's median, since its losses are nearly alike; NaN where no block was visited."""
     visited = np.where(scores == 0, np.nan, scores)
     return visited - np.nanmedian(visited, axis=(1, 2), keepdims=True)
+
+
+def _check_square(options: ConfigDict, plane: tuple[int, int]) -> None:
+    if plane[0] != plane[1]:
+        raise InputError(f"search.removal.compat: got images of {plane[0]} x {plane[1]}; expected square ones")
 
 
 def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
