@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.experiment.stage import Stage
@@ -23,15 +22,8 @@ _SECONDS = 0.3
 
 
 def lines(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset]) -> list[str]:
-    """Return the lines for the stages that will run, and one for each share whose maps hold only a few patches.
-
-    Without data there are no lines; `datasets` has the splits that the stages read.
-    """
-    if not datasets:
-        return []
-    plane = (config.data.image_size, config.data.image_size)
-    few = search.small_shares(config.search, plane) if any(stage.name == "search" for stage in stages) else []
-    return [_data(config, datasets), _model(config, datasets), _work(config, stages, datasets), *few]
+    """Return the lines for the stages that will run, from the splits that they read; none without data."""
+    return [_data(config, datasets), _model(config, datasets), _work(config, stages, datasets)] if datasets else []
 
 
 def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:

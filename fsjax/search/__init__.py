@@ -12,7 +12,6 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
-from fsjax.runtime.storage import Path
 from fsjax.search import graft, greedy, hierarchical, imported, learned, patch_maps, removal
 from fsjax.search.method import MaskRule, Method, Problem
 
@@ -79,15 +78,22 @@ def run(problem: Problem) -> DominantFrequencyMaps:
         problem that the method cannot search.
       interrupt.Terminated: SIGTERM came; finished work is stored.
     """
-    for sentence in small_shares(problem.options, problem.plane):
+    method, options = selected(problem.options), problem.options
+    for sentence in patch_maps.few(options.shares, problem.plane, options.patch) if method.whole_patches else ():
         logger.warning("search: %s", sentence)
-    return _selected(problem.options).search(problem)
+    return method.search(problem)
+
+
+def selected(options: ConfigDict) -> Method:
+    """Return the method of config.search, or its published variant where the options select that."""
+    method = SEARCHES[options.method]
+    return method.compat if method.compat and options[options.method].compat else method
 
 
 def forward_passes(options: ConfigDict, counts: Sequence[int], plane: tuple[int, int]) -> int:
     """Return the expected forward passes of a search on a split with these images of each class; 0 = unknown."""
     images = tuple(min(count, options.images_per_class or count) for count in counts)
-    return _selected(options).forward_passes(options, images, plane)
+    return selected(options).forward_passes(options, images, plane)
 
 
 def used(field: str, method: str) -> bool:
@@ -111,11 +117,6 @@ def mask_rule(maps: DominantFrequencyMaps) -> MaskRule:
     return method_for_maps(maps).mask
 
 
-def reads(options: ConfigDict) -> list[Path]:
-    """Return the files from outside that the result of config.search depends on."""
-    return _selected(options).reads(options)
-
-
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raise InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
@@ -130,7 +131,7 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     ):
         if options[name] < least:
             raise InputError(f"search.{name}: got {options[name]}; expected {words} or more")
-    method = _selected(options)
+    method = selected(options)
     if options.resamples > 0 and not method.whole_patches:
         raise InputError(
             f"search.resamples: got {options.resamples}; expected 0 or -1, as only removal and graft resample"
@@ -144,13 +145,6 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     method.check(options, plane)
 
 
-def small_shares(options: ConfigDict, plane: tuple[int, int]) -> list[str]:
-    """Return a sentence for each share of a checked config.search whose maps hold only a few whole patches."""
-    if not _selected(options).whole_patches:
-        return []
-    return patch_maps.few(options.shares, plane, options.patch)
-
-
 def check_shares(shares: tuple, field: str = "search.shares", *, may_be_none: bool = False) -> None:
     """Raise InputError for a field that is not one or more shares of the plane, or none where it may be ()."""
     if not shares and not may_be_none:
@@ -159,9 +153,3 @@ def check_shares(shares: tuple, field: str = "search.shares", *, may_be_none: bo
     for share in shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise InputError(f"{field}: got {share!r}; expected numbers in (0, 1]{none}")
-
-
-def _selected(options: ConfigDict) -> Method:
-    """Return the method of config.search, or its published variant where the options select that."""
-    method = SEARCHES[options.method]
-    return method.compat if method.compat and options[options.method].compat else method

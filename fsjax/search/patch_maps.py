@@ -3,9 +3,8 @@
 Maps are unions of whole patches, at the shares of the search and at any other.
 
 Bootstrap resamples (Efron, Annals of Statistics 7, 1979) draw as many images of a class as were searched, with
-replacement. A search that sums losses over images gets the resamples' maps from its own forward passes: an image counts
-as often as it was drawn. The model stays the same, so the result does not say how much another training would change
-the map. The provenance of maps has the result as "stability"; the field is config.search.resamples.
+replacement. A search that sums over images gets the resamples' maps from its own passes: an image counts as often as it
+was drawn. The model stays the same, so the result does not say how much another training would change the map.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,8 +23,6 @@ from fsjax.search.method import MaskRule, Problem
 FEW = 4
 # Resamples where config.search.resamples is -1.
 DEFAULT_RESAMPLES = 20
-# Share of the resamples between the low and the high quantile.
-_LEVEL = 0.95
 
 
 def cut(
@@ -128,7 +125,7 @@ def measure_stability(planes: Iterable[Float[np.ndarray, "replicates height widt
     `resamples`, `shares`, and `iou`: its `mean` over the resamples and its `low` and `high`, the 2.5 and 97.5 %
     quantiles, [shares][classes] in [0, 1]; None for a map that keeps nothing.
     """
-    shares, chosen_by, tail = tuple(sorted(options.shares)), rule(options.patch), (1 - _LEVEL) / 2
+    shares, chosen_by, tail = tuple(sorted(options.shares)), rule(options.patch), (1 - 0.95) / 2
 
     def class_ious(planes: Float[np.ndarray, "replicates height width"]) -> Float[np.ndarray, "shares resamples"]:
         planes = planes.astype(np.float32)  # as `dfm.from_scores` rounds them

@@ -31,9 +31,6 @@ from fsjax.runtime.progress import Progress
 from fsjax.search.method import Problem
 from fsjax.search.sweep import Throughput
 
-# Numbers that processes exchange at once.
-_GATHERED = 2**22
-
 State = TypeVar("State")
 # States, inputs and batches hold NumPy arrays on the host and JAX arrays on the devices.
 AnyArray: TypeAlias = Any
@@ -219,18 +216,16 @@ class _Runner:
 
     def merge(self, results: dict[int, Any]) -> list[Any]:
         """Return the results of all processes, in the order of the tasks. Collective: every process must call this."""
-        like, merged = self._like_result, []
-        unknown = jax.tree.map(lambda leaf: np.full(np.shape(leaf), np.nan), like)
-        at_once = max(1, _GATHERED // sum(np.size(leaf) for leaf in jax.tree.leaves(like)))
+        tasks = range(self._search.count)
+        if parallel.process()[1] == 1:
+            return [results[task] for task in tasks]
+        unknown = jax.tree.map(lambda leaf: np.full(np.shape(leaf), np.nan), self._like_result)
 
         def known(like: AnyArray, *leaves: AnyArray) -> AnyArray:
             return parallel.merge(np.stack(leaves).astype(np.float64)).astype(like.dtype)
 
-        for start in range(0, self._search.count, at_once):
-            tasks = range(start, min(start + at_once, self._search.count))
-            values = jax.tree.map(known, like, *(results.get(task, unknown) for task in tasks))
-            merged += [jax.tree.map(lambda leaf, row=row: leaf[row], values) for row in range(len(tasks))]
-        return merged
+        values = jax.tree.map(known, self._like_result, *(results.get(task, unknown) for task in tasks))
+        return [jax.tree.map(lambda leaf, row=row: leaf[row], values) for row in tasks]
 
     def _step(self, shared: PyTree, state: Carry, inputs: PyTree, batches: list[PyTree]) -> Carry:
         measured = self._measure(self._params, shared, state, inputs, batches[0])

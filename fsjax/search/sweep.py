@@ -102,10 +102,8 @@ def sweep_statistics(
     # In class order, so that a process reads the images of few classes.
     missing = np.flatnonzero(np.isnan(arrays).any((1, 2)))
     mine = missing[parallel.share(len(missing))]
-    index, processes = parallel.process()
-    title = label if processes == 1 else f"{label} (process {index + 1} of {processes})"
     done = len(arrays) * count - len(missing)
-    with Progress(title, len(mine) + done, "masks", done=done) as progress:
+    with Progress(label, len(mine) + done, "masks", done=done) as progress:
         throughput = Throughput(problem, progress, partial_results)
         for class_index, (images, weights) in read_ahead(read, np.unique(mine // count).tolist()):
             labels, name, size = np.full(len(images), class_index), problem.classes[class_index], len(images)

@@ -31,8 +31,6 @@ def test_the_lines_say_data_model_and_forward_passes():
     assert (passes["train"], passes["search"], passes["report"]) == (288, 4656, 0)
     total = f"{sum(passes.values()):,}"
     assert work == f"run: train, search, evaluate, report; about as long as {total} forward passes of one image"
-    config.search.patch, config.search.shares = 3, (0.05, 0.2)
-    assert opening.lines(config, stages("search"), datasets)[3].startswith("A map at 5 % has room for 1 patch of 3 x ")
     config.search.method = "learned"
     assert opening.lines(config, stages("search"), datasets)[2] == "run: search"
     assert opening.lines(config, stages("compare"), {}) == []

@@ -12,7 +12,6 @@ from scipy.special import expit
 
 from fsjax import search
 from fsjax.fourier import masks, patches, spectrum
-from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import graft, learned, stepwise
 from fsjax.search.mask_optimisation import MaskOptimisation, soft_top_k
@@ -397,36 +396,3 @@ def test_a_gradient_that_is_not_finite_is_named():
     images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
     with pytest.raises(InputError, match=r"the model returned a non-finite .* on class 'a'"):
         learned.search(make_problem(images=images))
-
-
-# What processes give each other
-
-
-def test_results_of_many_tasks_go_to_the_other_processes_at_once(monkeypatch):
-    class Numbers(stepwise.StepwiseSearch):
-        count, steps, images_per_step = 7, 1, 1
-
-        def initial_state(self, task):
-            return {"half": np.float32(task / 2), "byte": np.array([task, 200], np.uint8)}
-
-        def inputs(self, task):
-            return np.ones(1, np.float32)
-
-        batches = inputs
-
-        def measure(self, params, shared, state, inputs, batch):
-            return batch
-
-        def update(self, state, inputs, measured):
-            return state
-
-    merged, merge = [], parallel.merge
-    monkeypatch.setattr(parallel, "merge", lambda values: merged.append(values.shape) or merge(values))
-    problem = make_problem()
-    for numbers, shapes in ((2**22, [(7, 2), (7,)]), (6, [(2, 2), (2,)] * 3 + [(1, 2), (1,)])):
-        monkeypatch.setattr(stepwise, "_GATHERED", numbers)
-        merged.clear()
-        found = stepwise.run(problem, Numbers(), problem.partial_results({"tasks": 2}), label="numbers")
-        assert merged == shapes
-        assert [(one["half"], one["byte"].tolist()) for one in found] == [(task / 2, [task, 200]) for task in range(7)]
-        assert found[0]["byte"].dtype == np.uint8

@@ -77,12 +77,11 @@ def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work
 
 
 def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
-    assert search.small_shares(search.options(patch=8, shares=(0.05, 0.01)), (224, 224)) == [
+    assert patch_maps.few((0.05, 0.01), (224, 224), 8) == [
         "A map at 1 % has room for 3 patches of 8 x 8 frequencies with their conjugates, which is coarse: a larger "
         "share, or a smaller search.patch, shows more."
     ]
-    assert not search.small_shares(search.options(patch=8, shares=(0.011,)), (224, 224))
-    assert not search.small_shares(search.options(compat=True, patch=8, shares=(0.01,)), (224, 224))
+    assert not patch_maps.few((0.011,), (224, 224), 8)
     _, maps = maps_of((16, 16), 2, (0.05, 0.4))
     assert [note[:47] for note in search_notes(maps, 0.05)] == ["A map at 5 % has room for 1 patch of 2 x 2 freq"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
