@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -28,11 +28,6 @@ from fsjax.training.state import LoopState
 from fsjax.training.step import split_over_devices
 
 logger = logging.getLogger(__name__)
-
-_WHAT_TO_CHANGE = "lower train.learning_rate or lengthen train.warmup_steps, with a new --workdir"
-# Steps of the median, and its limit in multiples of ln C, the loss of guessing among C classes. An AlexNet that
-# recovers has single losses of 30 ln C, but a median of 4 ln C.
-_DIVERGING_STEPS, _DIVERGING_FACTOR = 20, 10.0
 
 
 def train(
@@ -74,7 +69,6 @@ def run_steps(
     evaluate_every, checkpoint_every = options.evaluate_every or epoch, run.checkpoint_every or epoch
     measured: list[dict[str, jax.Array]] = []  # since the last line of metrics
     stops: collections.deque[jax.Array] = collections.deque(maxlen=2)  # of the last two steps
-    watch = DivergenceWatch(len(training.images.classes))
     done, total, note = loop.step * options.batch_size, steps * options.batch_size, ""
     with Progress("train", total, "images", done=done) as progress:
         for batch in _batches(training, loop.step):
@@ -90,9 +84,7 @@ def run_steps(
             stopping = len(stops) == 2 and bool(state.unreplicate(stops[0]))
             progress.update(options.batch_size, note)
             if last or loop.step % run.log_every == 0:
-                fetched = [state.unreplicate(values) for values in measured]
-                means = _means(fetched, loop.step)
-                watch.add((float(values["loss"]) for values in fetched), loop.step)
+                means = _means([state.unreplicate(values) for values in measured], loop.step)
                 note, measured = f"loss {means['loss']:.3f}", []
                 metrics.write("train", loop.step, {**means, "images_per_second": progress.rate, "scale": scale})
             evaluated: dict[str, float] = {}
@@ -113,8 +105,7 @@ def run_steps(
 
 
 def _batches(training: Training, start: int) -> Iterator[dict[str, np.ndarray]]:
-    config = training.config
-    process, processes = parallel.process()
+    config, (process, processes) = training.config, parallel.process()
     host_names, _ = split_names(config.train.augment)
     return batches(
         training.images,
@@ -155,29 +146,5 @@ def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validat
 
 
 def _not_finite(cause: str) -> InputError:
-    return InputError(f"train: {cause}; the last checkpoint is kept; {_WHAT_TO_CHANGE}")
-
-
-class DivergenceWatch:
-    """Warn once, in the log, when the median loss of the last 20 steps exceeds 10 ln C, for C classes."""
-
-    def __init__(self, classes: int):
-        self._losses: collections.deque[float] = collections.deque(maxlen=_DIVERGING_STEPS)
-        self._guessing, self._warned = math.log(max(classes, 2)), False
-
-    def add(self, losses: Iterable[float], step: int) -> bool:
-        """Add the losses of the steps up to `step`; return whether this call warns."""
-        self._losses.extend(losses)
-        median = float(np.median(self._losses)) if len(self._losses) == _DIVERGING_STEPS else 0.0
-        if self._warned or median <= _DIVERGING_FACTOR * self._guessing:
-            return False
-        self._warned = True
-        logger.warning(
-            "train: the loss is %.4g (median of %d steps) at step %d, and guessing has %.2f: the training diverges; %s",
-            median,
-            _DIVERGING_STEPS,
-            step,
-            self._guessing,
-            _WHAT_TO_CHANGE,
-        )
-        return True
+    change = "lower train.learning_rate or lengthen train.warmup_steps, with a new --workdir"
+    return InputError(f"train: {cause}; the last checkpoint is kept; {change}")

@@ -67,6 +67,9 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         changes,
         options.label_smoothing,
     )
+    hashes = {field: files.sha256(file) for field, file in ways.files(options, directory).items()}
+    if network.packed_frequencies:
+        hashes[frequencies.FIELD] = network.packed_frequencies.hex()
     metadata = {
         "model": config.model.name,
         "image_size": config.data.image_size,
@@ -74,7 +77,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
-        **_file_hashes(config, network, directory),
+        **hashes,
     }
     return Training(
         config=config,
@@ -90,14 +93,6 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     )
 
 
-def _file_hashes(config: ConfigDict, network: Network, directory: Path) -> dict[str, str]:
-    """Return field -> hexadecimal digest of the files that a training reads beside its images."""
-    hashes = {field: files.sha256(file) for field, file in ways.files(config.train, directory).items()}
-    if network.packed_frequencies:
-        hashes[frequencies.FIELD] = network.packed_frequencies.hex()
-    return hashes
-
-
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     """Return the state of the newest whole checkpoint, or the first state; delete newer, damaged checkpoints.
 
@@ -108,29 +103,28 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     step = checkpoints.newest() or 0
     checkpoints.discard_after(step)
     if step:
-        _check_files(checkpoints.metadata(step), training.metadata, checkpoints.directory)
+        saved, where = checkpoints.metadata(step), checkpoints.directory
+        for field in (frequencies.FIELD, *ways.FILE_FIELDS):
+            if saved.get(field) != training.metadata.get(field):
+                raise InputError(
+                    f"{field}: the file has changed since {where} was trained; put it back, or name another --workdir"
+                )
         logger.info("train: resumes from step %d of %d", step, training.steps)
-        return _read(training, checkpoints, step)
-    if training.start:
+    elif training.start:
         return _continue_run(training, training.start)
-    fresh, plateau = _first(training)
-    return LoopState(0, state.replicate(fresh), plateau)
+    return _state(training, checkpoints, step)
 
 
-def _first(training: Training) -> tuple[TrainState, Any]:
-    """Return the state before the first step, and the first state of the plateau schedule."""
+def _state(training: Training, checkpoints: Checkpoints, step: int) -> LoopState:
+    """Return the state of a checkpoint, or the first state where the step is 0."""
     variables = jax.device_get(training.network.init(training.config.seed))
-    fresh = state.create(variables, training.optimizer, auxiliary=training.auxiliary)
-    return fresh, jax.device_get(training.plateau.init(variables["params"]))
-
-
-def _read(training: Training, checkpoints: Checkpoints, step: int) -> LoopState:
-    """Return the state of a checkpoint."""
-    fresh, plateau = _first(training)
-    resumed = checkpoints.training(step, {**state.resumed_arrays(fresh), "plateau": plateau})
-    plateau = resumed.pop("plateau")
-    restored = TrainState(**(checkpoints.variables(step, fresh.variables) | resumed))
-    return LoopState(step, state.replicate(restored), plateau)
+    current = state.create(variables, training.optimizer, auxiliary=training.auxiliary)
+    plateau = jax.device_get(training.plateau.init(variables["params"]))
+    if step:
+        resumed = checkpoints.training(step, {**state.resumed_arrays(current), "plateau": plateau})
+        plateau = resumed.pop("plateau")
+        current = TrainState(**(checkpoints.variables(step, current.variables) | resumed))
+    return LoopState(step, state.replicate(current), plateau)
 
 
 def _continue_run(training: Training, run: Path) -> LoopState:
@@ -146,18 +140,9 @@ def _continue_run(training: Training, run: Path) -> LoopState:
         try:
             if all(metadata[name] == training.metadata[name] for name in ("model", "image_size", "classes")):
                 logger.info("train: continues %s from step %d, up to %d", run, step, training.steps)
-                return _read(training, checkpoints, step)
+                return _state(training, checkpoints, step)
         except ValueError as error:  # Orbax's, in many lines, where the state has other arrays
             logger.debug("%s", error)
         raise InputError(
             f"train.graft.start: got {run}; expected a run of the same model, image size, classes, optimiser and ways"
         )
-
-
-def _check_files(saved: dict, current: dict, directory: Path) -> None:
-    """Raise InputError where a file that the config names has changed since a checkpoint was trained."""
-    for field in (frequencies.FIELD, *ways.FILE_FIELDS):
-        if saved.get(field) != current.get(field):
-            raise InputError(
-                f"{field}: the file has changed since {directory} was trained; put it back, or name another --workdir"
-            )

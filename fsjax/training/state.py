@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
@@ -44,7 +45,7 @@ class LoopState:
 def create(variables: dict, optimizer: optax.GradientTransformation, *, auxiliary: bool = False) -> TrainState:
     """Return the state before the first step, on the host; auxiliary: with BatchNorms for copies, if it has any."""
     variables = jax.device_get(variables)
-    for_copies = _batchnorms(variables) if auxiliary else None
+    for_copies = _batchnorms(variables) if auxiliary and variables["batch_stats"] else None
     # Under jit, since JAX otherwise compiles a program for every shape of an array.
     return TrainState(
         **variables,
@@ -53,24 +54,16 @@ def create(variables: dict, optimizer: optax.GradientTransformation, *, auxiliar
     )
 
 
-def _batchnorms(variables: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the variables of a network's BatchNorms alone, None where it has none."""
-    statistics = variables["batch_stats"]
-    return {"params": _below(statistics, variables["params"]), "batch_stats": statistics} if statistics else None
+def _batchnorms(variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of the modules that have statistics."""
+    modules = {path[:-1] for path in flatten_dict(variables["batch_stats"])}
+    params = {path: value for path, value in flatten_dict(variables["params"]).items() if path[:-1] in modules}
+    return {"params": unflatten_dict(params), "batch_stats": variables["batch_stats"]}
 
 
-def _below(statistics: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """Return the params of the modules that have statistics: their arrays stand side by side under one name."""
-    if not all(isinstance(value, dict) for value in statistics.values()):
-        return params
-    return {name: _below(below, params[name]) for name, below in statistics.items()}
-
-
-def overlay(params: PyTree, others: PyTree) -> PyTree:
+def overlay(params: dict, others: dict) -> dict:
     """Return params with some replaced by `others`, nested dicts with a part of the names."""
-    if not isinstance(others, dict):
-        return others
-    return {**params, **{name: overlay(params[name], other) for name, other in others.items()}}
+    return unflatten_dict(flatten_dict(params, keep_empty_nodes=True) | flatten_dict(others))
 
 
 def resumed_arrays(state: TrainState) -> dict[str, PyTree]:

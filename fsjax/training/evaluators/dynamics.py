@@ -48,8 +48,14 @@ class DynamicsEvaluator:
     def run(self, step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
         """Write the confusion matrices of the network with these variables, and yield their F1."""
         counts, classes = self._count(variables), self.dataset.classes
+        folder = self.context.directory / "dynamics"
         if parallel.is_main_process():
-            self._write(step, counts)
+            for file in folder.glob("*.npz"):
+                # From before a stop: the resumed training reaches these steps again.
+                if file.stem.isdecimal() and int(file.stem) > step:
+                    file.unlink()
+            arrays = {"step": np.array(step), "keep": np.array(self.copies), "classes": np.array(classes)}
+            files.write_npz(folder / f"{step:08d}.npz", confusion=counts, **arrays)
         scores = f1(counts)
         for copy, class_scores in zip(self.copies, scores, strict=True):
             yield f"f1_bands_{copy}", float(class_scores.mean())
@@ -61,15 +67,6 @@ class DynamicsEvaluator:
     def _count(self) -> Callable:
         # On first use, since a finished training evaluates nothing.
         return make_counter(self.context, self.copies, self.dataset)
-
-    def _write(self, step: int, counts: Int[np.ndarray, "copies classes classes"]) -> None:
-        folder = self.context.directory / "dynamics"
-        for file in folder.glob("*.npz"):
-            # From before a stop: the resumed training reaches these steps again.
-            if file.stem.isdecimal() and int(file.stem) > step:
-                file.unlink()
-        arrays = {"step": np.array(step), "keep": np.array(self.copies), "classes": np.array(self.dataset.classes)}
-        files.write_npz(folder / f"{step:08d}.npz", confusion=counts, **arrays)
 
 
 def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Dataset) -> Callable:

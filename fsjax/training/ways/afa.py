@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways import way
-from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, check_positive
+from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way
 
 _DIRECTIONS = 448
 
@@ -57,4 +57,4 @@ def _make(setting: Setting) -> Copies:
     return make_afa(setting.size, setting.options.afa.mean_strength, setting.mean_std)
 
 
-WAY = Way(FIELDS, _make, lambda options, size: check_positive("afa.mean_strength", options.afa.mean_strength), passes=1)
+WAY = Way(FIELDS, _make, passes=1, positive=("mean_strength",))

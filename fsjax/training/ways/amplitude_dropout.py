@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from ml_collections import ConfigDict
 
 from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
@@ -44,7 +43,9 @@ def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndar
 
     def make(keys: Keys, labels: Labels, images: Images, gradient: Gradient) -> tuple[Images, ...]:
         spectra = jnp.fft.fft2(way.to_pixels(images, mean_std), axes=(1, 2))
-        scaled = _scaled(_by_amplitude(gradient(images), spectra))
+        slopes = _by_amplitude(gradient(images), spectra)
+        low, high = (extreme(slopes, axis=(1, 2), keepdims=True) for extreme in (jnp.min, jnp.max))
+        scaled = (slopes - low) / jnp.where(high > low, high - low, 1)  # 0 where all are equal
         draws = jax.vmap(lambda key: draw(key, images.shape[1:]))(keys)
         copies = []
         for copy in range(2):
@@ -67,18 +68,8 @@ def _by_amplitude(slopes: Images, spectra: Array) -> Float[Array, "n height widt
     return (turns * jnp.fft.fft2(slopes, axes=(1, 2)).conj()).real
 
 
-def _scaled(values: Float[Array, "n height width 3"]) -> Float[Array, "n height width 3"]:
-    """Scale to [0, 1] between the smallest and largest value of an image and channel; 0 where all are equal."""
-    low, high = (extreme(values, axis=(1, 2), keepdims=True) for extreme in (jnp.min, jnp.max))
-    return (values - low) / jnp.where(high > low, high - low, 1)
-
-
 def _make(setting: Setting) -> Copies:
     return make_amplitude_dropout(setting.options.amplitude_dropout.threshold, setting.mean_std)
 
 
-def _check(options: ConfigDict, size: int) -> None:
-    way.check_positive("amplitude_dropout.threshold", options.amplitude_dropout.threshold)
-
-
-WAY = Way(FIELDS, _make, _check, passes=3)
+WAY = Way(FIELDS, _make, passes=3, positive=("threshold",))

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
-from ml_collections import ConfigDict
 
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
@@ -51,8 +50,4 @@ def _make(setting: Setting) -> Transform:
     return make_amplitude_swap(setting.options.amplitude_swap.probability, setting.mean_std)
 
 
-def _check(options: ConfigDict, size: int) -> None:
-    way.check_probability("amplitude_swap.probability", options.amplitude_swap.probability)
-
-
-WAY = Way(FIELDS, _make, _check)
+WAY = Way(FIELDS, _make, probabilities=("probability",))

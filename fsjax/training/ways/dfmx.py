@@ -14,7 +14,7 @@ from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
 from fsjax.runtime.storage import Path
-from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability, read_masks
+from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, read_masks
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ def _make(setting: Setting) -> Transform:
 
 
 def _check(options: ConfigDict, size: int) -> None:
-    check_probability("dfmx.probability", options.dfmx.probability)
     if not options.dfmx.maps:
         raise InputError(f"{FIELD}: got ''; expected a workdir or maps file, with the way dfmx")
     read_masks("dfmx", options.dfmx, size)
@@ -79,4 +78,4 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return {FIELD: published_maps.maps_file(options.dfmx.maps)}
 
 
-WAY = Way(FIELDS, _make, _check, _files)
+WAY = Way(FIELDS, _make, _check, _files, probabilities=("probability",))

@@ -96,7 +96,7 @@ def start_file(directory: Path) -> Path:
     return directory / "probes" / "start.json"
 
 
-def _start(options: ConfigDict, directory: Path) -> Path | None:
+def start(options: ConfigDict, directory: Path) -> Path | None:
     """Return the workdir that train.graft.start or the stage probe names; None where neither does."""
     if options.graft.start:
         return storage.path(options.graft.start)
@@ -123,9 +123,9 @@ def _make(setting: Setting) -> Transform:
 
 
 def _check(options: ConfigDict, size: int) -> None:
-    start = options.graft.start
-    if start and not (storage.path(start) / "checkpoints").exists():
-        raise InputError(f"train.graft.start: got {start!r}; expected the workdir of a finished training")
+    run = options.graft.start
+    if run and not (storage.path(run) / "checkpoints").exists():
+        raise InputError(f"train.graft.start: got {run!r}; expected the workdir of a finished training")
     if options.graft.maps != PROBE:
         read_mask(options, size, None)
 
@@ -133,11 +133,11 @@ def _check(options: ConfigDict, size: int) -> None:
 def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     file = _file(options, directory)
     read = {FIELD: file} if file else {}
-    if run := _start(options, directory):
+    if run := start(options, directory):
         if not options.graft.start:
             read["train.graft.start"] = start_file(directory)
         read["train.graft.weights"] = chosen_hashes(run / "checkpoints", "")
     return read
 
 
-WAY = Way(FIELDS, _make, _check, _files, start=_start)
+WAY = Way(FIELDS, _make, _check, _files)

@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
-from ml_collections import ConfigDict
 
 from fsjax.fourier import spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
-from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability
+from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
 
 FIELDS: Table = {
     "probability": (0.75, "probability that orbits of an image are removed"),
@@ -52,9 +51,4 @@ def _make(setting: Setting) -> Transform:
     return make_orbit_dropout(setting.size, options.probability, options.share)
 
 
-def _check(options: ConfigDict, size: int) -> None:
-    for field in ("probability", "share"):
-        check_probability(f"orbit_dropout.{field}", options.orbit_dropout[field])
-
-
-WAY = Way(FIELDS, _make, _check)
+WAY = Way(FIELDS, _make, probabilities=("probability", "share"))

@@ -4,6 +4,7 @@ A way changes the images of a step, or makes copies that are trained on beside t
 """
 
 import dataclasses
+import reprlib
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ class Way:
       check: (config.train, side of the images) -> None; raises InputError for unusable fields, before anything runs.
       files: (config.train, workdir) -> field -> the file that the way reads.
       passes: forward and backward passes that it adds to a step.
-      start: (config.train, workdir) -> the workdir of the run that the training continues; None = random weights.
+      probabilities, positive: fields that must lie in [0, 1], and fields that must be positive and finite.
     """
 
     fields: Table
@@ -72,19 +73,8 @@ class Way:
     check: Callable[[ConfigDict, int], None] = lambda options, size: None
     files: Callable[[ConfigDict, Path], dict[str, Path]] = lambda options, directory: {}
     passes: int = 0
-    start: Callable[[ConfigDict, Path], Path | None] = lambda options, directory: None
-
-
-def check_probability(field: str, value: float) -> None:
-    """Raise InputError for a field of config.train that is not in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise InputError(f"train.{field}: got {value:g}; expected 0 to 1")
-
-
-def check_positive(field: str, value: float) -> None:
-    """Raise InputError for a field of config.train that is not positive and finite."""
-    if not 0 < value < np.inf:
-        raise InputError(f"train.{field}: got {value:g}; expected above 0")
+    probabilities: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
 
 
 def to_pixels(images: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
@@ -111,24 +101,16 @@ def read_masks(
     """
     if not 0 < options.share <= 1:
         raise InputError(f"train.{way}.share: got {options.share:g}; expected above 0, up to 1")
-    maps = published_maps.read_maps(options.maps, classes=None, shares=(options.share,))
+    maps, where = published_maps.read_maps(options.maps, classes=None, shares=(options.share,)), f"train.{way}.maps"
     height, width = maps.masks.shape[-2:]
     if (height, width) != (size, size):
-        raise InputError(
-            f"train.{way}.maps: {options.maps} has {height} x {width} pixels; expected data.image_size, {size}"
-        )
+        raise InputError(f"{where}: {options.maps} has {height} x {width} pixels; expected data.image_size, {size}")
     # Published files number their classes.
     if classes is not None and (maps.classes != classes if maps.named else len(maps.classes) != len(classes)):
-        raise InputError(
-            f"train.{way}.maps: {options.maps} has the {_short(maps.classes)}; expected the data's {_short(classes)}"
-        )
+        found, wanted = (f"{len(names)} classes {reprlib.repr(list(names))}" for names in (maps.classes, classes))
+        raise InputError(f"{where}: {options.maps} has the {found}; expected the data's {wanted}")
     share = maps.nearest(options.share)
     if len(maps.shares) > 1 and abs(share - options.share) > 1e-9:
         available = ", ".join(f"{share:g}" for share in maps.shares)
         raise InputError(f"train.{way}.share: got {options.share:g}; expected a share of {options.maps}: {available}")
     return np.array(maps.at(share))
-
-
-def _short(classes: tuple[str, ...]) -> str:
-    noun = "class" if len(classes) == 1 else "classes"
-    return f"{len(classes)} {noun} {', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''}"

@@ -5,14 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import torch
 from scipy.stats import chisquare, expon, kstest
 
-from configs import common
 from fsjax.data.augment import image_keys
-from fsjax.runtime.errors import InputError
-from fsjax.training import ways
 from fsjax.training.ways import afa
 from tests.helpers.small_cnn import MEAN_STD
 
@@ -64,10 +60,3 @@ def test_pixels_are_clamped_after_the_wave_which_follows_from_the_images_key():
     np.testing.assert_allclose(strong, np.clip(pixels + 1000 * added, 0, 1), atol=2e-3)
     assert (strong == 0).mean() + (np.abs(strong - 1) < 1e-6).mean() > 0.1
     np.testing.assert_allclose(copies(pixels[[4, 1]], 10.0, indices=[4, 1]), strong[[4, 1]], atol=1e-6)
-
-
-def test_a_strength_that_cannot_be_used_is_refused():
-    config = common.base().train
-    config.ways, config.afa.mean_strength = "afa", 0.0
-    with pytest.raises(InputError, match=r"^train\.afa\.mean_strength: got 0; expected above 0$"):
-        ways.check(config, 16)

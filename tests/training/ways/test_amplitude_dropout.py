@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from configs import common
 from fsjax.data.augment import image_keys
 from fsjax.runtime import parallel
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.training import ways
 from fsjax.training.ways import amplitude_dropout
 from tests.helpers.small_cnn import MEAN_STD
 
@@ -90,11 +87,3 @@ def test_black_images_and_a_loss_without_slopes_give_numbers():
     made = ours(pixels, labels, flat, 1.0)
     np.testing.assert_allclose(made[0], pixels / pixels.max(), atol=1e-5)  # nothing is dropped
     assert np.isfinite(ours(0 * pixels, labels, flat, 1.0)).all()
-
-
-@pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_a_threshold_that_cannot_be_used_is_refused(value):
-    config = common.base().train
-    config.ways, config.amplitude_dropout.threshold = "amplitude_dropout", value
-    with pytest.raises(InputError, match=rf"^train\.amplitude_dropout\.threshold: got {value:g}; expected above 0$"):
-        ways.check(config, 16)

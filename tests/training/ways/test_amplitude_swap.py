@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
 
-from configs import common
 from fsjax.data.augment import image_keys
 from fsjax.runtime import parallel
-from fsjax.runtime.errors import InputError
-from fsjax.training import ways
 from fsjax.training.ways import amplitude_swap
 from tests.helpers.small_cnn import MEAN_STD
 
@@ -60,10 +57,3 @@ def test_devices_do_not_matter_and_probability_0_changes_nothing():
     _, whole = swapped(pixels, 0.9)
     np.testing.assert_allclose(swapped(pixels, 0.9, devices=4)[1], whole, atol=1e-5)
     np.testing.assert_array_equal(*swapped(pixels, 0.0))
-
-
-def test_a_probability_that_cannot_be_used_is_refused():
-    config = common.base().train
-    config.ways, config.amplitude_swap.probability = "amplitude_swap", 1.5
-    with pytest.raises(InputError, match=r"^train\.amplitude_swap\.probability: got 1\.5; expected 0 to 1$"):
-        ways.check(config, 16)

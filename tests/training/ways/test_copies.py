@@ -14,11 +14,10 @@ from fsjax import data, models
 from fsjax.models import MODELS, Network
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
-from fsjax.runtime.metrics import Metrics
-from fsjax.training import loop, setup, state, step
+from fsjax.training import setup, state, step
 from fsjax.training.ways.way import Copies
 from tests.helpers.small_cnn import MEAN_STD, SmallCnn, TorchCnn, normalised
-from tests.helpers.small_run import small_config
+from tests.helpers.small_run import assert_same_bits, small_config, train
 
 RATE, MOMENTUM, DECAY = 0.5, 0.9, 0.01
 
@@ -104,34 +103,17 @@ def test_copies_of_a_network_without_batchnorm_share_its_parameters():
     assert state.create(network.init(0), optimizer, auxiliary=True).auxiliary is None
 
 
-def small_run():
-    names = "amplitude_swap,afa"
-    fields = {"model__name": "small_cnn", "train__ways": names, "train__steps": 3}
-    return small_config(train__precision="bfloat16", train__evaluators="", **fields)
-
-
-def run(config, directory):
-    """Train, and return the classifier's arrays, which the checkpoint holds by themselves."""
-    metrics = Metrics(directory)
-    try:
-        loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
-    finally:
-        metrics.close()
-    checkpoints = Checkpoints(directory / "checkpoints")
-    network = models.build(config.model.name, num_classes=4, image_size=24)
-    return checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
-
-
 def test_a_training_with_batchnorms_for_copies_goes_on_bit_for_bit(tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "small_cnn", SmallCnn)
-    config = small_run()
-    whole = run(config, tmp_path / "whole")
+    fields = {"model__name": "small_cnn", "train__ways": "amplitude_swap,afa", "train__precision": "bfloat16"}
+    config = small_config(train__evaluators="", **fields)
+    whole = train(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(interrupt, "requested", lambda: True)
         with pytest.raises(interrupt.Terminated):
-            run(config, tmp_path / "stopped")
+            train(config, tmp_path / "stopped")
     assert Checkpoints(tmp_path / "stopped" / "checkpoints").newest() == 2
-    jax.tree.map(np.testing.assert_array_equal, run(config, tmp_path / "stopped"), whole)
+    assert_same_bits(train(config, tmp_path / "stopped"), whole)
     resumed, straight = (resumed_arrays(config, tmp_path / name) for name in ("stopped", "whole"))
     jax.tree.map(np.testing.assert_array_equal, resumed, straight)
     own, network = straight.auxiliary.variables, straight.variables

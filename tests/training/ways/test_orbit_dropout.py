@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chisquare
 
-from configs import common
 from fsjax.data.augment import image_keys
 from fsjax.fourier import spectrum
-from fsjax.runtime.errors import InputError
-from fsjax.training import ways
 from fsjax.training.ways import orbit_dropout
 
 
@@ -49,11 +46,3 @@ def test_an_image_loses_the_same_orbits_in_any_batch():
     np.testing.assert_allclose(apply(keys([5, 2]), np.zeros(2, int), images[[5, 2]]), whole[[5, 2]], atol=1e-6)
     means = np.asarray(jax.jit(orbit_dropout.make_orbit_dropout(6, 1.0, 1.0))(keys(range(8)), np.zeros(8, int), images))
     np.testing.assert_allclose(means, np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape), atol=1e-6)
-
-
-@pytest.mark.parametrize("field", ["probability", "share"])
-def test_values_that_cannot_be_used_are_refused(field):
-    config = common.base().train
-    config.ways, config.orbit_dropout[field] = "orbit_dropout", -0.1
-    with pytest.raises(InputError, match=rf"^train\.orbit_dropout\.{field}: got -0\.1; expected 0 to 1$"):
-        ways.check(config, 16)
