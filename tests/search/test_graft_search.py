@@ -9,7 +9,7 @@ from fsjax.fourier import patches, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.search import graft, stepwise
 from tests.helpers import search_problem
-from tests.helpers.search_problem import filtered, logits
+from tests.helpers.search_problem import filtered, logits, losses, on_devices
 
 
 def make_problem(*, plane=(6, 6), **fields):
@@ -148,28 +148,80 @@ def test_orbits_that_carry_the_class_come_first():
     assert maps.scores[0][np.asarray(planes).any(0)].min() > 10 * np.median(np.abs(maps.scores[0]))
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("pairs", 0, "search.graft.pairs: got 0; expected 1 or more"),
-        ("steps", -1, "search.graft.steps: got -1; expected 1 or more"),
-        ("patch", 4, "search.patch: got 4; expected a divisor of the image size 6"),
-    ],
-)
-def test_a_field_that_cannot_be_used_is_named(field, value, message):
-    with pytest.raises(InputError, match=message):
-        make_problem(**{field: value})
+# First-order removal
 
 
-@pytest.mark.parametrize(
-    ("counts", "got"), [((3,), "1 classes, the smallest of 3 images"), ((3, 1), "2 classes, the smallest of 1 images")]
-)
-def test_too_few_classes_or_images_are_refused(counts, got):
-    with pytest.raises(InputError, match=f"got graft with {got}; expected two or more classes of two or more images"):
-        search.run(make_problem(counts=counts))
+def one_class(*, plane=(6, 8), memory_mib=0, **fields):
+    problem = search_problem.make_problem(plane=plane, channels=2, counts=(5,), shares=(1.0,), **fields)
+    problem.run.memory_mib = memory_mib
+    return problem
 
 
-def test_a_gradient_that_is_not_finite_is_refused():
-    images = [np.full((3, 6, 6, 2), np.inf, np.float32)] * 2
-    with pytest.raises(InputError, match="the model returned a non-finite loss or gradient"):
-        search.run(make_problem(images=images))
+@pytest.mark.parametrize(("plane", "patch"), [((6, 8), 1), ((5, 7), 1), ((8, 8), 4), ((9, 9), 3)])
+def test_a_score_is_the_slope_of_the_loss_as_the_patch_fades(plane, patch):
+    problem = one_class(plane=plane, patch=patch)
+    images, params, step = problem.images(0), problem.model.params, 1e-4
+    found = graft.make_first_order(problem, batch=2)(images, 1)
+    removed = filtered(images, patches.masks(*plane, patch))
+    expected = (losses(params, images - step * removed, 1) - losses(params, images + step * removed, 1)) / (2 * step)
+    np.testing.assert_allclose(found, expected.T, atol=2e-6)
+    assert np.abs(found).max() > 0.05
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_scores_are_exact_for_a_loss_that_is_linear_in_the_image(patch):
+    """Logits so far apart that the cross-entropy to the losing class is their difference."""
+
+    def apply(params, images):
+        right = images.reshape(len(images), -1) @ params["hidden"][:, 0]
+        return jnp.stack([jnp.zeros_like(right), 50 + right], axis=1)
+
+    problem = one_class(apply=apply, patch=patch)
+    images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
+    kept = filtered(images, ~patches.masks(6, 8, patch)).reshape(-1, 5, 96) @ weights
+    exact = kept - images.reshape(5, -1) @ weights
+    found = graft.make_first_order(problem, batch=3)(images, 0)
+    np.testing.assert_allclose(found, exact.T, atol=5e-6)
+
+
+def test_rounding_does_not_hide_scores_of_a_class_recognised_for_sure():
+    """A loss of 1e-11 nats; as the difference of a probability from 1 float32 would lose its gradient."""
+
+    def apply(params, images):
+        right = images.reshape(len(images), -1) @ params["hidden"][:, 0]
+        return jnp.stack([25 + right, jnp.zeros_like(right), -50 + right], axis=1)
+
+    problem = one_class(apply=apply)
+    images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
+    along = filtered(images, patches.masks(6, 8, 1)).reshape(-1, 5, 96) @ weights
+    chances = np.exp(-25 - images.reshape(5, -1) @ weights)
+    found = graft.make_first_order(problem, batch=3)(images, 0)
+    np.testing.assert_allclose(found / chances[:, None], along.T, atol=1e-4)
+    assert np.abs(along).max() > 0.1
+
+
+def test_a_model_of_one_class_has_no_gradient():
+    problem = one_class(apply=lambda params, images: images.mean((1, 2, 3))[:, None])
+    np.testing.assert_array_equal(graft.make_first_order(problem, batch=2)(problem.images(0), 0), 0)
+
+
+def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
+    problem, found = one_class(), []
+    for devices in (1, 4):
+        on_devices(monkeypatch, devices)
+        found.append(graft.make_first_order(problem, batch=2)(problem.images(0), 2))
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_backward_pass_fits_into_the_memory_there_is():
+    assert graft.batch_size(one_class()) == 5, "no larger than the class"
+    wide = [np.zeros((40, 64, 64, 2), np.float32)]
+
+    def apply(params, images):
+        features = jnp.tanh(images[..., None] * jnp.arange(1.0, 17)).sum((1, 2, 3))
+        return features[:, :3]
+
+    sizes = [graft.batch_size(one_class(apply=apply, images=wide, memory_mib=mib)) for mib in (8, 16)]
+    assert 1 <= sizes[0] < sizes[1] < 40
+    with pytest.raises(InputError, match=r"run.memory_mib: got 1; expected .* for the gradient of one image"):
+        graft.batch_size(one_class(apply=apply, images=wide, memory_mib=1))

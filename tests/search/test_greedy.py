@@ -7,10 +7,8 @@ import torch
 
 from benchmarks.parity import published
 from benchmarks.parity.published import batches
-from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime.errors import InputError
 from fsjax.search import greedy
 from tests.helpers.search_problem import filtered, logits, make_problem
 
@@ -179,38 +177,3 @@ def test_an_orbit_with_one_surviving_member_counts_as_one_position(share):
     rng = np.random.default_rng(0)
     scores = np.where(rng.random((8, 8)) < 0.6, rng.permutation(64).reshape(8, 8) / 64, -1.0)
     np.testing.assert_array_equal(greedy.METHOD.mask(scores, share), best_members(scores, share))
-
-
-# Fields
-
-
-def test_an_order_that_cannot_be_used_is_named(tmp_path):
-    unusable = {"missing.npy": "no file", "missing.pkl": "no file", "folder.pkl": "no file", "text.pkl": ""}
-    (tmp_path / "folder.pkl").mkdir()
-    (tmp_path / "text.pkl").write_text("order")
-    np.save(tmp_path / "infinite.npy", np.full((8, 8), np.inf))
-    for name, found in {**unusable, "infinite.npy": "an array of 8 x 8"}.items():
-        options = search.options("greedy", compat=True, order=str(tmp_path / name))
-        with pytest.raises(InputError, match=rf"{name}: .*{found}"):
-            search.check(options, (8, 8))
-    np.save(tmp_path / "order.npy", np.ones((4, 8)))
-    order = str(tmp_path / "order.npy")
-    for fields, plane, message in (
-        ({"compat": True}, (8, 8), "got nothing; expected the file of the published order"),
-        ({"order": order}, (4, 8), "got .*order.npy; expected no file without compat"),
-        ({"order": order, "compat": True}, (8, 8), "got .*order.npy of 4 x 8; expected 8 x 8"),
-    ):
-        with pytest.raises(InputError, match=rf"^search.greedy.order: {message}"):
-            search.check(search.options("greedy", **fields), plane)
-    options = search.options("greedy", order=order, compat=True, tolerance=6.0)
-    search.check(options, (4, 8))
-    for chosen, files in ((options, [tmp_path / "order.npy"]), (search.options("greedy"), [])):
-        assert search.selected(chosen).reads(chosen) == files
-
-
-@pytest.mark.parametrize("compat", [False, True])
-@pytest.mark.parametrize("tolerance", [1.5, -1.0, float("inf"), float("nan")])
-def test_a_tolerance_that_cannot_be_used_is_named(tolerance, compat):
-    message = r"^search.greedy.tolerance: .* expected a share in \[0, 1\)" + " or a whole number of images" * compat
-    with pytest.raises(InputError, match=message):
-        search.check(search.options("greedy", tolerance=tolerance, compat=compat), (8, 8))

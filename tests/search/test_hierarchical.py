@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from fsjax import search
-from fsjax.engine import engine, tile_size
-from fsjax.engine.tile import make_tile
+from fsjax.engine import tile_size
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
@@ -63,15 +62,6 @@ def published_stages(problem):
     for _ in range(3):
         made, losses, *_ = hierarchical.advance(problem, made)
     return made, losses
-
-
-def test_all_stages_compile_one_tile(tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(engine, "make_tile", lambda *given: made.append(make_tile(*given)) or made[-1])
-    problem = make_problem(tmp_path)
-    assert len(begin(problem).stages) > 3
-    hierarchical.search(problem)
-    assert len(made) > 3 and len(set(map(id, made))) == 1
 
 
 def test_a_share_of_one_is_the_best_of_the_last_published_stage(tmp_path):
@@ -212,23 +202,3 @@ def test_further_stages_go_from_share_to_share_in_equal_ratios():
     # 0.6^4 = 0.1296; two steps of 0.62 to 0.05, three of 0.58 to 0.01.
     assert [stage.budget for stage in further] == [82, 51, 29, 17, 10]
     assert [stage.shares for stage in further] == [(), (0.05,), (), (), (0.01,)]
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"patches": "4,3"}, "patches: got '4,3' for images of 16 x 16; expected descending sizes of 1, 2, 4, 8"),
-        ({"patches": "2,4"}, "patches: got '2,4' for"),
-        ({"patches": "2,2"}, "patches: got '2,2' for"),
-        ({"patches": "0"}, "patches: got '0' for"),
-        ({"patches": "4,x"}, "patches: got '4,x'; expected whole numbers between commas"),
-        ({"candidates": "10,10"}, "candidates: got '10,10'; expected 3 numbers, one for each patch size, 1 or more"),
-        ({"candidates": "10,0,10"}, "candidates: got '10,0,10'; expected"),
-        ({"keep": 0}, "keep: got 0; expected 1 or more"),
-        ({"share": 1.0}, "share: got 1.0; expected a number between 0 and 1"),
-        ({"share": 0.0}, "share: got 0.0; expected a number between 0 and 1"),
-    ],
-)
-def test_a_field_that_cannot_be_used_is_named(fields, message):
-    with pytest.raises(InputError, match=rf"search\.hierarchical\.{message}"):
-        search.check(search.options("hierarchical", **FIELDS | fields), (16, 16))

@@ -12,7 +12,6 @@ from scipy.special import expit
 
 from fsjax import search
 from fsjax.fourier import masks, patches, spectrum
-from fsjax.runtime.errors import InputError
 from fsjax.search import graft, learned, stepwise
 from fsjax.search.mask_optimisation import MaskOptimisation, soft_top_k
 from tests.helpers import search_problem
@@ -363,36 +362,3 @@ def test_forward_equivalents_count_a_backward_pass_twice():
     maps = learned.search(make_problem(shares=(0.1, 0.2), restarts=2))
     judged = (7 + 5 + 7) * 2 * (4 + 2)
     assert maps.forward_equivalents == 3 * 2 * 2 * 8 * 5 * 3 + judged + 3 * (7 + 5 + 7)
-
-
-# Refusals
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("objective", "best", "search.learned.objective: got 'best'; expected sufficient, specific, graft"),
-        ("steps", 0, "search.learned.steps: got 0; expected 1 or more"),
-        ("coldest", 0.0, "search.learned.coldest: got 0.0; expected a number above 0"),
-    ],
-)
-def test_a_field_that_cannot_be_used_is_named(field, value, message):
-    with pytest.raises(InputError, match=message):
-        make_problem(**{field: value})
-
-
-@pytest.mark.parametrize("objective", ["specific", "graft"])
-def test_one_class_has_nothing_to_be_specific_against(objective):
-    images = [np.random.default_rng(0).normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)]
-    with pytest.raises(
-        InputError, match=f"search.learned.objective: got '{objective}' with one class; expected sufficient"
-    ):
-        learned.search(make_problem(images=images, objective=objective))
-    maps = learned.search(make_problem(images=images))
-    assert maps.masks.shape == (1, 1, SIZE, SIZE) and maps.masks.any()
-
-
-def test_a_gradient_that_is_not_finite_is_named():
-    images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
-    with pytest.raises(InputError, match=r"the model returned a non-finite .* on class 'a'"):
-        learned.search(make_problem(images=images))

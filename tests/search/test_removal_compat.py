@@ -12,7 +12,6 @@ from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.models import build
 from fsjax.models.network import fold
-from fsjax.runtime.errors import InputError
 from fsjax.search import removal
 
 SIZE = 12
@@ -111,15 +110,3 @@ def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
 def test_the_published_masks_of_a_32_pixel_plane_are_514():
     blocks = removal.visited_blocks(32, 1)
     assert len(blocks) == 544 and removal.distinct_masks(32, 1, blocks)[0].count == 514
-
-
-def test_ties_at_the_threshold_are_kept():
-    plane = np.array([[3.0, 2.0], [2.0, 1.0]])
-    np.testing.assert_array_equal(removal.at_threshold(plane, 0.5), [[True, True], [True, False]])
-    np.testing.assert_array_equal(removal.at_threshold(plane, 0.25), [[True, False], [False, False]])
-
-
-def test_images_that_are_not_square_are_refused():
-    options = search.options(compat=True, shares=(0.5,))
-    with pytest.raises(InputError, match=r"search.removal.compat: got images of 4 x 6; expected square ones"):
-        search.check(options, (4, 6))

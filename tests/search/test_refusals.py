@@ -1,0 +1,107 @@
+"""Fields and models that a search cannot use are named, before anything is computed where that is known."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fsjax import search
+from fsjax.runtime.errors import InputError
+from tests.helpers.search_problem import make_problem
+
+PATCHES = {"patches": "4,2,1", "candidates": "12,15,18"}
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value", "message"),
+    [
+        ("graft", "pairs", 0, "got 0; expected 1 or more"),
+        ("graft", "steps", -1, "got -1; expected 1 or more"),
+        ("learned", "objective", "best", "got 'best'; expected sufficient, specific, graft"),
+        ("learned", "steps", 0, "got 0; expected 1 or more"),
+        ("learned", "coldest", 0.0, "got 0.0; expected a number above 0"),
+        ("hierarchical", "patches", "4,3", "got '4,3' for images of 16 x 16; expected descending sizes of 1, 2, 4, 8"),
+        ("hierarchical", "patches", "2,4", "got '2,4' for"),
+        ("hierarchical", "patches", "2,2", "got '2,2' for"),
+        ("hierarchical", "patches", "0", "got '0' for"),
+        ("hierarchical", "patches", "4,x", "got '4,x'; expected whole numbers between commas"),
+        ("hierarchical", "candidates", "10,10", "got '10,10'; expected 3 numbers, one for each patch size, 1 or more"),
+        ("hierarchical", "candidates", "10,0,10", "got '10,0,10'; expected"),
+        ("hierarchical", "keep", 0, "got 0; expected 1 or more"),
+        ("hierarchical", "share", 1.0, "got 1.0; expected a number between 0 and 1"),
+        ("hierarchical", "share", 0.0, "got 0.0; expected a number between 0 and 1"),
+        ("greedy", "tolerance", 1.5, "got 1.5; expected a share in [0, 1)"),
+        ("greedy", "tolerance", -1.0, "got -1.0; expected a share in [0, 1)"),
+        ("greedy", "tolerance", float("inf"), "got inf; expected a share in [0, 1)"),
+        ("greedy", "tolerance", float("nan"), "got nan; expected a share in [0, 1)"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(method, name, value, message):
+    fields = {**(PATCHES if method == "hierarchical" else {}), name: value}
+    with pytest.raises(InputError, match=re.escape(f"search.{method}.{name}: {message}")):
+        search.check(search.options(method, **fields), (16, 16))
+
+
+@pytest.mark.parametrize("tolerance", [1.5, -1.0, float("inf"), float("nan")])
+def test_a_published_tolerance_may_be_a_number_of_images(tmp_path, tolerance):
+    np.save(tmp_path / "order.npy", np.ones((8, 8)))
+    fields = {"compat": True, "order": str(tmp_path / "order.npy")}
+    search.check(search.options("greedy", tolerance=6.0, **fields), (8, 8))
+    with pytest.raises(InputError, match=r"greedy.tolerance: .* a share in \[0, 1\) or a whole number of images"):
+        search.check(search.options("greedy", tolerance=tolerance, **fields), (8, 8))
+
+
+def test_a_published_order_that_cannot_be_used_is_named(tmp_path):
+    unusable = {"missing.npy": "no file", "missing.pkl": "no file", "folder.pkl": "no file", "text.pkl": ""}
+    (tmp_path / "folder.pkl").mkdir()
+    (tmp_path / "text.pkl").write_text("order")
+    np.save(tmp_path / "infinite.npy", np.full((8, 8), np.inf))
+    for name, found in {**unusable, "infinite.npy": "an array of 8 x 8"}.items():
+        with pytest.raises(InputError, match=rf"{name}: .*{found}"):
+            search.check(search.options("greedy", compat=True, order=str(tmp_path / name)), (8, 8))
+    order = str(tmp_path / "order.npy")
+    np.save(order, np.ones((4, 8)))
+    for fields, plane, message in (
+        ({"compat": True}, (8, 8), "got nothing; expected the file of the published order"),
+        ({"order": order}, (4, 8), "got .*order.npy; expected no file without compat"),
+        ({"order": order, "compat": True}, (8, 8), "got .*order.npy of 4 x 8; expected 8 x 8"),
+    ):
+        with pytest.raises(InputError, match=rf"^search.greedy.order: {message}"):
+            search.check(search.options("greedy", **fields), plane)
+    options = search.options("greedy", order=order, compat=True)
+    search.check(options, (4, 8))
+    assert search.selected(options).reads(options) == [tmp_path / "order.npy"]
+    assert not search.selected(options).reads(search.options("greedy"))
+
+
+def test_the_published_removal_takes_square_images():
+    with pytest.raises(InputError, match=r"search.removal.compat: got images of 4 x 6; expected square ones"):
+        search.check(search.options(compat=True, shares=(0.5,)), (4, 6))
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "got"),
+    [
+        ("graft", {"counts": (3,)}, "graft with 1 classes, the smallest of 3 images; expected two or more classes of"),
+        ("graft", {"counts": (3, 1)}, "graft with 2 classes, the smallest of 1 images; expected two or more classes"),
+        ("learned", {"counts": (3,), "objective": "specific"}, "'specific' with one class; expected sufficient"),
+        ("learned", {"counts": (3,), "objective": "graft"}, "'graft' with one class; expected sufficient"),
+    ],
+)
+def test_too_few_classes_or_images_are_refused(method, fields, got):
+    with pytest.raises(InputError, match=f"got {got}"):
+        search.run(make_problem(None, method, **fields))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("removal", "loss on class 'b'"),
+        ("graft", "loss or gradient"),
+        ("learned", "gradient on class 'b'"),
+    ],
+)
+def test_a_loss_or_a_gradient_that_is_not_finite_is_refused(method, message):
+    images = [np.full((3, 8, 8, 3), value, np.float32) for value in (1, np.inf)]
+    with pytest.raises(InputError, match=f"the model returned a non-finite {message}"):
+        search.run(make_problem(None, method, images=images))
