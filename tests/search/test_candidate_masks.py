@@ -120,16 +120,6 @@ def test_the_first_candidates_of_a_further_stage_keep_each_class_s_best_orbits()
     assert ranked.digest("") != plain.digest("")
 
 
-def test_a_mask_does_not_depend_on_those_made_before_it():
-    stages = (Stage(8, 99), Stage(4, 99), Stage(1, 60))
-    first, second = drawn(stages), drawn(stages)
-    there = [first.mask(2, index) for index in range(20)]
-    back = [second.mask(2, index) for index in reversed(range(20))][::-1]
-    np.testing.assert_array_equal(there, back)
-    other = dataclasses.replace(first, seed=1)
-    assert (other.mask(0, 0) != first.mask(0, 0)).any() or (other.mask(0, 1) != first.mask(0, 1)).any()
-
-
 # Regression of candidate losses
 
 STAGES = (Stage(4, 60), Stage(2, 90), Stage(1, 120), Stage(1, 40, 20, 0.5))
@@ -177,25 +167,6 @@ def test_what_a_class_needs_ranks_first_also_where_its_best_candidates_lack_it()
             for index in made.best[2][label]:
                 mask = made.mask(2, int(index))
                 assert not np.isin(needed[label], spectrum.orbits(16, 16)[mask]).all()
-
-
-def test_of_many_candidates_some_are_looked_at_and_of_all_stages(monkeypatch):
-    made, found = searched(np.array([[5, 40, 77, 101]]))
-    seen, slopes = [], candidate_masks.regression_slopes
-
-    def noted(*given):
-        seen.append(given)
-        return slopes(*given)
-
-    monkeypatch.setattr(candidate_masks, "MOST_CANDIDATES", 90)
-    monkeypatch.setattr(candidate_masks, "regression_slopes", noted)
-    ranking = candidate_masks.rank_orbits(made, found, 20)
-    ((kept, losses, stage),) = seen
-    assert kept.shape == (90, 130) and losses.shape == (1, 90) and np.bincount(stage).min() >= 10
-    assert np.isin([77, 101], ranking[0, :8]).all()
-    for row, loss, number in zip(kept, losses[0], stage, strict=True):
-        lacking = [not row[orbit] for orbit in (5, 40, 77, 101)]
-        assert loss == lacking @ np.arange(1.0, 5) + number, "a loss beside its own candidate"
 
 
 @pytest.mark.parametrize("count", [1, 20])

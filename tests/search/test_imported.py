@@ -71,9 +71,9 @@ def run(trained, tmp_path):
     return run
 
 
-def low_pass(classes=CLASSES, shares=(0.1, 0.3)):
+def low_pass(classes=CLASSES, shares=(0.1, 0.3), size=SIZE):
     """A ring of low frequencies more for each class, as maps of another search."""
-    radius = spectrum.radius(SIZE, SIZE)
+    radius = spectrum.radius(size, size)
     planes = [-np.abs(radius - 0.03 * label) for label in range(len(classes))]
     about = {"method": "removal", "searched_on": "train", "images": np.full(len(classes), 9), "forward_equivalents": 99}
     return dfm.from_scores(planes, shares, classes=classes, provenance={"loss_before_removal": [1.0] * 4}, **about)
@@ -154,29 +154,18 @@ def test_a_file_that_has_changed_is_imported_anew(run, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("maps", "message"),
+    ("classes", "size", "message"),
     [
-        (
-            low_pass(("a", "b", "c", "d")),
-            "with maps of a, b, c, d, ... (4); expected the model's classes, C0, C1, C2",
-        ),
-        (
-            low_pass(("0", "1", "2")),
-            "with maps of 0, 1, 2, ... (3); expected the model's classes, C0, C1",
-        ),
+        ("abcd", SIZE, "with maps of a, b, c, d, ... (4); expected the model's classes, C0, C1, C2"),
+        ("012", SIZE, "with maps of 0, 1, 2, ... (3); expected the model's classes, C0, C1"),
+        ("0123", 8, "with maps of 8 x 8; expected 24 x 24, the size of the images"),
     ],
 )
-def test_maps_of_other_classes_are_refused(run, tmp_path, maps, message):
-    maps.save(tmp_path / "maps.npz")
-    with pytest.raises(InputError) as caught:
+def test_maps_of_other_classes_or_of_another_plane_are_refused(run, tmp_path, classes, size, message):
+    low_pass(tuple(classes), size=size).save(tmp_path / "maps.npz")
+    with pytest.raises(InputError, match=re.escape(message)):
         run(tmp_path / "maps.npz")
-    assert message in str(caught.value) and not (run.directory / "dfm").exists()
-
-
-def test_maps_of_another_plane_are_refused(run, tmp_path):
-    (tmp_path / "maps.pkl").write_bytes(pickle.dumps(dict(enumerate(np.random.default_rng(0).random((4, 8, 8))))))
-    with pytest.raises(InputError, match="with maps of 8 x 8; expected 24 x 24, the size of the images"):
-        run(tmp_path / "maps.pkl")
+    assert not (run.directory / "dfm").exists()
 
 
 def test_numbered_maps_take_the_names_of_the_model(run, tmp_path):

@@ -286,13 +286,14 @@ def test_orbits_that_each_tell_other_images_are_all_found():
     assert maps.provenance["chosen"][0] == ["learned"]
 
 
-def test_every_map_keeps_whole_orbits_within_its_budget():
-    maps = learned.search(make_problem(shares=(0.33, 0.05, 1.0, 0.1)))
+def test_every_map_keeps_whole_orbits_within_its_budget_and_a_backward_pass_counts_twice():
+    maps = learned.search(make_problem(shares=(0.33, 0.05, 1.0, 0.1), restarts=2))
     assert maps.shares == (0.05, 0.1, 0.33, 1.0)
-    for index, found in enumerate(maps.shares):
-        allowed = masks.budget(found, SIZE, SIZE)
-        assert ((allowed - 1 <= maps.positions[index]) & (maps.positions[index] <= allowed)).all()
-        assert all(spectrum.is_hermitian(mask) for mask in maps.masks[index])
+    for share, positions, found in zip(maps.shares, maps.positions, maps.masks, strict=True):
+        allowed = masks.budget(share, SIZE, SIZE)
+        assert ((allowed - 1 <= positions) & (positions <= allowed)).all() and spectrum.is_hermitian(found)
+    judged = (7 + 5 + 7) * 4 * (4 + 2)
+    assert maps.forward_equivalents == 3 * 4 * 2 * 8 * 5 * 3 + judged + 3 * (7 + 5 + 7)
 
 
 def low_reader(gain=40.0):
@@ -356,9 +357,3 @@ def test_masks_are_judged_by_the_images_they_keep_less_the_images_they_draw(obje
             np.testing.assert_allclose(found_loss[label, share], loss, atol=1e-5)
     # All 26 images are in the pool; at most 7 of a class and 7 of the others are judged.
     assert passes == (3 * 7 if objective == "graft" else 7 + 5 + 7) * 8 + (3 * 7 * 8 if pool else 0)
-
-
-def test_forward_equivalents_count_a_backward_pass_twice():
-    maps = learned.search(make_problem(shares=(0.1, 0.2), restarts=2))
-    judged = (7 + 5 + 7) * 2 * (4 + 2)
-    assert maps.forward_equivalents == 3 * 2 * 2 * 8 * 5 * 3 + judged + 3 * (7 + 5 + 7)

@@ -40,17 +40,3 @@ def test_every_search_filters_by_products_and_finds_the_same(monkeypatch, case):
     np.testing.assert_array_equal(maps.masks, expected.masks)
     if expected.scores is not None:
         np.testing.assert_allclose(maps.scores, expected.scores, atol=1e-5)
-
-
-def test_a_lower_precision_is_compared_with_the_fft_in_highest(monkeypatch):
-    used = []
-
-    def by_fft(*arguments):
-        used.append("fft")
-        return transforms.by_fft(*arguments)
-
-    monkeypatch.setitem(transforms.INVERSES, "fft", by_fft)
-    problem = make_problem(
-        apply=lambda params, images: network(params, images), transform="dft", precision="tensorfloat32"
-    )
-    assert min(search.run(problem).provenance["agreement"]["spearman"]) > 0.99 and used
