@@ -15,7 +15,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Verdict
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, planted_positions, read_method
 from fsjax.fourier import dfm
-from fsjax.report import answer, html, page, pictures, run_figures
+from fsjax.report import answer, html, page, pictures, verdict_figures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
@@ -158,7 +158,9 @@ class Result:
 
     @functools.cached_property
     def _drawn(self) -> dict[str, Any]:
-        return run_figures.result_figures(self.maps, self.evaluation, self.share, self.config["evaluate"]["threshold"])
+        return verdict_figures.result_figures(
+            self.maps, self.evaluation, self.share, self.config["evaluate"]["threshold"]
+        )
 
 
 def load_result(workdir: str | Path, method: str | None = None) -> Result:

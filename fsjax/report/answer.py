@@ -65,7 +65,17 @@ def headline(rows: list[dict], grafts: Grafts | None, share: float, threshold: f
     shortcuts = [row["name"] for row in rows if row["shortcut"]]
     are_shortcuts = "is a frequency shortcut" if len(shortcuts) == 1 else "are frequency shortcuts"
     listed = f": {', '.join(shortcuts)}" if 0 < len(shortcuts) <= _MOST_NAMED else ""
-    return f"{len(shortcuts)} of {count} {classes} {are_shortcuts}{listed}. {_smallest_shortcut(rows, grafts)}".strip()
+    sentence = f"{len(shortcuts)} of {count} {classes} {are_shortcuts}{listed}."
+    known = [label for label, row in enumerate(rows) if row["shortcut"] and row["smallest"] is not None]
+    if not known:
+        return sentence
+    label = min(known, key=lambda label: rows[label]["smallest"])
+    low_pass = grafts.curves["low_pass"].smallest[label]
+    needs = f"needs {share_text(low_pass)}"
+    if np.isnan(low_pass):
+        needs = f"does not reach that with {share_text(grafts.curve_shares[-1])}"
+    smallest = f"{share_text(rows[label]['smallest'])} of the plane controls {rows[label]['name']}"
+    return f"{sentence} {smallest}; low-pass {needs}."
 
 
 def others(rows: list[dict]) -> str:
@@ -75,19 +85,6 @@ def others(rows: list[dict]) -> str:
         return ""
     before = "The others: " if any(row["shortcut"] for row in rows) else "Verdicts: "
     return before + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + "."
-
-
-def _smallest_shortcut(rows: list[dict], grafts: Grafts) -> str:
-    """Return the smallest share of any shortcut beside the share that low-pass masks need; '' without one."""
-    known = [label for label, row in enumerate(rows) if row["shortcut"] and row["smallest"] is not None]
-    if not known:
-        return ""
-    label = min(known, key=lambda label: rows[label]["smallest"])
-    low_pass = grafts.curves["low_pass"].smallest[label]
-    needs = f"needs {share_text(low_pass)}"
-    if np.isnan(low_pass):
-        needs = f"does not reach that with {share_text(grafts.curve_shares[-1])}"
-    return f"{share_text(rows[label]['smallest'])} of the plane controls {rows[label]['name']}; low-pass {needs}."
 
 
 def share_text(share: float | None) -> str:
@@ -137,10 +134,10 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
     rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
     lines = [_printable(headline(rows, evaluated.grafts, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
-    cells = [(*_HEADINGS, *(f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR"))), *map(_cells, listed)]
+    cells = [[*_HEADINGS, *(f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR"))], *map(_cells, listed)]
     if evaluated.at(share).kept_differs:
-        column = ["map keeps", *(share_text(row["kept"]) for row in listed)]
-        cells = [(*before, kept) for before, kept in zip(cells, column, strict=True)]
+        for cell, kept in zip(cells, ["map keeps", *(share_text(row["kept"]) for row in listed)], strict=True):
+            cell.append(kept)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines += ["  ".join(map(str.ljust, texts, widths)).rstrip() for texts in cells]
     if hidden := len(rows) - len(listed):
@@ -150,14 +147,14 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
 
 
-def _cells(row: dict) -> tuple[str, ...]:
+def _cells(row: dict) -> list[str]:
     name = _printable(row["name"])
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 3]}..."
     psi = "-" if row["psi"] is None else "{:.2f} [{:.2f}, {:.2f}]".format(row["psi"], *row["psi_ci"])
     smallest, at = (share_text(row[field]).replace(MISSING, "-") for field in ("smallest", "share"))
     rates = ("-" if np.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tpr", "fpr"))
-    return (name, row["verdict"] or "-", smallest, psi, at, *rates)
+    return [name, row["verdict"] or "-", smallest, psi, at, *rates]
 
 
 def _printable(text: str) -> str:

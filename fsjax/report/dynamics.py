@@ -1,7 +1,6 @@
 """The page of learning dynamics and its figures: F1 over the iterations, and relative confusion."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -46,11 +45,10 @@ def write(directory: Path, dynamics: Dynamics, summary: dict) -> None:
 def by_first_step(dynamics: Dynamics) -> list[tuple[str, float | None, int]]:
     """Return (class, mean step over the seeds that learned it, their number) on the original, first learned first."""
     steps = dynamics.first_reached(THRESHOLDS[-1])[:, dynamics.original]
-    known = np.isfinite(steps)
-    means = [
-        float(step[reached].mean()) if reached.any() else None for step, reached in zip(steps.T, known.T, strict=True)
-    ]
-    rows = list(zip(dynamics.classes, means, known.sum(0).tolist(), strict=True))
+    rows = []
+    for name, by_seed in zip(dynamics.classes, steps.T, strict=True):
+        reached = by_seed[np.isfinite(by_seed)]
+        rows.append((name, float(reached.mean()) if len(reached) else None, len(reached)))
     return sorted(rows, key=lambda row: (-row[2], np.inf if row[1] is None else row[1]))
 
 
@@ -80,7 +78,6 @@ def f1_curves(dynamics: Dynamics, width: Inches = DOUBLE) -> Figure:
         axis.set_axis_off()
     columns = -(-len(classes) // 8)
     size, seeds = SMALL if columns == 1 else 6.0, len(dynamics.seeds)
-    key: dict[str, Any] = {"ncols": columns, "fontsize": size, "handlelength": 1.6, "columnspacing": 0.8}
     panels[copies].legend(
         panels[0].lines[1:],  # the first line is the threshold
         [style.fitted(name, max(room / columns - 0.4, 0.3), size) for name in classes],
@@ -88,7 +85,10 @@ def f1_curves(dynamics: Dynamics, width: Inches = DOUBLE) -> Figure:
         title_fontsize=SMALL,
         loc="center",
         frameon=False,
-        **key,
+        ncols=columns,
+        fontsize=size,
+        handlelength=1.6,
+        columnspacing=0.8,
     )
     figure.supxlabel("iteration")
     figure.supylabel("F1")

@@ -31,23 +31,16 @@ IN_PAGE = 40
 _PAGE, _FILES, _CLASS = 3_000_000, 23_000_000, 400_000
 
 
-class _Detail(NamedTuple):
-    """How much of a class the page shows at most."""
-
-    samples: int
-    pixels: int  # of an image's longer side
-    plane: int  # positions along a plane's longer side
-    every_share: bool  # images at every share, or only at the maps' shares
-
-
+# How much of a class the page shows at most, from most to least: samples, pixels of an image's longer side, positions
+# along a plane's longer side, and whether images are at every share or only at the maps' shares.
 _DETAILS = (
-    _Detail(8, 224, 256, True),
-    _Detail(4, 160, 256, True),
-    _Detail(3, 128, 256, True),
-    _Detail(3, 96, 128, True),
-    _Detail(1, 96, 128, True),
-    _Detail(1, 96, 64, False),
-    _Detail(1, 64, 64, False),
+    (8, 224, 256, True),
+    (4, 160, 256, True),
+    (3, 128, 256, True),
+    (3, 96, 128, True),
+    (1, 96, 128, True),
+    (1, 96, 64, False),
+    (1, 64, 64, False),
 )
 
 
@@ -120,12 +113,13 @@ def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list
         chosen = np.flatnonzero(test.labels == label)[: subject.config.report.samples]
         images = test.images(chosen) if len(chosen) else None
         while True:
-            detail = details[0]
+            samples, pixels, positions, every_share = details[0]
+            shown = [stop.is_map or every_share for stop in stops]
             data = {
                 "masks": pictures.mask_bits(masks),
-                "planes": [_plane(plane, label, detail.plane) for plane in planes],
+                "planes": [_plane(plane, label, positions) for plane in planes],
                 "stops": [_stop(stop, mask, label) for stop, mask in zip(stops, masks, strict=True)],
-                "samples": None if images is None else _samples(images, masks, stops, subject.model, detail),
+                "samples": None if images is None else _samples(images[:samples], masks, shown, subject.model, pixels),
             }
             if len(json.dumps(data)) <= room or len(details) == 1:
                 break
@@ -153,17 +147,14 @@ def _stop(stop: Stop, mask: Bool[np.ndarray, "height width"], label: int) -> dic
     return rates | {"positions": int(mask.sum()), "images": images, "others": total - images}
 
 
-def _samples(images: _Images, masks: _Masks, stops: list[Stop], model: Model, detail: _Detail) -> dict:
-    """Return the images, and the same filtered by each mask: a strip each, or None at a share that is left out."""
-    images, (mean, std) = images[: detail.samples], model.mean_std
-    shown = [index for index, stop in enumerate(stops) if detail.every_share or stop.is_map]
+def _samples(images: _Images, masks: _Masks, shown: list[bool], model: Model, pixels: int) -> dict:
+    """Return the images, and the same filtered by each mask: a strip each, or None at a share that is not shown."""
+    mean, std = model.mean_std
     filtered = spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks[shown]))
-    strips: list[str | None] = [None] * len(stops)
-    for index, pixels in zip(shown, np.asarray(filtered), strict=True):
-        strips[index] = pictures.image_strip(pixels * std + mean, detail.pixels)
+    strips = (pictures.image_strip(strip * std + mean, pixels) for strip in np.asarray(filtered))
     return {
         "count": len(images),
-        "originals": pictures.image_strip(images / 255.0, detail.pixels),
-        "filtered": strips,
+        "originals": pictures.image_strip(images / 255.0, pixels),
+        "filtered": [next(strips) if is_shown else None for is_shown in shown],
         "pixels": max(images.shape[1:3]),
     }

@@ -25,6 +25,7 @@ _Logits: TypeAlias = Float[np.ndarray, " outputs"]
 _PIXELS = 144
 # Pairs shown for each class, and for each of more than _FEW classes.
 _PAIRS, _PAIRS_OF_MANY, _FEW = 2, 1, 12
+_ATTRIBUTION = "Which frequencies decided this image?"
 # Attributed images in all; each costs about 150 forward passes.
 _MOST_ATTRIBUTED = 24
 
@@ -116,10 +117,11 @@ def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
         found = attribution.attribute(grafts, shares=shares, seed=config.seed)
     except InputError as error:
         # Searches need forward passes alone, so a model may have no gradient.
-        return _attribution_section(trouble=str(error))
+        body = html.template("attribution_section.html").render(trouble=str(error))
+        return Section(_ATTRIBUTION, body)
     pictured = iter(_attributed(grafts, found, model))
     file = subject.folder / "figures" / "attribution.png"
-    return _attribution_section(
+    body = html.template("attribution_section.html").render(
         classes=[
             {"name": model.classes[label], "images": [next(pictured) for _ in rows]}
             for label, rows in zip(labels, chosen, strict=False)
@@ -130,11 +132,7 @@ def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
         coarse=max(model.image_shape[:2]) <= 96,
         curves=html.embed_figure(attribution_figures.kept_curves(found), file),
     )
-
-
-def _attribution_section(**values: object) -> Section:
-    body = html.template("attribution_section.html").render({"trouble": "", **values})
-    return Section("Which frequencies decided this image?", body)
+    return Section(_ATTRIBUTION, body)
 
 
 def _attributed(grafts: BaselineGrafts, found: Attribution, model: Model) -> list[list[dict]]:

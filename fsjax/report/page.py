@@ -1,23 +1,34 @@
 """The stage report: read a workdir's results, draw the figures, and write a self-contained page."""
 
-import json
 import shlex
 from collections import Counter
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
-from fsjax.evaluation.results import Evaluation, read_method
+from fsjax.evaluation.results import Evaluation, planted_positions, read_method
+from fsjax.fourier import masks
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, file_in, read_provenance
-from fsjax.report import answer, explorer, figures, galleries, html, overview, pictures, run_figures, sections, style
+from fsjax.report import (
+    answer,
+    explorer,
+    figures,
+    galleries,
+    html,
+    overview,
+    pictures,
+    sections,
+    style,
+    verdict_figures,
+)
 from fsjax.report.overview import Subject
 from fsjax.report.sections import Plane
-from fsjax.report.verdict_figures import LOOKS
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
@@ -59,17 +70,14 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = _write_figures(subject, overlaps)
     further = sections.sections(directory, maps, share)
-    labels = [row["label"] for row in cards or rows]
-    attributed = galleries.attribution_section(subject, labels)
-    stops = explorer.stops(subject)
+    attributed = galleries.attribution_section(subject, [row["label"] for row in cards or rows])
     planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
-    data = explorer.script_data(subject, rows, stops, planes)
+    data = explorer.script_data(subject, rows, explorer.stops(subject), planes)
     page = html.template("page.html").render(
         title=directory.name,
         subject=subject,
         set_name=set_name(config.data),
         command=shell_command(directory),
-        config_json=json.dumps(config.to_dict(), indent=1),
         stages=_stages(directory, config.search.method),
         share_rates=[(each, subject.evaluated.at(each), psi.get(each)) for each in maps.shares],
         evidence=overview.EVIDENCE,
@@ -89,9 +97,6 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         images=images,
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
         sections=[*filter(None, [attributed]), *further],
-        stops=stops,
-        headline_stop=data["headline"],
-        planes=planes,
         data=data,
         blank=pictures.mask_picture(np.zeros((1, 1), bool)),
     )
@@ -125,7 +130,7 @@ def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> 
         "index",
         model=config.model.name,
         methods=methods,
-        looks=LOOKS,
+        looks=verdict_figures.LOOKS,
         classes=evaluation.classes[:_MOST_COMPARED],
         all_classes=len(evaluation.classes),
     )
@@ -134,11 +139,11 @@ def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> 
 def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
     """Write the figures beside the page, and return the pictures that the page embeds, by name."""
     maps, share, threshold = subject.maps, subject.share, subject.config.evaluate.threshold
-    drawn = run_figures.result_figures(maps, subject.evaluation, share, threshold)
+    drawn = verdict_figures.result_figures(maps, subject.evaluation, share, threshold)
     if np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
         drawn["overlap"] = lambda: figures.overlap_matrix(overlaps, maps.classes[: len(overlaps)], share)
     if subject.test.planted is not None and maps.scores is not None:
-        drawn["planted"] = lambda: run_figures.planted(subject)
+        drawn["planted"] = lambda: _planted_figure(subject)
     embedded = {}
     for name, draw in drawn.items():
         file = subject.folder / "figures" / f"{name}.png"
@@ -147,6 +152,18 @@ def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"])
         else:
             html.write_figure(draw(), file)
     return embedded
+
+
+def _planted_figure(subject: Subject) -> Figure:
+    """Draw the planted orbits of each class over as many orbits with the best scores."""
+    names, scores, orbits = subject.maps.classes, subject.maps.scores, subject.test.planted
+    assert scores is not None and orbits is not None
+    truth = planted_positions(orbits)
+    labels = np.flatnonzero(truth.any((1, 2)))
+    best = np.stack([masks.best_orbits(scores[label], int(truth[label].sum())) for label in labels])
+    recovered = [(names[label], subject.evaluated.planted[names[label]]) for label in labels]
+    titles = [f"{name}\n{each.found} of {each.planted_orbits} found" for name, each in recovered]
+    return figures.planted_grid(best, truth[labels], titles)
 
 
 def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
@@ -216,17 +233,11 @@ def _stages(directory: Path, method: str) -> list[dict]:
         file = directory / "stages" / f"{key}.json"
         if file.exists():
             record = files.read_json(file)
-            seconds, devices = record.get("seconds"), record.get("devices")
-            if not isinstance(seconds, int | float) or not isinstance(devices, str):
-                raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
-            records.append({"name": key, "time": clock(seconds), "devices": devices})
+            records.append({"name": key, "time": clock(record["seconds"]), "devices": record["devices"]})
     return records
 
 
 def shell_command(directory: Path) -> str:
     """Return the command that made the workdir, for a shell."""
     file = directory / "command.json"
-    words = files.read_json(file) if file.exists() else []
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise InputError(f"{file}: not the words of a command; delete it")
-    return shlex.join(words)
+    return shlex.join(files.read_json(file)) if file.exists() else ""

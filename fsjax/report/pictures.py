@@ -24,13 +24,7 @@ _LOSSLESS = 64
 
 
 def mask_bits(masks: Bool[np.ndarray, "masks height width"]) -> str:
-    """Return a PNG whose pixels, red the lowest byte of three, have bit k set where mask k keeps the position.
-
-    Raises:
-      ValueError: more than MOST_MASKS masks.
-    """
-    if len(masks) > MOST_MASKS:
-        raise ValueError(f"{len(masks)} masks; a pixel has room for {MOST_MASKS}")
+    """Return a PNG whose pixels, red the lowest byte of three, have bit k set where mask k keeps the position."""
     padded = np.pad(masks, [(0, MOST_MASKS - len(masks)), (0, 0), (0, 0)])
     return _picture(np.moveaxis(np.packbits(padded, axis=0, bitorder="little"), 0, -1))
 
@@ -43,9 +37,7 @@ def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
 def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
     """Return a grey PNG of levels 0 to 254, NOTHING where the plane is NaN, and each level's value.
 
-    Args:
-      plane: the values.
-      norm: from values to [0, 1], with an inverse.
+    `norm` takes values to [0, 1], and has an inverse.
     """
     known = np.isfinite(plane)
     share = np.clip(np.asarray(norm(np.where(known, plane, 0.0)), float), 0, 1)

@@ -4,7 +4,6 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fsjax.evaluation.verdict import CONTROL
@@ -53,7 +52,19 @@ def rates(
         panels.insert(0, ("psi of the map", psi, CONTROL))
     figure = style.empty(min(width, max(style.SINGLE, 0.72 * len(names) + 1.2)), 0.7 + 1.9 * len(panels))
     for axis, (title, values, level) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        _markers(axis, values, labels)
+        for index, (by_seed, label) in enumerate(zip(values, labels, strict=True)):
+            offset = (index - (len(values) - 1) / 2) * 0.7 / len(values)
+            mean = by_seed.mean(0)
+            axis.errorbar(
+                np.arange(len(mean)) + offset,
+                mean,
+                np.stack([mean - by_seed.min(0), by_seed.max(0) - mean]) if len(by_seed) > 1 else None,
+                fmt=_MARKERS[index % len(_MARKERS)],
+                color=_COLOURS[index % len(_COLOURS)],
+                ms=3.5,
+                lw=0.8,
+                label="\n".join(style.fitted(line, 1.2, SMALL) for line in label.split("\n")),
+            )
         axis.axhline(level, color="0.5", lw=0.8, ls=":")
         lowest = min(0, *(np.nanmin(each, initial=0) for each in values))
         axis.set(ylabel=title, ylim=(lowest - 0.03, 1.03), xlim=(-0.6, len(names) - 0.4))
@@ -62,19 +73,3 @@ def rates(
     columns = max(1, min(len(tpr), int(figure.get_figwidth() / 1.5)))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=columns, frameon=False)
     return figure
-
-
-def _markers(axis: Axes, values: list[_Rates], labels: list[str]) -> None:
-    for index, (by_seed, label) in enumerate(zip(values, labels, strict=True)):
-        offset = (index - (len(values) - 1) / 2) * 0.7 / len(values)
-        mean = by_seed.mean(0)
-        axis.errorbar(
-            np.arange(len(mean)) + offset,
-            mean,
-            np.stack([mean - by_seed.min(0), by_seed.max(0) - mean]) if len(by_seed) > 1 else None,
-            fmt=_MARKERS[index % len(_MARKERS)],
-            color=_COLOURS[index % len(_COLOURS)],
-            ms=3.5,
-            lw=0.8,
-            label="\n".join(style.fitted(line, 1.2, SMALL) for line in label.split("\n")),
-        )

@@ -239,16 +239,11 @@ def _applied() -> contextlib.AbstractContextManager:
 
 
 def _inches(text: str, points: float) -> float:
-    width, _, _ = text_to_path.get_text_width_height_descent(text, _font(points), ismath=False)
-    return width / 72
-
-
-@functools.cache
-def _font(points: float) -> font_manager.FontProperties:
-    return font_manager.FontProperties(family=_FAMILY, size=points)
+    font = font_manager.FontProperties(family=_FAMILY, size=points)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 @functools.cache
 def _glyphs() -> frozenset[int]:
     """Return the code points that the font has."""
-    return frozenset(font_manager.get_font(font_manager.findfont(_font(TEXT))).get_charmap())
+    return frozenset(font_manager.get_font(font_manager.findfont(_FAMILY)).get_charmap())

@@ -1,20 +1,24 @@
 """Figures of verdicts and rates: psi over the share, TPR against FPR, AvgTPR over its threshold, radial profiles."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
-from matplotlib.axes import Axes
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.ood import results as ood_results
 from fsjax.evaluation.ood.results import Group, Point
+from fsjax.evaluation.results import Evaluation
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import spectrum
-from fsjax.report import style
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.report import figures, style
 from fsjax.report.figures import COLUMNS, PANEL
 from fsjax.report.style import DOUBLE, SINGLE, SMALL, Inches, Masks, colour_bar
+from fsjax.search import method_for_maps
 
 
 class Look(NamedTuple):
@@ -55,6 +59,40 @@ _RATES = (("filtered", "-", "under their maps"), ("unfiltered", ":", "unfiltered
 _KEY_SHARES = (0.1, 0.5, 1.0)
 
 
+def result_figures(
+    maps: DominantFrequencyMaps, evaluation: Evaluation, share: float, threshold: float
+) -> dict[str, Callable[[], Figure]]:
+    """Return functions that draw maps at one of their shares and their results, by name."""
+    evaluated = evaluation.methods[maps.method]
+    names, at_share, grafts = maps.classes[: figures.MOST_CLASSES], evaluated.at(share), evaluated.grafts
+    shown = maps.at(share)[: len(names)]
+
+    def published() -> Figure:
+        kinds = [verdict.kind for verdict in grafts.verdicts] if grafts else [""] * len(maps.classes)
+        return published_and_verdict(at_share.tpr, at_share.fpr, kinds, maps.classes, share, threshold)
+
+    def rates() -> Figure:
+        by_share = [evaluated.at(each) for each in maps.shares]
+        tpr, fpr = (np.stack([getattr(each, rate)[: len(names)] for each in by_share]) for rate in ("tpr", "fpr"))
+        return figures.rates(list(maps.shares), tpr, fpr, names)
+
+    curve = ood_results.average_tpr(at_share.tpr, at_share.tpr, evaluation.unfiltered.tpr)
+    drawn: dict[str, Callable[[], Figure]] = {}
+    if grafts is not None:
+        drawn["psi"] = lambda: psi_curves(grafts, names)
+    drawn |= {
+        "published_and_verdict": published,
+        "radial_profiles": lambda: radial_profiles(shown, names, share),
+        "maps": lambda: figures.map_grid(shown, names, share),
+        "rates": rates,
+        "average_tpr": lambda: average_tpr({"in distribution": curve}),
+    }
+    if (scores := maps.scores) is not None:
+        method = method_for_maps(maps)
+        drawn["scores"] = lambda: figures.score_grid(method.drawable(scores[: len(names)]), names, method.scored)
+    return drawn
+
+
 @style.paper
 def psi_curves(grafts: Grafts, names: tuple[str, ...], width: Inches = DOUBLE) -> Figure:
     """Draw psi of each class over the share of the plane: its map, with 95 % interval, and controls of the same size.
@@ -77,10 +115,9 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: Inches = DOUBLE) -
         axis.plot(of_map.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
         axis.set(ylim=(lowest, 1.05), yticks=[0, 0.5, 1], title=style.fitted(name, room))
         style.share_ticks(axis, ticks)
-    handles = {line.get_label(): line for line in axes[0].lines}
-    order = [*(words for words, *_ in reversed(_CURVES.values())), "smallest share"]
+    _, *curves, smallest = axes[0].lines
     columns: dict[str, Any] = {"ncols": 5 if width > SINGLE else 2, "columnspacing": 1.2}
-    figure.legend(handles=[handles[words] for words in order], loc="outside upper center", frameon=False, **columns)
+    figure.legend(handles=[*reversed(curves), smallest], loc="outside upper center", frameon=False, **columns)
     figure.supxlabel("share of the plane grafted")
     figure.supylabel("psi")
     return figure
@@ -126,38 +163,29 @@ def average_tpr(curves: dict[str, tuple[Point, ...]], width: Inches = DOUBLE) ->
     shared = {"sharex": True, "sharey": True}
     figure, axes, room = style.panels(len(curves), width, 3, (1.6, 2.9), ratio=0.8, margins=(0.35, 1.1), **shared)
     for axis, (name, curve) in zip(axes, curves.items(), strict=False):
-        _draw_average_tpr(axis, curve)
+        thresholds = [point.threshold for point in curve]
+        for kind, words, colour in _GROUPS:
+            groups: list[Group] = [getattr(point, kind) for point in curve]
+            areas = [_area(group.share or 0.0) for group in groups]
+            for rate, line, rate_words in _RATES:
+                values = np.array([getattr(group, rate) for group in groups], float)
+                axis.plot(thresholds, values, line, color=colour, label=f"{words}, {rate_words}")
+                filled = colour if rate == "filtered" else "white"
+                axis.scatter(thresholds, values, areas, facecolors=filled, edgecolors=colour, linewidths=0.9, zorder=3)
         axis.set(ylim=(-0.06, 1.06), xlim=(0.03, 0.97))
         style.title(axis, name, room)
         axis.set_xticks(np.arange(1, 10, 2) / 10)
         axis.tick_params(labelleft=True, labelbottom=True)
     figure.supxlabel("t: threshold of a class's TPR\nunder its map, in distribution")
     figure.supylabel("AvgTPR")
-    lines = [
-        Line2D([], [], color=colour, ls=line, label=f"{group}, {rate}")
-        for _, group, colour in _GROUPS
-        for _, line, rate in _RATES
-    ]
     dots: dict[str, Any] = {"color": style.GREY, "ls": "", "marker": "o"}
     sizes = [
         Line2D([], [], ms=_area(share) ** 0.5, label=f"{100 * share:g} % of classes", **dots) for share in _KEY_SHARES
     ]
     columns = 1 + (figure.get_figwidth() > 5)
-    figure.legend(handles=lines, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.6)
+    figure.legend(handles=axes[0].lines, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.6)
     figure.legend(handles=sizes, loc="outside upper right", ncols=1, frameon=False, handlelength=1.2)
     return figure
-
-
-def _draw_average_tpr(axis: Axes, curve: tuple[Point, ...]) -> None:
-    thresholds = [point.threshold for point in curve]
-    for name, _, colour in _GROUPS:
-        groups: list[Group] = [getattr(point, name) for point in curve]
-        areas = [_area(group.share or 0.0) for group in groups]
-        for rate, line, _ in _RATES:
-            values = np.array([getattr(group, rate) for group in groups], float)
-            axis.plot(thresholds, values, line, color=colour)
-            filled = colour if rate == "filtered" else "white"
-            axis.scatter(thresholds, values, areas, facecolors=filled, edgecolors=colour, linewidths=0.9, zorder=3)
 
 
 def _area(share: float) -> float:
@@ -183,9 +211,7 @@ def radial_profiles(masks: Masks, names: tuple[str, ...], share: float, width: I
     return figure
 
 
-def profiles(
-    masks: Bool[np.ndarray, "n height width"],
-) -> tuple[Float[np.ndarray, "n rings"], Float[np.ndarray, " rings"]]:
+def profiles(masks: Masks) -> tuple[Float[np.ndarray, "classes rings"], Float[np.ndarray, " rings"]]:
     """Return the share of each ring that masks keep, in [0, 1], and the rings' middle radii in cycles per pixel.
 
     Rings are as wide as one cycle over the longer side; DC is the first.

@@ -755,19 +755,3 @@ def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
     compare.write_page(workspace, *compared(maps, maps, names))
     assert names[1] in (workspace / "report" / "compare.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("command.json", "{}"),
-        ("command.json", "[1]"),
-        ("command.json", "<html>"),
-        ("stages/train.json", '{"seconds": "x"}'),
-    ],
-)
-def test_what_the_report_reads_beside_is_checked(workspace, name, content):
-    (workspace / name).parent.mkdir(exist_ok=True)
-    (workspace / name).write_text(content)
-    read = page.shell_command if name == "command.json" else lambda directory: page._stages(directory, "removal")
-    assert str(workspace / name) in refused(read, workspace)
