@@ -170,13 +170,8 @@ def _open(
     first, *_ = splits.values()
     if options is not None:
         searches.check(options, first.images(np.arange(1)).shape[1:3])
-    tried = np.concatenate(
-        [
-            normalise(dataset.images(np.linspace(0, len(dataset) - 1, _TRIED).round().astype(int)), *normalisation)
-            for dataset in splits.values()
-        ]
-    )
-    converted = as_model(model, tried, len(first.classes))
+    tried = [dataset.images(np.arange(min(_TRIED, len(dataset)))) for dataset in splits.values()]
+    converted = as_model(model, np.asarray(normalise(np.concatenate(tried), *normalisation)), len(first.classes))
     if options is not None and options.precision == "bfloat16" and converted.apply_bfloat16 is None:
         raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
     return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation), splits

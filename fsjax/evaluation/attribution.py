@@ -29,7 +29,7 @@ Weights = Shaped[np.ndarray, "n height width"]
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 # Shares of the sets at which the order is refined, in turn, and the weight of a new slope in its mean.
 _REFINED_AT, _NEW = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16), 0.1
-# Images that a device takes at a time: their slopes fit wherever the model was searched.
+# Images of a device's batch: their slopes fit wherever the model was searched.
 _BATCH = 8
 
 
@@ -110,8 +110,8 @@ def attribute(
         sets = [first_orbits(order, share) for share in shares]
         kept[name] = np.stack([grafts.keep(chosen) for chosen in sets], axis=1)
         kept_without[name] = np.stack([grafts.keep(~chosen) for chosen in sets], axis=1)
-    best_first = np.argsort(-spectrum.per_orbit(orders["attribution"]), axis=1, kind="stable")
-    places = np.argsort(best_first, axis=1).astype(np.int32)[:, spectrum.orbits(*grafts.plane)]
+    places = masks.ranks(np.ones(planes, bool), orders["attribution"])
+    places = places.astype(np.int32)[:, spectrum.orbits(*grafts.plane)]
     return Attribution(
         predicted=grafts.predicted,
         baseline_predicted=grafts.baseline_predicted,

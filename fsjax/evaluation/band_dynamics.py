@@ -76,20 +76,18 @@ class Dynamics:
     def summary(self) -> dict:
         """Return JSON values: first steps by seed; mean and spread over seeds of final F1 and relative confusion."""
         relative = self.relative_confusion
-        first_steps = {f"{at:g}": np.moveaxis(self.first_reached(at), 0, -1) for at in THRESHOLDS}
+
+        def first_steps(threshold: float) -> dict:
+            by_copy = zip(self.copies, np.moveaxis(self.first_reached(threshold), 0, -1), strict=True)
+            return {copy: dict(zip(self.classes, to_json(steps), strict=True)) for copy, steps in by_copy}
+
         return {
             "classes": list(self.classes),
             "keep": list(self.copies),
             "seeds": list(self.seeds),
             "steps": self.steps.tolist(),
             "images": self.confusion[0, 0, 0].sum(-1).tolist(),
-            "first_step": {
-                at: {
-                    copy: dict(zip(self.classes, to_json(part), strict=True))
-                    for copy, part in zip(self.copies, steps, strict=True)
-                }
-                for at, steps in first_steps.items()
-            },
+            "first_step": {f"{at:g}": first_steps(at) for at in THRESHOLDS},
             "f1": self._by_copy(self.f1[:, -1]),
             "relative_confusion": {str(self.steps[at]): self._by_copy(relative[:, at]) for at in self.shown},
         }

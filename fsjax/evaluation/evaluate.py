@@ -119,14 +119,12 @@ def measure_reliance(
 def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]) -> Recovery:
     """Return precision and recall, which are equal, of the k best orbits, where k are planted, and average precision.
 
-    Average precision is the mean, over the planted orbits, of the precision at the rank of each; ties are ranked in
-    orbit order, as in the maps.
+    Average precision is the mean, over the planted orbits, of the precision at the rank of each.
     """
     order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
     is_planted = spectrum.per_orbit(planted)[order]
     count = int(is_planted.sum())
-    hits = int(is_planted[:count].sum())
-    ranks = np.flatnonzero(is_planted) + 1
+    hits, ranks = int(is_planted[:count].sum()), np.flatnonzero(is_planted) + 1
     return Recovery(
         planted_orbits=count,
         found=hits,

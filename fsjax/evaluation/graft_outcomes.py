@@ -105,10 +105,8 @@ class ClassGrafts:
         """Put groups of n pairs, (recipients, donors) each, on the devices; labels are the recipients'."""
         images = np.concatenate([np.stack(pair, 1) for pair in inputs])
         # Each image is its own replicate: the weighted sums are the outcomes of single images.
-        weights = np.eye(len(images), dtype=np.float32)
-        return self._grafter.engine.image_batches(
-            images, labels, weights, size=self._grafter.partial_results.layout["chunk"]
-        )
+        weights, size = np.eye(len(images), dtype=np.float32), self._grafter.partial_results.layout["chunk"]
+        return self._grafter.engine.image_batches(images, labels, weights, size=size)
 
     def _predicted(
         self, name: str, masks: Bool[np.ndarray, "masks height width"], place: Callable[[], list[ImageBatch]]

@@ -101,7 +101,7 @@ def parts(q0: Any, q: Any, w: Any, n: Any) -> tuple[Any, Any]:
 
 
 def _clustered(each: Float[np.ndarray, "*masks n"], images: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*masks"]:
-    """Return the sum over images of the square of what all pairs with the image add."""
+    """Return the sum of squares, over images, of what all pairs with the image add."""
     _, cluster = np.unique(images, return_inverse=True)
     sums = each @ np.eye(cluster.max() + 1)[cluster]
     return (sums**2).sum(-1)

@@ -86,10 +86,7 @@ def judge_maps(
 def judge(
     model: Model, candidates: Candidates, sample: GraftSample, *, memory_mib: int = 0, directory: Path | None = None
 ) -> Grafts:
-    """Measure every class's masks by grafts, and give the verdicts. Collective: processes share the classes.
-
-    Memory and directory are as in Grafter.
-    """
+    """Measure every class's masks by grafts, and give the verdicts. Collective; memory and directory as in Grafter."""
     count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
     pairs = [sample.draw(label) for label in range(count)]
     grafter = Grafter(model, sample, memory_mib, directory)

@@ -125,10 +125,7 @@ class Filterer:
 
 
 def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:
-    """Return the rates of each class, NaN where there is no image to count.
-
-    `predicted` has a row a class: images of each true class that are predicted as it, under that class's mask.
-    """
+    """Return rates, NaN where there is no image to count; row c of `predicted` counts images predicted as class c."""
     correct = np.diagonal(predicted)
     fpr = ratio(predicted.sum(1) - correct, sizes.sum() - sizes)
     return Rates(ratio(correct, sizes), wilson(correct, sizes), fpr)

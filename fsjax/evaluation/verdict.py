@@ -33,11 +33,9 @@ LESS, MORE = 0.75, 3.0
 
 
 class Decision(NamedTuple):
-    """Kind, the reason in words, and the carrier of a shortcut: amplitude, phase, or both."""
-
     kind: str
     reason: str
-    by: str = ""
+    by: str = ""  # the carrier of a shortcut: amplitude, phase, or both
 
 
 def rule() -> str:
