@@ -302,11 +302,6 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
         judge(dataclasses.replace(problem(), model=doubled), memory_mib=1, directory=tmp_path)
 
 
-def test_memory_for_less_than_a_graft_is_refused():
-    with pytest.raises(InputError, match=r"run.memory_mib: got 1; expected \d+ or more for a tile of one image"):
-        judge(problem(), problem().sample(pairs=3000), memory_mib=1)
-
-
 def test_shares_of_a_curve_begin_with_one_orbit_or_a_thousandth_and_end_with_half_the_plane():
     for plane, first in (((9, 7), 2 / 63), ((32, 32), 2 / 1024), ((224, 224), 0.001)):
         shares = np.array(judge_maps.curve_shares(*plane))
