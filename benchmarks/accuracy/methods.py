@@ -25,6 +25,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.common import markdown
 from fsjax import search
 from fsjax.evaluation.rates import Filterer
 from fsjax.experiment import runner
@@ -159,19 +160,28 @@ def judged(workspace: Workspace, test, class_masks: np.ndarray) -> dict:
 
 def table(rows: list[dict]) -> None:
     """Print a Markdown table: the mean over the seeds, and in brackets the least and the greatest."""
-    print("| method | share | mean TPR | mean FPR | classes with TPR >= 0.6 | forward equivalents | wall time (s) |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    head = [
+        "method",
+        "share",
+        "mean TPR",
+        "mean FPR",
+        "classes with TPR >= 0.6",
+        "forward equivalents",
+        "wall time (s)",
+    ]
+    lines = []
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         key = row.get("kind", row["run"]), row["fields"], row["share"], len(row["tpr_each"])
         groups.setdefault(key, []).append(row)
     for (name, fields, share, classes), seed_rows in sorted(groups.items(), key=lambda group: group[0][2]):
         cells = [name if fields == "{}" else f"{name} {fields}", f"{100 * share:g} %"]
-        cells += [spread([row[column] for row in seed_rows], "{:.3f}") for column in ("tpr", "fpr")]
-        cells += [f"{spread([row['shortcuts'] for row in seed_rows], '{:.3g}')} of {classes}"]
+        cells += [markdown.spread([row[column] for row in seed_rows], "{:.3f}") for column in ("tpr", "fpr")]
+        cells += [f"{markdown.spread([row['shortcuts'] for row in seed_rows], '{:.3g}')} of {classes}"]
         cells += [f"{np.mean([row['forward_equivalents'] for row in seed_rows]):,.0f}"]
         cells += [f"{np.mean([row.get('seconds', 0) for row in seed_rows]):,.0f}"]
-        print(f"| {' | '.join(cells)} |")
+        lines.append(cells)
+    print(markdown.table(head, lines))
 
 
 def frontier(rows: list[dict]) -> Figure:
@@ -193,11 +203,6 @@ def frontier(rows: list[dict]) -> Figure:
     axes[0, 0].set_ylabel("mean TPR on test images")
     drawn.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     return drawn
-
-
-def spread(values: list[float], form: str) -> str:
-    mean = form.format(np.mean(values))
-    return mean if len(values) == 1 else f"{mean} [{form.format(min(values))}, {form.format(max(values))}]"
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
-"""Measure on an accelerator what users run: a training, searches of the trained model, and large models.
+"""Measure on an accelerator what users run: a training, and searches of the trained model.
 
   python benchmarks/cost/accelerator.py --workdir=DIR --root=CIFAR10      # CIFAR10/{train,test}/<class>/
   python benchmarks/cost/accelerator.py --workdir=DIR --root=CIFAR10 --parts=search --methods=learned,graft
-  python benchmarks/cost/accelerator.py --workdir=DIR --parts=large,training_large
   python benchmarks/cost/accelerator.py --workdir=DIR --toy               # small enough for two CPU cores
 
 Without --root a planted set of four classes is made. The parts:
 
-  train           a ResNet-18 with the 3x3 stem, trained by the project's runner; its loop against its bare step
-  search          removal, learned, hierarchical and graft on that model; removal against plain passes
-  precision       removal scores in TF32 and bfloat16 against 'highest', on that model
-  large           masked against plain forward passes of a ResNet-18 with the ImageNet stem and a ViT-B/16, 224 pixels
-  training_large  the training step of a ResNet-50 and a ViT-B/16, 224 pixels, bfloat16
+  train      a ResNet-18 with the 3x3 stem, trained by the project's runner
+  search     removal, learned, hierarchical and graft on that model
+  precision  removal scores in TF32 and bfloat16 against 'highest', on that model
 
 `search` and `precision` load the model from the workdir, or train it first. Each row is printed as a JSON object. At
-the end come a table of all rows of these devices in DIR/rows.json, and each aim: met, missed or not measured. Losses
-are checked against the CPU's. Every size is a flag (--help). The default sizes should take ten minutes on one H100:
-four to compute, by operation counts, and the rest to compile. It has not been run on a GPU or a TPU yet. A CPU's cores
-are a device each, as in launch.py.
+the end comes a table of all rows of these devices in DIR/rows.json. Losses are checked against the CPU's. Every size is
+a flag (--help). It has not been run on a GPU or a TPU yet. A CPU's cores are a device each, as in launch.py. Masked
+over plain passes and a training over its bare step, also of large models: search.py --only=ratio, train.py --only=step.
 """
 
 import dataclasses
@@ -30,8 +26,8 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.cost.accelerator_parts import large, searches, train
-from benchmarks.cost.accelerator_parts.rows import Rows, aim_lines, markdown
+from benchmarks.cost.accelerator_parts import searches, train
+from benchmarks.cost.accelerator_parts.rows import Rows, markdown
 from benchmarks.cost.accelerator_parts.settings import METHODS, TOY, Settings, Sizes
 from fsjax.engine.model import PRECISIONS
 from fsjax.runtime import parallel, startup
@@ -40,8 +36,6 @@ PARTS: dict[str, Callable[[Settings], Iterator[dict[str, Any]]]] = {
     "train": train.measure,
     "search": searches.measure,
     "precision": searches.measure_precisions,
-    "large": large.measure,
-    "training_large": large.measure_training,
 }
 _DEFINE = {"str": flags.DEFINE_string, "int": flags.DEFINE_integer, "float": flags.DEFINE_float}
 
@@ -60,18 +54,17 @@ def main(_: list[str]) -> None:
     )
     startup.use_cores(settings.sizes.batch_size)
     startup.use_compilation_cache()
-    rows, lines = measure(asked.parts, settings)
-    print(markdown(rows), *lines, sep="\n")
+    print(markdown(measure(asked.parts, settings)))
 
 
-def measure(parts: Sequence[str], settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure parts; return all rows of these devices in the workdir, and a line for each aim."""
+def measure(parts: Sequence[str], settings: Settings) -> list[dict[str, Any]]:
+    """Measure parts; return all rows of these devices in the workdir."""
     settings.directory.mkdir(parents=True, exist_ok=True)
     rows = Rows(settings.directory, parallel.describe())
     for part in parts:
         for row in PARTS[part](settings):
             rows.add(part, row)
-    return rows.listed(), aim_lines(rows.listed())
+    return rows.listed()
 
 
 def define_flags() -> None:

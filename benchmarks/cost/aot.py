@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import ahead_of_time
+from benchmarks.common import ahead_of_time, markdown
 
 os.environ.update(ahead_of_time.ENVIRONMENT)
 
@@ -123,8 +123,7 @@ def table(rows: list[dict]) -> str:
     if any(row["cycles"] for row in rows):
         columns += ["microseconds", "cycles", "products", "transform", "other"]
     columns += ["temporary_kib", "device_gib", "compile_seconds"]
-    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown.table(columns, ([row[column] for column in columns] for row in rows))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import jax
@@ -24,6 +23,7 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.common import memory
 from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.runtime import startup
@@ -56,12 +56,12 @@ def search_here(method: str, classes: int) -> None:
     """Search in this process and print its row."""
     startup.use_cores(128)
     options = search.options()
-    options.update(method=method, patch=32, shares=SHARES)
+    options.update(method=method, patch=14, shares=SHARES)
     if FIELDS[method]:
         options[method].update(FIELDS[method])
     search.check(options, (SIZE, SIZE))
     weights = jax.random.normal(jax.random.key(0), (8 * 8 * 3, classes)) / 8
-    peak = Peak()
+    peak = memory.Peak()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         maps = search.SEARCHES[method].search(
@@ -81,7 +81,7 @@ def search_here(method: str, classes: int) -> None:
     result = sum(array.nbytes for array in (maps.masks, maps.scores) if array is not None)
     row = {"benchmark": "many_classes", "method": method, "classes": classes, "image_size": SIZE, "images": IMAGES}
     row |= {
-        "peak_mib": peak.mib(),
+        "peak_mib": round(peak.stop() / 2**20),
         "result_mib": round(result / 2**20),
         "seconds": round(time.perf_counter() - started),
     }
@@ -97,23 +97,6 @@ def apply(weights: jax.Array, images: jax.Array) -> jax.Array:
 
 def class_images(label: int) -> np.ndarray:
     return np.random.default_rng(label).normal(size=(IMAGES, SIZE, SIZE, 3)).astype(np.float32)
-
-
-class Peak:
-    """Peak anonymous memory of this process, sampled ten times a second."""
-
-    def __init__(self):
-        self._most = 0
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        while True:
-            lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-            self._most = max(self._most, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon")))
-            time.sleep(0.1)
-
-    def mib(self) -> int:
-        return round(self._most / 1024)
 
 
 if __name__ == "__main__":

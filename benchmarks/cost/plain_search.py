@@ -1,5 +1,8 @@
 """A removal search without files and progress, with random images and random classifiers, for benchmarks."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 
 from fsjax import models
@@ -48,6 +51,8 @@ def random_images(count: int, size: int) -> np.ndarray:
 
 
 def random_classifier(name: str, size: int, classes: int = 10) -> Model:
-    """Return a network with initial weights, BatchNorm folded."""
+    """Return a network with initial weights, BatchNorm folded, also in bfloat16."""
     network = models.build(name, num_classes=classes, image_size=size)
-    return Model(*fold(network, network.init(0)), (size, size, 3))
+    variables = network.init(0)
+    low, _ = fold(dataclasses.replace(network, dtype=jnp.dtype(jnp.bfloat16)), variables)
+    return Model(*fold(network, variables), (size, size, 3), apply_bfloat16=low)

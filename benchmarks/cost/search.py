@@ -5,7 +5,7 @@
   python benchmarks/cost/search.py --only=vs_pytorch --order=sorted
 
 Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
-BatchNorm folded and float32 'highest' on both sides, the plain forward at its best batch size (1 = masking is free).
+BatchNorm folded and the same precision on both sides, the plain forward at its best batch size (1 = masking is free).
 `filter_over_forward` is the time of filtering alone over a forward pass. `vs_pytorch`: time of the published procedure
 over our time, with the same weights and images, for the masks of a whole search. `memory`: memory of a search at two
 numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval. A CPU's cores are a device
@@ -26,11 +26,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import paired
+from benchmarks.common import memory, paired
 from benchmarks.cost.plain_search import Search, random_classifier, random_images
 from fsjax import models
 from fsjax.engine import tile_size
-from fsjax.engine.model import Model
+from fsjax.engine.model import PRECISIONS, Model
 from fsjax.engine.programs import at_precision
 from fsjax.fourier import patches, spectrum
 from fsjax.models.network import fold
@@ -50,6 +50,7 @@ IMAGES = flags.DEFINE_integer("images", 100, "Images of a class.")
 ORDER = flags.DEFINE_enum("order", None, ["shuffled", "sorted"], "Order of the images in the published procedure.")
 PAIRS = flags.DEFINE_integer("pairs", 8, "Interleaved rounds.")
 SECONDS = flags.DEFINE_float("seconds", 0.5, "Approximate time of one side of a round.")
+PRECISION = flags.DEFINE_enum("precision", "highest", list(PRECISIONS), "Precision of the ratio, on both sides.")
 MASKS = flags.DEFINE_integer("masks", 0, "Number of masks; set for the processes of the memory benchmark.")
 
 
@@ -64,7 +65,7 @@ def main(_: list[str]) -> None:
             report(ratio(name, size))
     if ONLY.value in (None, "memory"):
         for name, size in chosen[:: len(chosen) - 1 or 1]:
-            report(memory(name, size))
+            report(memory_row(name, size))
     if ONLY.value in (None, "vs_pytorch"):
         for order in [ORDER.value] if ORDER.value else ["shuffled", "sorted"]:
             report(vs_pytorch(chosen[0][0], chosen[0][1], order))
@@ -76,7 +77,7 @@ def report(row: dict) -> None:
 
 def ratio(name: str, size: int) -> dict:
     """Measure masked images a second over plain forward images a second."""
-    model, images = random_classifier(name, size), random_images(IMAGES.value, size)
+    model, images = random_classifier(name, size).at(PRECISION.value), random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(model, images)
     sides = {"forward": paired.timed_rounds(plain, batch, rate * SECONDS.value)}
     search = Search(model, [len(images)])
@@ -105,6 +106,7 @@ def ratio(name: str, size: int) -> dict:
         "benchmark": "ratio",
         "model": name,
         "image_size": size,
+        "precision": PRECISION.value,
         **paired.ratio(rates["masks"], rates["forward"]),
         "masked_images_per_second": round(float(np.median(rates["masks"])), 1),
         **search.layout,
@@ -188,7 +190,7 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     }
 
 
-def memory(name: str, size: int) -> dict:
+def memory_row(name: str, size: int) -> dict:
     """Measure peak resident memory of processes that search few and many masks, with XLA's memory for a tile."""
     model = random_classifier(name, size)
     few, many = 16, 400 if size < 100 else 48
@@ -216,14 +218,8 @@ def search_once(name: str, size: int, count: int) -> None:
     images = random_images(IMAGES.value, size)
     search = Search(random_classifier(name, size), [len(images)])
     search.losses(search.image_batches(images), removal_masks((size, size), 1)[np.arange(count)])
-    print(json.dumps({"peak_mib": peak_mib()}))
-
-
-def peak_mib() -> int:
-    """Return the most memory that this process has had; getrusage would count what its parent had before it began."""
-    status = pathlib.Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in status if line.startswith("VmHWM:"))
-    return round(int(line.split()[1]) / 1024)
+    # getrusage would count what the parent had before this process began.
+    print(json.dumps({"peak_mib": round(memory.status("VmHWM") / 2**20)}))
 
 
 def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float]:

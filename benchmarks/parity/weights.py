@@ -26,32 +26,21 @@ MODELS = {
 }
 # Run in a separate process, without the benchmark's own memory; the compiler is warm, as in a restarted run.
 READ = """
-import json, sys, threading, time
+import json, sys, time
 path, name, size, installed = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
 import torch
 import jax
+from benchmarks.common.memory import Peak, status
 from fsjax import load_weights
 if not installed:
     sys.modules["torch"] = None
 jax.block_until_ready(jax.numpy.zeros(1))
 
-def anonymous():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
-
-def watch():
-    while not done.wait(0.002):
-        seen.append(anonymous())
-
-before, seen, done = anonymous(), [], threading.Event()
-watcher = threading.Thread(target=watch)
-watcher.start()
+before, peak = status("RssAnon"), Peak(0.002)
 started = time.perf_counter()
 logits_fn = load_weights(path, name, image_size=size)
 seconds = time.perf_counter() - started
-done.set()
-watcher.join()
-print(json.dumps({"seconds": round(seconds, 2), "peak_bytes": max(seen) - before}))
+print(json.dumps({"seconds": round(seconds, 2), "peak_bytes": peak.stop() - before}))
 """
 
 

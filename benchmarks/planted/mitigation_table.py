@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.common.markdown import table as markdown_table
 from fsjax.report import style
 
 _ROWS = flags.DEFINE_list("rows", None, "Workdirs of the benchmark, and files with a row a line.", required=True)
@@ -75,12 +76,12 @@ def _values(row: dict, oracle: dict) -> list[float]:
 
 def markdown(lines: dict[tuple[str, str], dict[str, Line]]) -> str:
     """Return the table, the best share of a set first."""
-    table = [["set", "model", "way", *_COLUMNS], ["---"] * (3 + len(_COLUMNS))]
+    table = []
     for (name, model), ways in sorted(lines.items()):
         for way, line in sorted(ways.items(), key=lambda item: -item[1].share):
             numbers = [f"{value:.3f}" for value in line[1:-1]]
             table.append([name, model, way, str(line.seeds), *numbers, f"{line.cost:.2f}"])
-    return "\n".join(f"| {' | '.join(row)} |" for row in table)
+    return markdown_table(("set", "model", "way", *_COLUMNS), table)
 
 
 @style.paper

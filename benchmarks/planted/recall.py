@@ -30,6 +30,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import fsjax
+from benchmarks.common import markdown
 from benchmarks.planted import models
 from benchmarks.planted.score import called_share, predict, score
 from benchmarks.planted.sets import CLASSES, KINDS, PlantedSet, make_set
@@ -122,21 +123,17 @@ def table(finished: Sequence[dict]) -> str:
     """Return the rows as a Markdown table, with one row for all seeds."""
     names = ("set", "size", "model", "method")
     columns = ("recall", "precision", "average_precision", "sufficient", "tpr", "fpr", "forward_equivalents", "seconds")
-    lines = [(*names, *columns), ["---"] * len(names + columns)]
+    lines = []
     for key in dict.fromkeys(tuple(row[name] for name in names) for row in finished):
         key_rows = [row for row in finished if tuple(row[name] for name in names) == key]
         lines.append([*map(str, key), *(_cell([row.get(name) for row in key_rows]) for name in columns)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown.table((*names, *columns), lines)
 
 
 def _cell(values: Sequence[int | float | None]) -> str:
-    """Return the mean and, if the values differ, the least and the greatest."""
     known = [value for value in values if value is not None]
-    if not known:
-        return ""
     form = "{:,.0f}" if all(isinstance(value, int) for value in known) else "{:.2f}"
-    mean, least, most = (form.format(value) for value in (sum(known) / len(known), min(known), max(known)))
-    return mean if min(known) == max(known) else f"{mean} [{least}, {most}]"
+    return markdown.spread(known, form) if known else ""
 
 
 if __name__ == "__main__":

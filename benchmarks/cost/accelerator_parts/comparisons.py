@@ -1,25 +1,13 @@
-"""Comparisons: searches and masked tiles with plain forward passes, losses with the CPU's, speeds with the peak."""
-
-import dataclasses
-import functools
-from collections.abc import Callable
+"""Losses beside the CPU's, and speeds beside the device's peak."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from benchmarks.common import paired
-from benchmarks.cost.plain_search import Search
-from fsjax import search
-from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.engine.programs import at_precision
 from fsjax.fourier import patches
 from fsjax.models.network import Network
-from fsjax.runtime import parallel, profiling, storage
-from fsjax.search import patch_maps, sweep
 from fsjax.search.removal import removal_masks
 
 # Dense peaks of one device, TFLOP/s: TF32, float32 without tensor cores, bfloat16. From the makers' data sheets: NVIDIA
@@ -33,87 +21,6 @@ PEAKS: dict[str, tuple[float | None, float | None, float | None]] = {
     "TPU v5 lite": (None, None, 197.0),
 }
 _MODES = ("tensorfloat32", "highest", "bfloat16")
-
-
-def forward_sides(
-    model: Model, images: np.ndarray, *, seconds: float, least_tiles: int = 1
-) -> tuple[dict[str, Callable[[], int]], dict[str, float]]:
-    """Return the sides `masked` and `forward`, compiled and run once, and their sizes.
-
-    Args:
-      model: the classifier at a precision.
-      images: [n, H, W, 3], normalised; of one class.
-      seconds: approximate duration of a side.
-      least_tiles: tiles in a round of `masked`, at least.
-
-    Returns:
-      The sides, whose units are images; and `tile_images`, `chunk`, `tiles`, `forward_batch`, and the `compile_seconds`
-      of all programs, including the probes for the tile's size.
-    """
-    compiled_before = profiling.compiled()[1]
-    plain = Search(model, [len(images)])
-    batches = plain.image_batches(images)
-    forward, batch = plain_forward(plain, images)
-    jax.block_until_ready(forward())
-    plain.masked_images(batches, plain.removals(1), len(images))
-    compile_seconds = profiling.compiled()[1] - compiled_before
-
-    rate = paired.rates({"forward": paired.timed_rounds(forward, batch, batch)}, 2)["forward"].max()
-    masks_per_tile = plain.engine.perturbations_per_tile(plain.batch_size)
-    tiles = max(least_tiles, round(rate * seconds / (masks_per_tile * len(images))))
-    measured = {
-        "masked": functools.partial(plain.masked_images, batches, plain.removals(tiles), len(images)),
-        "forward": paired.timed_rounds(forward, batch, max(rate * seconds, batch * least_tiles)),
-    }
-    return measured, {**plain.layout, "tiles": tiles, "forward_batch": batch, "compile_seconds": compile_seconds}
-
-
-def plain_forward(plain: Search, images: np.ndarray) -> tuple[Callable, int]:
-    """Return the jitted forward pass over all devices, with a tile's images on each: (call, images a call)."""
-    model, mesh = plain.model, parallel.mesh()
-    batch = plain.engine.tile_images * mesh.size
-    placed = jax.device_put(
-        np.resize(images, (batch, *images.shape[1:])), NamedSharding(mesh, PartitionSpec(parallel.AXIS))
-    )
-    params = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
-    return functools.partial(jax.jit(at_precision(model.matmul_precision, model.apply)), params, placed), batch
-
-
-def search_side(problem: search.Problem, images: int) -> Callable[[], int]:
-    """Return a side that searches the first two classes under all masks by the project's own sweep.
-
-    Its units are masked images, and it crosses a class boundary. It compiles once for all rounds. It empties the
-    problem's directory first and saves its results there.
-
-    Args:
-      problem: a problem of exact removal.
-      images: images of each class, at most.
-    """
-    counts = tuple(min(count, images) for count in problem.counts[:2])
-    few = dataclasses.replace(
-        problem,
-        counts=counts,
-        classes=problem.classes[:2],
-        images=lambda label: problem.images(label)[: counts[label]],
-        metrics=None,
-    )
-    masks, model = removal_masks(problem.plane, problem.options.patch), problem.searched_model
-    layout = tile_size.layout(model, counts, memory_mib=problem.run.memory_mib)
-    resamples = patch_maps.resample_count(problem.options, "removal")
-
-    def run() -> int:
-        assert few.directory is not None
-        storage.remove(few.directory)
-        sweep.sweep(
-            few,
-            masks,
-            weights=lambda label: patch_maps.resample_weights(counts[label], resamples, problem.seed, label),
-            replicates=1 + resamples,
-            layout=layout,
-        )
-        return masks.count * sum(counts)
-
-    return run
 
 
 def loss_difference(

@@ -1,11 +1,10 @@
-"""Measured rows: stored in the workdir, shown as a table, and compared with aims."""
+"""Measured rows: stored in the workdir and shown as a table."""
 
 import json
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks.cost.accelerator_parts.settings import Sizes
+from benchmarks.common.markdown import table
 from fsjax.runtime import files
 
 Row = dict[str, Any]
@@ -26,18 +25,14 @@ COLUMNS = {
     "seconds_for_cifar10_are": "these are",
     "accuracy": "accuracy",
     "images_per_second": "images/s",
-    "ratio": "over plain, or over the step",
-    "tile_ratio": "tiles over plain",
     "share_of_peak": "of peak",
     "peak_mib": "peak MiB",
-    "temporary_mib": "temporary MiB",
     "spearman": "Spearman",
     "worst_spearman": "worst",
     "top_iou": "top-5 % IoU",
     "worst_top_iou": "worst",
     "loss_difference_from_cpu": "from CPU",
 }
-_MODEL, _LARGE = Sizes().model, Sizes().large_models.split(",")
 
 
 class Rows:
@@ -74,96 +69,10 @@ def _rounded(value: Any) -> Any:
 
 def markdown(rows: list[Row]) -> str:
     """Return the rows as a Markdown table; a missing value is an empty cell."""
-    lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
-    lines += [[_cell(row.get(name)) for name in COLUMNS] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(list(COLUMNS.values()), ([_cell(row.get(name)) for name in COLUMNS] for row in rows))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-class Aim(NamedTuple):
-    """An aim: its text, the rows that it concerns, a field of these rows, and the field's limit."""
-
-    text: str
-    concerns: Callable[[Row], bool]
-    field: str
-    limit: float
-    at_most: bool = False
-
-    def line(self, rows: list[Row]) -> str:
-        """Return the aim, whether the worst row meets it, and that row's value."""
-        measured = [row for row in rows if row.get(self.field) is not None and self.concerns(row)]
-        if not measured:
-            return f"{self.text}: not measured"
-        worst = (max if self.at_most else min)(measured, key=lambda row: row[self.field])
-        value = worst[self.field]
-        met = value <= self.limit if self.at_most else value >= self.limit
-        estimate = self.field == "seconds_for_cifar10" and worst["seconds_for_cifar10_are"] != "measured"
-        return f"{self.text}: {'met' if met else 'missed'}, {value:.4g}{' (an estimate)' if estimate else ''}"
-
-
-def aim_lines(rows: list[Row]) -> list[str]:
-    """Return a line for each aim."""
-    return [aim.line(rows) for aim in AIMS]
-
-
-def _concerns(part: str, **fields: Any) -> Callable[[Row], bool]:
-    """Return whether a row is of a part and has these fields; of parts `train` and `search` the default model's."""
-    model = {} if part == "large" else {"model": _MODEL}
-    return lambda row: {"part": part, **model, **fields}.items() <= row.items()
-
-
-def _is_large(row: Row) -> bool:
-    return _concerns("large", image_size=224)(row) and row["model"] in _LARGE
-
-
-_REMOVAL = {"method": "removal", "image_size": 32}
-AIMS = (
-    Aim(
-        "accuracy of a ResNet-18 trained on CIFAR-10, at least .94",
-        _concerns("train", images_from="folder"),
-        "accuracy",
-        0.94,
-    ),
-    Aim("training over the step on resident data, at least .95", _concerns("train"), "ratio", 0.95),
-    *(
-        Aim(
-            f"exact removal of 514 orbits x 10,000 images in {precision}, with compilation, at most {seconds} s",
-            _concerns("search", **_REMOVAL, precision=precision),
-            "seconds_for_cifar10",
-            seconds,
-            at_most=True,
-        )
-        for precision, seconds in (("tensorfloat32", 60), ("highest", 150))
-    ),
-    *(
-        Aim(
-            f"exact removal over plain passes in {precision}, at least .9",
-            _concerns("search", **_REMOVAL, precision=precision),
-            "ratio",
-            0.9,
-        )
-        for precision in ("tensorfloat32", "highest")
-    ),
-    Aim(
-        "masked tiles over plain passes, at 32 pixels, at least .95",
-        _concerns("search", **_REMOVAL),
-        "tile_ratio",
-        0.95,
-    ),
-    Aim("masked tiles over plain passes, at 224 pixels, at least .95", _is_large, "ratio", 0.95),
-    *(
-        Aim(
-            f"{method} search of ten classes, with compilation, at most 20 s",
-            _concerns("search", method=method, image_size=32, classes=10),
-            "seconds",
-            20,
-            at_most=True,
-        )
-        for method in ("learned", "graft")
-    ),
-)

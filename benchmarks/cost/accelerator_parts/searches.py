@@ -1,6 +1,5 @@
 """Parts `search` and `precision`: every search method on the trained model, and removal scores of each precision."""
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.common import paired
 from benchmarks.cost.accelerator_parts import comparisons
 from benchmarks.cost.accelerator_parts.settings import Settings
 from benchmarks.cost.accelerator_parts.train import TrainedModel, load_or_train
@@ -64,47 +62,16 @@ def search_row(trained: TrainedModel, method: str, precision: str, settings: Set
         row |= {
             "seconds_for_cifar10": seconds if measured else scaled,
             "seconds_for_cifar10_are": "measured" if measured else "an estimate",
-            **removal_ratios(problem, rate, settings),
+            "loss_difference_from_cpu": comparisons.loss_difference(
+                problem.searched_model,
+                trained.classifier,
+                *trained.test_images(settings.sizes.checked),
+                masks=settings.sizes.checked,
+                tile_images=tile_size.layout(problem.searched_model, problem.counts)["tile_images"],
+            ),
         }
-        row["loss_difference_from_cpu"] = comparisons.loss_difference(
-            problem.searched_model,
-            trained.classifier,
-            *trained.test_images(settings.sizes.checked),
-            masks=settings.sizes.checked,
-            tile_images=row["tile_images"],
-        )
     peak = parallel.peak_bytes()
     return row | {"peak_mib": peak and round(peak / 2**20)}
-
-
-def removal_ratios(problem: search.Problem, rate: float, settings: Settings) -> dict[str, Any]:
-    """Compare exact removal with plain forward passes of the same model, in interleaved rounds.
-
-    Returns:
-      `ratio` and `interval`: searches of two classes over plain forward passes; `tile_ratio` and `tile_interval`: full
-      tiles over plain passes; `whole_ratio`: the given rate of the whole search over the median plain rate.
-    """
-    sizes, directory = settings.sizes, problem.directory
-    assert directory is not None
-    in_rounds = dataclasses.replace(problem, directory=directory.with_name(f"{directory.name}-rounds"))
-    sides, layout = comparisons.forward_sides(
-        problem.searched_model, problem.images(0)[: sizes.round_images], seconds=sizes.seconds
-    )
-    sides["search"] = comparisons.search_side(in_rounds, sizes.round_images)
-    sides["search"]()  # compiles
-    rates = paired.rates(sides, sizes.long_rounds)
-    storage.remove(in_rounds.directory)
-    tile = paired.ratio(rates["masked"], rates["forward"])
-    plain = float(np.median(rates["forward"]))
-    return {
-        **paired.ratio(rates["search"], rates["forward"]),
-        "whole_ratio": rate / plain,
-        "tile_ratio": tile["ratio"],
-        "tile_interval": tile["interval"],
-        "forward_images_per_second": plain,
-        "tile_images": layout["tile_images"],
-        "tiles": layout["tiles"],
-    }
 
 
 def measure_precisions(settings: Settings) -> Iterator[dict[str, Any]]:

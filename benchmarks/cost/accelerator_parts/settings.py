@@ -27,24 +27,12 @@ class Sizes:
     batch_size: int = _size(512, "images of a training step")
     learning_rate: float = _size(0.4, "highest learning rate")
     train_precision: str = _size("bfloat16", "as config.train.precision; float32 is TF32 on NVIDIA's devices")
-    round_steps: int = _size(294, "training steps of a round; three epochs of CIFAR-10")
     images: int = _size(1000, "test images of a class that removal searches, at most")
     images_highest: int = _size(100, "the same, in 'highest'")
     gradient_images: int = _size(100, "images of a class that learned and graft search")
     hierarchical_images: int = _size(10, "images of a class that hierarchical searches")
-    round_images: int = _size(250, "images of each of the two classes that removal searches in a round")
     precision_images: int = _size(50, "images of a class on which precisions are compared")
     checked: int = _size(8, "masks and images whose losses are compared with the CPU's")
-    large_models: str = _size("resnet18_imagenet,vit_base_patch16", "models whose masked passes are measured")
-    trained_models: str = _size("resnet50_imagenet,vit_base_patch16", "models whose training step is measured")
-    large_size: int = _size(224, "pixels of the images of these models")
-    large_images: int = _size(256, "images under masks")
-    large_checked: int = _size(2, "as checked, for the large models")
-    large_tiles: int = _size(4, "tiles of a round, at least")
-    large_batch: int = _size(128, "images of a training step on each device")
-    pairs: int = _size(5, "other interleaved rounds")
-    long_rounds: int = _size(3, "interleaved rounds of trainings, and of searches of two classes")
-    seconds: float = _size(0.5, "about how long one side of a round takes")
     # Fields of config.search, as (dotted name, value); no flag.
     search_options: tuple[tuple[str, Any], ...] = ()
 
@@ -57,22 +45,12 @@ TOY = Sizes(
     steps=6,
     warmup_steps=2,
     batch_size=32,
-    round_steps=2,
     images=8,
     images_highest=4,
     gradient_images=4,
     hierarchical_images=4,
-    round_images=4,
     precision_images=4,
     checked=3,
-    large_models="resnet8",
-    trained_models="vit_nano_patch8",
-    large_size=24,
-    large_images=8,
-    large_batch=8,
-    pairs=2,
-    long_rounds=1,
-    seconds=0.05,
     search_options=(
         ("patch", 4),
         ("shares", (0.4,)),

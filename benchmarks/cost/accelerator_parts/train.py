@@ -1,35 +1,27 @@
-"""Part `train`: a training, and its loop against its step on resident data; other parts load the trained model."""
+"""Part `train`: a training; other parts load the trained model."""
 
-import contextlib
 import dataclasses
-import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.common import paired, resident_step
 from benchmarks.cost.accelerator_parts import comparisons
 from benchmarks.cost.accelerator_parts.settings import Settings
 from configs import common
 from fsjax import data, models, search
 from fsjax.data.dataset import Dataset
-from fsjax.data.loader import batches
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.experiment import runner
 from fsjax.models.source import model_source
 from fsjax.runtime import files, storage
-from fsjax.runtime.checkpoints import Checkpoints
-from fsjax.runtime.metrics import Metrics
 from fsjax.search.graft import PASSES
 from fsjax.search.method import make_problem
-from fsjax.training import loop
-from fsjax.training.setup import build, restore
 
 # config.train.precision -> the mode of an accelerator's matrix units.
 _MODES = {"bfloat16": "bfloat16", "float32": "tensorfloat32"}
@@ -43,13 +35,12 @@ class TrainedModel:
       config: the config of the run.
       directory: its workdir.
       classifier: the model of the last step, also in bfloat16.
-      training, test: the images.
+      test: the test images.
     """
 
     config: ConfigDict
     directory: pathlib.Path
     classifier: Model
-    training: Dataset
     test: Dataset
 
     def row(self) -> dict[str, Any]:
@@ -101,8 +92,8 @@ def load_or_train(settings: Settings) -> TrainedModel:
     runner.run(config, directory)
     loaded = config.copy_and_resolve_references()
     loaded.search.precision = "bfloat16"  # so that the classifier can compute in it
-    training, test = (data.load(config.data, split, config.seed) for split in ("train", "test"))
-    return TrainedModel(config, directory, model_source(loaded).model(directory), training, test)
+    test = data.load(config.data, "test", config.seed)
+    return TrainedModel(config, directory, model_source(loaded).model(directory), test)
 
 
 def run_config(settings: Settings) -> ConfigDict:
@@ -132,18 +123,16 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield one row.
 
     `seconds` and `compile_seconds` measure the training stage. `images_per_second` excludes compilation, but includes
-    reading, saving and the start. `ratio` is the speed of the training loop, with loader and checkpoints, over the bare
-    step, in interleaved rounds.
+    reading, saving and the start.
     """
     trained = load_or_train(settings)
     config, costs = trained.config, trained.costs()
     images = config.train.steps * config.train.batch_size
     rate = images / (costs["stage_seconds"] - costs["compile_seconds"])
-    rates = paired_rates(trained, settings)
     network = models.build(
         config.model.name, num_classes=len(trained.classifier.classes), image_size=config.data.image_size
     )
-    peak_gib, batch = costs.get("device_peak_gib"), config.train.batch_size
+    peak_gib = costs.get("device_peak_gib")
     yield {
         **trained.row(),
         "precision": config.train.precision,
@@ -152,45 +141,6 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
         "accuracy": evaluate_unfiltered(trained.classifier, trained.test).accuracy,
         "images": images,
         "images_per_second": rate,
-        **paired.ratio(rates["loop"], rates["step"]),
-        "loop_images_per_second": float(np.median(rates["loop"])) * batch,
-        "step_images_per_second": float(np.median(rates["step"])) * batch,
         **comparisons.utilisation(PASSES * rate, network, _MODES[config.train.precision], settings.peaks),
         "peak_mib": peak_gib and round(peak_gib * 1024),
     }
-
-
-def paired_rates(trained: TrainedModel, settings: Settings) -> dict[str, np.ndarray]:
-    """Return steps a second of the training loop and of the bare step, round by round."""
-    sizes, config, dataset = settings.sizes, trained.config, trained.training
-    built = build(config, dataset, trained.classifier.mean_std, trained.directory)
-    training = dataclasses.replace(built, steps=sizes.round_steps)
-    scratch = settings.directory / "training-rounds"
-    storage.remove(scratch)
-    with contextlib.ExitStack() as stack:
-        metrics = stack.enter_context(Metrics(scratch))
-        starts = []
-        for number in range(sizes.long_rounds + 2):
-            checkpoints = Checkpoints(scratch / f"checkpoints{number}")
-            stack.enter_context(contextlib.closing(checkpoints))
-            starts.append((restore(training, checkpoints), checkpoints))
-        (state, _), *starts = starts
-        left = iter(starts)
-
-        def trained_steps() -> int:
-            start, checkpoints = next(left)
-            loop.run_steps(training, start, [], checkpoints, metrics)
-            return sizes.round_steps
-
-        stream = batches(dataset, batch_size=config.train.batch_size, seed=config.seed, num_steps=1)
-        resident = resident_step.place(next(iter(stream)))
-        bare = resident_step.stepper(training.update, state.replicas, resident)
-        sides: dict[str, Callable[[], int]] = {
-            "loop": trained_steps,
-            "step": functools.partial(bare, sizes.round_steps),
-        }
-        for side in sides.values():
-            side()  # compiles
-        rates = paired.rates(sides, sizes.long_rounds)
-    storage.remove(scratch)
-    return rates
