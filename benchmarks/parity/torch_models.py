@@ -203,7 +203,8 @@ def randomise(model):
             low, high = (0.8, 1.3) if name.startswith("features.") else (0.5, 1.0)
             module.running_var.copy_(10 ** uniform(module.running_var, -3, 0))
             module.running_mean.copy_(uniform(module.running_mean, -0.3, 0.3))
-            module.weight.copy_(uniform(module.weight, low, high) * module.running_var.sqrt())
+            if module.affine:
+                module.weight.copy_(uniform(module.weight, low, high) * module.running_var.sqrt())
 
 
 def from_torch(model):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import fsjax
+from benchmarks.parity.torch_models import randomise
 from fsjax.models.callables import as_model
 from fsjax.models.pytorch import graph
 from fsjax.runtime.errors import InputError
@@ -135,14 +136,8 @@ def test_layers_are_pytorchs():
     np.testing.assert_allclose(found, expected, atol=3e-5, rtol=3e-5)
 
 
-def perturbed(module, seed=0):
-    """Return a module whose BatchNorm statistics are not those of a new one."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
-        elif name.endswith("running_var"):
-            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+def randomised(module):
+    randomise(module)
     return module.eval()
 
 
@@ -171,10 +166,7 @@ ARCHITECTURES = {
 def test_networks_have_pytorchs_logits(name):
     make, size = ARCHITECTURES[name]
     torch.manual_seed(1)
-    module = perturbed(make())
-    for parameter in module.parameters():
-        if parameter.ndim > 1:  # else logits of some networks are next to nothing
-            nn.init.kaiming_normal_(parameter)
+    module = randomised(make())
     expected, found = both(module, torch.randn(2, 3, size, size))
     assert expected.std() > 1e-2
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
@@ -195,7 +187,7 @@ class Small(nn.Module):
 
 def test_batch_norm_is_folded_only_where_nothing_else_reads_its_convolution():
     torch.manual_seed(0)
-    module = perturbed(Small())
+    module = randomised(Small())
     assert [step.operator for step in graph.export_graph(module, IMAGES).steps].count("folded") == 1
     expected, found = both(module)
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -203,7 +195,7 @@ def test_batch_norm_is_folded_only_where_nothing_else_reads_its_convolution():
 
 def test_gradients_are_pytorchs():
     torch.manual_seed(0)
-    module, images = perturbed(Small()), IMAGES.clone().requires_grad_()
+    module, images = randomised(Small()), IMAGES.clone().requires_grad_()
     module(images).logsumexp(1).sum().backward()
     model = fsjax.from_torch(module, IMAGES)
     found = jax.grad(lambda x: jax.nn.logsumexp(model(x), axis=1).sum())(
@@ -213,10 +205,15 @@ def test_gradients_are_pytorchs():
 
 
 def test_a_module_is_taken_as_it_stands():
-    module = perturbed(Small())
+    module = randomised(Small())
     images = np.moveaxis(IMAGES.numpy(), 1, -1)
     with torch.no_grad():
         np.testing.assert_allclose(as_model(module, images, 3)(images), module(IMAGES).numpy(), atol=1e-6)
+
+
+class Two(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3)), images.sum((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -227,23 +224,14 @@ def test_a_module_is_taken_as_it_stands():
         (Of(lambda x: torch.linalg.svdvals(x)).eval(), r"uses aten._linalg_svd.default; expected one of the \d+ "),
         (nn.Identity().eval(), r"got an output of shape \[1, 3, 9, 7\]; expected logits"),
         (nn.LSTM(7, 2).eval(), "got RuntimeError from torch.export|got ValueError from torch.export"),
+        (Two().eval(), "got 2 outputs; expected one, the logits"),
     ],
-    ids=["training", "branch", "operator", "shape", "error"],
+    ids=["training", "branch", "operator", "shape", "error", "outputs"],
 )
 def test_what_cannot_be_followed_is_one_line(module, message):
     with pytest.raises(InputError, match=f"^from_torch: .*({message})") as caught:
         fsjax.from_torch(module, IMAGES)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
-
-
-def test_two_outputs_are_refused():
-    with pytest.raises(InputError, match=r"got 2 outputs; expected one, the logits"):
-        fsjax.from_torch(Two().eval(), IMAGES)
-
-
-class Two(nn.Module):
-    def forward(self, images):
-        return images.mean((2, 3)), images.sum((2, 3))
 
 
 def test_arithmetic_that_is_not_pytorchs_is_refused(monkeypatch):
@@ -253,4 +241,4 @@ def test_arithmetic_that_is_not_pytorchs_is_refused(monkeypatch):
     with pytest.raises(
         InputError, match=r"from_torch: got logits that differ from PyTorch's by [\d.e-]+ of the largest"
     ):
-        fsjax.from_torch(perturbed(Small()), torch.zeros_like(IMAGES))
+        fsjax.from_torch(randomised(Small()), torch.zeros_like(IMAGES))

@@ -58,16 +58,6 @@ def test_networks_have_the_number_of_parameters_of_torchvisions_and_timms(name):
         assert our_count("resnet18_cifar", 1000, 224) == torchs - (7 * 7 - 3 * 3) * 3 * 64
 
 
-def test_a_narrow_resnet_has_the_number_of_parameters_of_its_formula():
-    def conv(channels, width, kernel):  # with the scale and bias of the BatchNorm after it
-        return kernel**2 * channels * width + 2 * width
-
-    widths = (16, 32, 64, 128)
-    count = conv(3, widths[0], 7) + (widths[-1] + 1) * 10 + sum(conv(w, w, 3) for w in widths)
-    count += conv(widths[0], widths[0], 3) + sum(conv(a, b, 3) + conv(a, b, 1) for a, b in itertools.pairwise(widths))
-    assert our_count("resnet10w16_imagenet", 10, 32) == count
-
-
 # Logits, gradients and batch statistics
 
 
@@ -335,13 +325,6 @@ def test_initial_weights_are_distributed_as_pytorchs(name):
     jax.tree_util.tree_map_with_path(compare, ours, from_torch(model))
 
 
-def test_a_seed_gives_the_same_variables_each_time_and_another_seed_others():
-    network = Network(SMALL_RESNET, 10, 16, FLOAT32)
-    first, again, other = (at(network.init(seed)["params"], "conv1.kernel") for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 0.1
-
-
 def test_initial_variables_are_drawn_with_the_keys_of_flaxs_own_streams():
     network, key = Network(SMALL_RESNET, 10, 16, FLOAT32), jax.random.key(3, impl="rbg")
     make = functools.partial(SMALL_RESNET, num_classes=10, image_size=16, dtype=FLOAT32, axis_name=AXIS)
@@ -383,16 +366,9 @@ def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_h
 
 
 def test_an_unknown_name_is_refused_with_those_like_it():
-    with pytest.raises(InputError) as error:
+    message = rf"^model.name: got 'resnet18_cifr'; expected one of {len(MODELS)} names, .* mean resnet18_cifar\?\)$"
+    with pytest.raises(InputError, match=message):
         build("resnet18_cifr", num_classes=10, image_size=32)
-    message = str(error.value)
-    assert message.startswith("model.name: got 'resnet18_cifr'; expected ")
-    assert f"expected one of {len(MODELS)} names, such as resnet18_cifar, " in message
-    assert message.endswith("(did you mean resnet18_cifar?)") and "\n" not in message and len(message) < 250
-    with pytest.raises(InputError, match=r"\(did you mean resnet18_cifar or resnet18_imagenet\?\)$"):
-        build("resnet18", num_classes=10, image_size=32)
-    with pytest.raises(InputError, match=r"^((?!did you mean).)*$"):
-        build("zzz", num_classes=10, image_size=32)
 
 
 @pytest.mark.parametrize(
