@@ -75,12 +75,11 @@ def write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
 def read(cell: Cell, share: float) -> Outcome:
     """Read the outcome of a run from its workdir, at the share of its maps nearest to `share`."""
     method = cell.config.search.method
-    file = dfm.file_in(cell.directory, method)
-    maps = dfm.DominantFrequencyMaps.load(file)
+    maps = dfm.DominantFrequencyMaps.load(dfm.file_in(cell.directory, method))
     share = maps.nearest(share)
     evaluation = read_method(cell.directory / "evaluation.json", method)
     rates, grafts = evaluation.methods[method].at(share), evaluation.methods[method].grafts
-    resampled = dfm.read_provenance(file, lambda: stability_at_share(maps, share))
+    resampled = stability_at_share(maps, share)
     columns: dict[str, Any] = {"class": maps.classes, "model": cell.model, "training": cell.variant, "seed": cell.seed}
     columns |= {"accuracy": evaluation.unfiltered.accuracy} | _rates("", evaluation.unfiltered.tpr, rates)
     columns |= {"above threshold": np.mean(rates.tpr > cell.config.evaluate.threshold)}

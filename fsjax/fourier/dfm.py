@@ -3,9 +3,7 @@
 Examples:
   >>> maps.at(0.2).shape, maps.positions[0].tolist(), maps.nearest(0.1)  # DominantFrequencyMaps
   ((3, 8, 8), [3, 3, 2], 0.05)
-  >>> maps.kept[0].tolist()  # of the plane
-  [0.046875, 0.046875, 0.03125]
-  >>> workdir = pathlib.Path("run")
+  >>> workdir = storage.path("run")
   >>> maps.save(file_in(workdir, "mine"))
   >>> [file.name for file in files_in(workdir)]
   ['mine.npz']
@@ -15,16 +13,15 @@ Examples:
   >>> mine = from_scores([maps.scores[0], maps.scores[1]], (0.05,), **about, forward_equivalents=0, provenance={})
   >>> given = from_classes([(mine.masks[:, 0], None), (mine.masks[:, 1], None)], (0.05,), **about,
   ...                      forward_equivalents=0, provenance={"by": "hand"})
-  >>> np.array_equal(given.masks, mine.masks), given.scores, read_provenance("file", lambda: given.provenance["by"])
-  (True, None, 'hand')
+  >>> np.array_equal(given.masks, mine.masks), given.scores, given.provenance
+  (True, None, {'by': 'hand'})
 """
 
 import dataclasses
 import json
 import math
-import pathlib
 import re
-import uuid
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -36,14 +33,14 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Larger arrays, in bytes, are saved beside the .npz. Scores of 1,000 classes at 224 pixels take 200 MB, compress well
-# and are mostly read as a whole.
-IN_ONE_FILE = 2**28
-
 # Key of the provenance: side of the patches that masks are unions of. Maps without it are cut orbit by orbit.
 WHOLE_PATCHES = "whole_patches"
 # Key of the provenance of maps from `removal` with compat, whose masks are cut by the published threshold.
 COMPAT = "compat"
+
+# Attributes that a file holds as JSON, and their types.
+_ABOUT = {"method": str, "searched_on": str, "forward_equivalents": int, "provenance": dict}
+_METHOD = re.compile(r"\w{1,40}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,67 +96,59 @@ class DominantFrequencyMaps:
         return min(self.shares, key=lambda candidate: (abs(candidate - share), candidate))
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz atomically; an array beyond IN_ONE_FILE bytes is written to an .npy beside it."""
-        path = storage.path(path)
-        arrays = {
-            "shares": np.array(self.shares),
-            "classes": np.array(self.classes, dtype=np.str_),
-            "images": self.images,
-            "plane": np.array(self.masks.shape[-2:]),
-        }
-        metadata = {
-            "method": self.method,
-            "searched_on": self.searched_on,
-            "forward_equivalents": self.forward_equivalents,
-            "provenance": self.provenance,
-        }
-        beside = {}
-        for name, array in (("masks", self.masks), ("scores", self.scores)):
-            if array is not None and array.nbytes > IN_ONE_FILE:
-                # A new name keeps earlier maps whole until the .npz is replaced.
-                beside[name] = f"{path.stem}.{uuid.uuid4().hex[:12]}.{name}.npy"
-                files.write_npy(path.with_name(beside[name]), array)
-            elif array is not None:
-                arrays[name] = np.packbits(array, axis=-1) if name == "masks" else np.asarray(array, np.float32)
-        files.write_npz(path, **arrays, about=np.array(json.dumps({**metadata, "beside": beside})))
-        arrays_beside: list[Path] = [*path.parent.glob(f"{path.stem}.*.npy")]
-        for file in arrays_beside:
-            if file.name not in beside.values():
-                file.unlink()
+        """Write an .npz atomically."""
+        about = {name: getattr(self, name) for name in _ABOUT}
+        scores = {} if self.scores is None else {"scores": np.asarray(self.scores, np.float32)}
+        files.write_npz(
+            storage.path(path),
+            masks=np.packbits(self.masks, axis=-1),
+            plane=np.array(self.masks.shape[-2:]),
+            shares=np.array(self.shares),
+            classes=np.array(self.classes, dtype=np.str_),
+            images=self.images,
+            about=np.array(json.dumps(about)),
+            **scores,
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "DominantFrequencyMaps":
-        """Load maps that `save` wrote; arrays beside the file are memory-mapped.
+        """Load maps that `save` wrote.
 
         Raises:
           InputError: the file is damaged or holds something else.
           FileNotFoundError: there is no file.
         """
-        path = storage.path(path)
-        arrays = files.read_npz(path)
+        arrays = files.read_npz(storage.path(path))
         try:
-            metadata = json.loads(str(arrays["about"]))
-            if "masks" in arrays:
-                width = int(arrays["plane"][1])
-                if -(-width // 8) != arrays["masks"].shape[-1]:
-                    raise ValueError(f"a plane {width} wide in {arrays['masks'].shape[-1]} bytes a row")
-                arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width).view(bool)
-            for name, file in metadata.pop("beside", {}).items():
-                if pathlib.PureWindowsPath(file).name != file:
-                    raise ValueError(f"{file!r} is not the name of a file beside it")
-                arrays[name] = files.map_npy(path.with_name(file))
-            _check(arrays, metadata)
+            about, (height, width) = json.loads(str(arrays.pop("about"))), arrays.pop("plane").tolist()
+            shares, classes = len(arrays["shares"]), len(arrays["classes"])
+            forms = {
+                "masks": ("u", (shares, classes, height, -(-width // 8))),
+                "shares": ("f", (shares,)),
+                "classes": ("U", (classes,)),
+                "images": ("iu", (classes,)),
+                "scores": ("f", (classes, height, width)),
+            }
+            for name, array in arrays.items():
+                kinds, shape = forms[name]
+                if array.dtype.kind not in kinds or array.shape != shape:
+                    raise ValueError(f"{name} of {array.dtype} {list(array.shape)}")
+            if not 0 < arrays["shares"].min() <= arrays["shares"].max() <= 1:
+                raise ValueError("shares outside (0, 1]")
+            # The method is part of file names.
+            if any(type(about[name]) is not kind for name, kind in _ABOUT.items()) or not _METHOD.fullmatch(
+                about["method"]
+            ):
+                raise ValueError(f"about {reprlib.repr(about)}")
             return cls(
-                masks=arrays["masks"],
-                shares=tuple(float(share) for share in arrays["shares"]),
+                masks=np.unpackbits(arrays["masks"], axis=-1, count=width).view(bool),
+                shares=tuple(arrays["shares"].tolist()),
                 scores=arrays.get("scores"),
-                classes=tuple(str(name) for name in arrays["classes"]),
+                classes=tuple(arrays["classes"].tolist()),
                 images=arrays["images"],
-                **metadata,
+                **about,
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
-            if isinstance(error, InputError):
-                raise
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: not dominant frequency maps saved by fsjax ({error!r})") from error
 
 
@@ -171,42 +160,6 @@ def file_in(workdir: Path, method: str) -> Path:
 def files_in(workdir: Path) -> list[Path]:
     """Return the files of maps in a workdir, one per method, sorted by name."""
     return sorted((workdir / "dfm").glob("*.npz"), key=lambda file: file.stem)
-
-
-def read_provenance(file: str | Path, read: Callable[[], Any]) -> Any:
-    """Return `read()`, which reads a file's provenance, untrusted input.
-
-    Raises:
-      InputError: the provenance has another form.
-    """
-    try:
-        return read()
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: its provenance is not one that a search writes ({error!r})") from error
-
-
-def _check(arrays: dict[str, np.ndarray], metadata: dict) -> None:
-    """Raise ValueError where the arrays of a file do not fit together or have another type."""
-    masks, scores = arrays["masks"], arrays.get("scores")
-    if masks.dtype != bool or masks.ndim != 4 or not masks.shape[0] or not all(masks.shape[2:]):
-        raise ValueError(f"masks of {masks.dtype} {list(masks.shape)}")
-    shares, classes, *plane = masks.shape
-    if scores is not None and (scores.dtype.kind != "f" or list(scores.shape) != [classes, *plane]):
-        raise ValueError(f"scores of {scores.dtype} {list(scores.shape)} beside masks of {list(masks.shape)}")
-    for name, kinds, length in (("shares", "fiu", shares), ("classes", "U", classes), ("images", "iu", classes)):
-        if arrays[name].shape != (length,) or arrays[name].dtype.kind not in kinds:
-            raise ValueError(f"{name} of {arrays[name].dtype} {list(arrays[name].shape)}")
-    if not ((arrays["shares"] > 0) & (arrays["shares"] <= 1)).all():
-        raise ValueError("shares outside (0, 1]")
-    # The method is part of file names.
-    if not re.fullmatch(r"\w{1,40}", metadata["method"]):
-        raise ValueError(f"method {metadata['method']!r}")
-    for name, kind in (("searched_on", str), ("forward_equivalents", int), ("provenance", dict)):
-        if not isinstance(metadata[name], kind):
-            raise ValueError(f"{name} of another kind")
-    patch = metadata["provenance"].get(WHOLE_PATCHES, 1)
-    if type(patch) is not int or patch < 1 or any(side % patch for side in plane):
-        raise ValueError(f"{WHOLE_PATCHES} {patch!r}")
 
 
 def from_scores(

@@ -159,7 +159,7 @@ def radial_matched(
     Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there.
     """
     inside = spectrum.per_orbit(mask)
-    strata = _strata(*mask.shape)
+    strata = 2 * _rings(*mask.shape) + spectrum.orbit_sizes(*mask.shape) - 1  # a number for each ring and size
     chosen = np.zeros(len(strata), bool)
     for stratum in np.unique(strata[inside]):
         members = strata == stratum
@@ -240,8 +240,3 @@ def _rings(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     """Return the distance of each orbit from DC in whole cycles per image (of the longer side)."""
     radius = spectrum.per_orbit(spectrum.radius(height, width))
     return np.round(radius * max(height, width)).astype(int)
-
-
-def _strata(height: int, width: int) -> Int[np.ndarray, " orbits"]:
-    """Return a number of each orbit that orbits of the same ring and size share."""
-    return 2 * _rings(height, width) + spectrum.orbit_sizes(height, width) - 1

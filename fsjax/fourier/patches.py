@@ -89,22 +89,12 @@ def position_scores(
 ) -> Float[np.ndarray, "*batch height width"]:
     """Return the score of each position of the plane: the score of the best patch that holds it."""
     numbers = orbit_numbers(height, width)
-    by_orbit = np.empty((*scores.shape[:-1], len(numbers)))
-    by_orbit[..., numbers] = orbit_scores(scores, members(height, width, patch), len(numbers))
-    return by_orbit[..., spectrum.orbits(height, width)]
-
-
-def orbit_scores(
-    scores: Float[np.ndarray, "*batch patches"], members: Int[np.ndarray, "patches most"], count: int
-) -> Float[np.ndarray, "*batch orbits"]:
-    """Return the score of the best patch that holds each of `count` orbits, in the order of `orbit_positions`.
-
-    `members` are the orbits of each patch, as the function `members` returns them.
-    """
-    best_scores = np.full((count + 1, *scores.shape[:-1]), -np.inf)
-    for column in members.T:
+    best_scores = np.full((len(numbers) + 1, *scores.shape[:-1]), -np.inf)  # the last row is for padding
+    for column in members(height, width, patch).T:
         np.maximum.at(best_scores, column, np.moveaxis(scores, -1, 0))
-    return np.moveaxis(best_scores[:-1], 0, -1)
+    by_orbit = np.empty((*scores.shape[:-1], len(numbers)))
+    by_orbit[..., numbers] = np.moveaxis(best_scores[:-1], 0, -1)
+    return by_orbit[..., spectrum.orbits(height, width)]
 
 
 def best(scores: Float[np.ndarray, "height width"], positions: int, patch: int) -> Bool[np.ndarray, "height width"]:
@@ -117,34 +107,21 @@ def best(scores: Float[np.ndarray, "height width"], positions: int, patch: int) 
       positions: the budget of the mask.
       patch: side of a patch.
     """
-    height, width = scores.shape
-    rows, columns = orbit_positions(height, width).T
-    numbers = orbit_numbers(height, width)
-    chosen = np.empty(len(numbers), bool)
-    chosen[numbers] = best_of_orbits(
-        scores[rows, columns], spectrum.orbit_sizes(height, width)[numbers], members(height, width, patch), positions
-    )
-    return chosen[spectrum.orbits(height, width)]
-
-
-def best_of_orbits(
-    scores: Float[np.ndarray, " orbits"],
-    orbit_sizes: Int[np.ndarray, " orbits"],
-    members: Int[np.ndarray, "patches most"],
-    positions: int,
-) -> Bool[np.ndarray, " orbits"]:
-    """Choose patches as `best` does, from the score and the size of each orbit in the order of `orbit_positions`."""
-    sizes = np.append(orbit_sizes, 0)
-    held = np.append(scores, np.inf)[members]
+    plane = scores.shape
+    rows, columns = orbit_positions(*plane).T
+    numbers, orbits_of_patches = orbit_numbers(*plane), members(*plane, patch)
+    sizes = np.append(spectrum.orbit_sizes(*plane)[numbers], 0)  # the last entries are for padding
+    held = np.append(scores[rows, columns], np.inf)[orbits_of_patches]
     patch_scores = held.min(1)
     # A patch that others cover has the lowest of their scores, on fewer positions than they: it goes after them.
-    order = np.lexsort([-np.where(held == patch_scores[:, None], sizes[members], 0).sum(1), -patch_scores])
-    rank, taken_by = np.empty(len(order), int), np.full(len(sizes), len(order))
-    rank[order] = np.arange(len(order))
-    for column in members.T:
+    order = np.lexsort([-np.where(held == patch_scores[:, None], sizes[orbits_of_patches], 0).sum(1), -patch_scores])
+    rank, taken_by = np.argsort(order), np.full(len(sizes), len(order))
+    for column in orbits_of_patches.T:
         np.minimum.at(taken_by, column, rank)
-    added = np.bincount(taken_by[:-1], orbit_sizes, len(order))
-    return taken_by[:-1] < np.searchsorted(np.cumsum(added), positions, "right")
+    added = np.bincount(taken_by[:-1], sizes[:-1], len(order))
+    chosen = np.empty(len(numbers), bool)
+    chosen[numbers] = taken_by[:-1] < np.searchsorted(np.cumsum(added), positions, "right")
+    return chosen[spectrum.orbits(*plane)]
 
 
 def orbit_positions(height: int, width: int) -> Int[np.ndarray, "orbits 2"]:

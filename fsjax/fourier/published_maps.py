@@ -61,15 +61,16 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     if file.suffix == ".npz":
         maps = DominantFrequencyMaps.load(file)
         return dataclasses.replace(maps, provenance={**maps.provenance, **source})
-    entries = _by_class(file, _content(file))
+    entries = _content(file)
+    if not isinstance(entries, dict) or not entries or set(entries) != set(range(len(entries))):
+        raise _refused(file, _describe(entries))
     if classes is not None and len(classes) != len(entries):
         raise InputError(f"{file}: got maps of {len(entries)} classes; expected maps of {len(classes)} classes")
-    planes = [_plane(file, label, entry) for label, entry in enumerate(entries)]
+    planes = [_plane(file, label, entries[label]) for label in range(len(entries))]
     if len(shapes := {plane.shape[-2:] for plane in planes}) > 1:
         raise _refused(file, f"planes of {' and '.join(f'{h} x {w}' for h, w in sorted(shapes))}")
-    masks_in_file = [len(plane) if plane.ndim == 3 else 1 for plane in planes]
     binary = all(np.isin(plane, (0, 1)).all() for plane in planes)
-    if max(masks_in_file) > 1 and not binary:
+    if not binary and any(plane.ndim == 3 for plane in planes):
         raise _refused(file, "lists of planes that are not of 0 and 1")
     planes = [plane[0] if plane.ndim == 3 else plane for plane in planes]
     attributes = {
@@ -78,7 +79,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
         "searched_on": "test",
         "images": np.zeros(len(planes), int),
         "forward_equivalents": 0,
-        "provenance": {**source, "masks_in_file": masks_in_file, **({} if binary else {dfm.COMPAT: True})},
+        "provenance": {**source, **({} if binary else {dfm.COMPAT: True})},
     }
     if binary:
         masks = [plane.astype(bool) for plane in planes]
@@ -94,18 +95,11 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
     Raises:
       InputError: the file is missing or holds something else.
     """
-    path = storage.path(path)
-    order, content = None, "no file"
-    if path.is_file():
-        loaded = _content(path)
-        order, content = _one_plane(loaded), _describe(loaded)
-    if order is not None and (unusable := int((~np.isfinite(order) | (order < 0)).sum())):
-        order, content = None, f"{content}, {unusable} of its values negative or not finite"
-    if order is not None and not order.any():
-        order, content = None, f"{content}, all of it 0"
-    if order is None:
-        expected = "one plane of numbers that are 0 (always removed) or greater (larger = earlier)"
-        raise InputError(f"{path}: got {content}; expected a removal order, {expected}")
+    content = _content(storage.path(path))
+    order = _numbers(content)
+    if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
+        expected = "one plane of finite numbers, 0 (always removed) or greater (larger = earlier), not all of them 0"
+        raise InputError(f"{path}: got {_describe(content)}; expected a removal order, {expected}")
     return order.astype(np.float64)
 
 
@@ -159,22 +153,6 @@ def _content(file: Path) -> Any:
         return torch_files.load(copy)
 
 
-def _by_class(file: Path, content: Any) -> list[Any]:
-    """Return the entries in the order of their class indices."""
-    if _one_plane(content) is not None:
-        raise InputError(
-            f"{file}: got one plane, {_describe(content)}; expected maps of every class (a workdir, one of its "
-            "dfm/*.npz, or a published pickle); a removal order belongs to search.greedy.order"
-        )
-    if not isinstance(content, dict) or not content:
-        raise _refused(file, _describe(content))
-    keys = [int(key) if re.fullmatch(r"[0-9]{1,9}", str(key)) else key for key in content]
-    if any(type(key) is not int for key in keys) or sorted(keys) != list(range(len(keys))):
-        raise _refused(file, f"the keys {reprlib.repr(list(content))}")
-    entries = dict(zip(keys, content.values(), strict=True))
-    return [entries[index] for index in range(len(entries))]
-
-
 def _plane(file: Path, label: int, entry: Any) -> Float[np.ndarray, "*masks height width"]:
     """Return a class's plane [H, W], or its list of masks [masks, H, W]."""
     numbers = _numbers(entry)
@@ -196,20 +174,12 @@ def _numbers(content: Any) -> np.ndarray | None:
     return numbers if numbers.dtype.kind in "biuf" and numbers.size else None
 
 
-def _one_plane(content: Any) -> np.ndarray | None:
-    """Return the plane of numbers that a file holds; None where it holds anything else."""
-    numbers = _numbers(content)
-    return numbers if numbers is not None and numbers.ndim == 2 else None
-
-
 def _named_share(file: Path, masks: list[np.ndarray]) -> float:
     """Return the share in a file's name, or the smallest share that allows all masks."""
     needed = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
-    for named in reversed(re.findall(r"_DFM_(\d*\.?\d+(?:e-?\d+)?)", file.name)):
-        shares = [share for share in (float(named), float(named) / 100) if 0 < share <= 1]
-        if shares:
-            return min(shares, key=lambda share: abs(math.log(share / needed)))
-    return needed
+    named = [float(number) for number in re.findall(r"_DFM_(\d*\.?\d+)", file.name)[-1:]]
+    shares = [share for number in named for share in (number, number / 100) if 0 < share <= 1]
+    return min(shares, key=lambda share: abs(math.log(share / needed)), default=needed)
 
 
 def _refused(file: Path, content: str) -> InputError:
@@ -218,6 +188,8 @@ def _refused(file: Path, content: str) -> InputError:
 
 def _describe(content: Any) -> str:
     """Describe the content of a file in a few words."""
+    if isinstance(content, dict):
+        return f"the keys {reprlib.repr(list(content))}"
     if isinstance(content, np.ndarray):
         return f"an array of {' x '.join(map(str, content.shape)) or 'one number'}, {content.dtype}"
     if isinstance(content, Inert):
@@ -225,4 +197,4 @@ def _describe(content: Any) -> str:
     if isinstance(content, list | tuple):
         numbers = _numbers(content)
         return "a list that is no plane of numbers" if numbers is None else _describe(numbers)
-    return f"a {type(content).__name__}" if content or not isinstance(content, dict) else "an empty dict"
+    return f"a {type(content).__name__}"

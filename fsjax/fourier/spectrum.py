@@ -36,6 +36,8 @@ Examples:
   ((2, 8, 8, 3), (8, 8))
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,11 +133,16 @@ def filter_spectra(
     product = spectrum[None]
     if masks is not None:
         width = masks.shape[-1]
-        weights = half_weights(masks)[..., None]
+        rows, columns = conjugate_indices(*masks.shape[-2:])
+        masks = masks.astype(jnp.float32)
+        symmetric = (masks + masks[..., rows[:, None], columns[None, :]]) / 2
+        weights = _half(symmetric)[..., None]
         product = product * (weights if masks.ndim == 4 else weights[:, None])
     if components is not None:
         width = components.shape[2]
-        product = product + _half_components(components)[:, None]
+        rows, columns = conjugate_indices(*components.shape[1:3])
+        hermitian = (components + components[:, rows[:, None], columns[None, :]].conj()) / 2
+        product = product + jnp.fft.ifftshift(hermitian, axes=(1, 2))[:, None, :, : width // 2 + 1]
     return transforms.INVERSES[transform](product, spectrum.shape[1], width)
 
 
@@ -154,17 +161,8 @@ def filter_orbits(
       transform: a key of `transforms.INVERSES`.
     """
     height = spectrum.shape[1]
-    half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
+    half = _half(orbits(height, width))
     return transforms.INVERSES[transform](spectrum * weights[half][None, :, :, None], height, width)
-
-
-def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:
-    """Return the weight of each frequency of a half spectrum, for masks on the centred plane."""
-    height, width = masks.shape[-2:]
-    rows, columns = conjugate_indices(height, width)
-    masks = masks.astype(jnp.float32)
-    symmetric = (masks + masks[..., rows[:, None], columns[None, :]]) / 2
-    return jnp.fft.ifftshift(symmetric, axes=(-2, -1))[..., : width // 2 + 1]
 
 
 def filter_images(
@@ -189,7 +187,7 @@ def coefficients(
     images: Float[Array, "n height width channels"], mask: Bool[np.ndarray, "height width"]
 ) -> Complex[Array, "n kept channels"]:
     """Return the DFT of images at a mask's frequencies in half the plane, for `from_coefficients`."""
-    rows, columns = np.nonzero(_half_mask(mask))
+    rows, columns = np.nonzero(_half(mask))
     return spectra(images)[:, rows, columns]
 
 
@@ -200,7 +198,7 @@ def from_coefficients(
 
     The mask is constant on orbits.
     """
-    half = _half_mask(mask)
+    half = _half(mask)
     rows, columns = np.nonzero(half)
     spectrum = jnp.zeros((len(values), *half.shape, values.shape[-1]), values.dtype).at[:, rows, columns].set(values)
     return jnp.fft.irfft2(spectrum, s=mask.shape, axes=(1, 2))
@@ -232,7 +230,7 @@ def orbit_amplitudes(
 ) -> Float[Array, "images orbits channels"]:
     """Return |F x| of each orbit, in the order of `orbits`, from the half spectrum."""
     height, width, channels = images.shape[1:]
-    half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
+    half = _half(orbits(height, width))
     members = np.unique(half, return_index=True)[1]
     return jnp.abs(spectra(images)).reshape(-1, half.size, channels)[:, members]
 
@@ -250,17 +248,10 @@ def _energies(images: Float[Array, "images height width channels"]) -> Float[Arr
     return jnp.square(amplitude(images)).sum((0, 3))
 
 
-def _half_mask(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height half"]:
-    return np.fft.ifftshift(mask)[:, : mask.shape[1] // 2 + 1]
-
-
-def _half_components(
-    components: Complex[Array, "masks height width channels"],
-) -> Complex[Array, "masks height half channels"]:
-    height, width = components.shape[1:3]
-    rows, columns = conjugate_indices(height, width)
-    hermitian = (components + components[:, rows[:, None], columns[None, :]].conj()) / 2
-    return jnp.fft.ifftshift(hermitian, axes=(1, 2))[:, :, : width // 2 + 1]
+def _half(plane: Any) -> Any:
+    """Return the positions of a centred plane that a half spectrum has, in its order."""
+    library = jnp if isinstance(plane, jax.Array) else np
+    return library.fft.ifftshift(plane, axes=(-2, -1))[..., : plane.shape[-1] // 2 + 1]
 
 
 def conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
 from fsjax.evaluation.results import Evaluation, planted_positions, read_method
 from fsjax.fourier import masks
-from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, file_in, read_provenance
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.report import (
     answer,
     explorer,
@@ -60,10 +60,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
     share, threshold, grafts = subject.share, config.evaluate.threshold, subject.grafts
-    stability, notes = read_provenance(
-        file_in(directory, maps.method),
-        lambda: (patch_maps.stability_at_share(maps, share), search_notes(maps, share)),
-    )
+    stability, notes = patch_maps.stability_at_share(maps, share), search_notes(maps, share)
     psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curves["map"].psi, strict=True))
     rows = overview.rows(subject, stability)
     cards = overview.cards(rows, subject, explorer.IN_PAGE)

@@ -55,26 +55,6 @@ def test_a_file_gives_back_what_was_saved(tmp_path, ranked):
     assert [path.name for path in (tmp_path / "dfm").iterdir()] == ["removal.npz"], "no temporary file is left"
 
 
-@pytest.mark.parametrize("ranked", [True, False])
-def test_arrays_that_are_large_lie_in_files_of_their_own_and_are_mapped(tmp_path, monkeypatch, ranked):
-    expected = maps = make_maps()
-    monkeypatch.setattr(dfm, "IN_ONE_FILE", 100)
-    if not ranked:
-        maps = dfm.dataclasses.replace(maps, scores=None)
-    for _ in range(2):  # the second leaves nothing of the first
-        maps.save(tmp_path / "removal.npz")
-    assert len(list(tmp_path.iterdir())) == (3 if ranked else 2)
-    loaded = dfm.DominantFrequencyMaps.load(tmp_path / "removal.npz")
-    assert isinstance(loaded.masks, np.memmap) and loaded.masks.dtype == bool and loaded.classes == maps.classes
-    np.testing.assert_array_equal(loaded.masks, expected.masks)
-    assert (loaded.scores is None) != ranked
-    if ranked:
-        np.testing.assert_array_equal(loaded.scores, expected.scores)
-    next(tmp_path.glob("removal.*.masks.npy")).unlink()
-    with pytest.raises(InputError, match=r"masks.npy: no such file"):
-        dfm.DominantFrequencyMaps.load(tmp_path / "removal.npz")
-
-
 def test_scores_come_one_class_at_a_time():
     """Beside the maps, the scores of a single class are in memory."""
     known = []

@@ -23,7 +23,7 @@ from fsjax.evaluation.rates import masks_at
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.fourier import published_maps, spectrum
-from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import chance_iou, iou
 from fsjax.report import figures, html
 from fsjax.runtime import files, interrupt, parallel
@@ -183,17 +183,13 @@ def _overlap(left: DominantFrequencyMaps, right: DominantFrequencyMaps, row: int
     masks = list(zip(left.masks[row], right.masks[row], strict=True))
     ious, chance = [iou(*pair) for pair in masks], [chance_iou(*pair) for pair in masks]
 
-    def stability(maps: DominantFrequencyMaps) -> dict | None:
-        file = maps.provenance["file"]["path"]
-        return read_provenance(file, lambda: stability_at_share(maps, maps.shares[row])) or None
-
     return {
         **{side: maps.shares[row] for side, maps in sides.items()},
         "mean_iou": mean(ious),
         "mean_chance_iou": mean(chance),
         "iou": ious,
         "chance_iou": chance,
-        "stability": {side: stability(maps) for side, maps in sides.items()},
+        "stability": {side: stability_at_share(maps, maps.shares[row]) or None for side, maps in sides.items()},
         "positions": {side: maps.positions[row].tolist() for side, maps in sides.items()},
         "kept": {side: maps.kept[row].tolist() for side, maps in sides.items()},
     }
