@@ -123,7 +123,7 @@ def measure_stability(planes: Iterable[Float[np.ndarray, "replicates height widt
 
     `planes` are the `patches.position_scores` of each class, on all images and then on each resample. Returns
     `resamples`, `shares`, and `iou`: its `mean` over the resamples and its `low` and `high`, the 2.5 and 97.5 %
-    quantiles, [shares][classes] in [0, 1]; None for a map that keeps nothing.
+    quantiles, [shares][classes] in [0, 1].
     """
     shares, chosen_by, tail = tuple(sorted(options.shares)), rule(options.patch), (1 - 0.95) / 2
 
@@ -135,14 +135,8 @@ def measure_stability(planes: Iterable[Float[np.ndarray, "replicates height widt
     ious = np.stack([class_ious(class_planes) for class_planes in planes])
     low, high = np.quantile(ious, (tail, 1 - tail), axis=-1)
     statistics = {"mean": ious.mean(-1), "low": low, "high": high}
-    return {
-        "resamples": ious.shape[-1],
-        "shares": list(shares),
-        "iou": {
-            name: np.where(np.isfinite(values), values, np.array(None)).T.tolist()
-            for name, values in statistics.items()
-        },
-    }
+    iou = {name: values.T.tolist() for name, values in statistics.items()}
+    return {"resamples": ious.shape[-1], "shares": list(shares), "iou": iou}
 
 
 def stability_at_share(maps: dfm.DominantFrequencyMaps, share: float) -> dict:
@@ -158,5 +152,5 @@ def stability_at_share(maps: dfm.DominantFrequencyMaps, share: float) -> dict:
     result: dict = {"resamples": int(summary["resamples"])}
     for name in ("mean", "low", "high"):
         values = zip(maps.classes, summary["iou"][name][index], strict=True)
-        result[name] = [None if value is None else float(value) for _, value in values]
+        result[name] = [float(value) for _, value in values]
     return result

@@ -8,7 +8,7 @@ import pytest
 
 from fsjax import search
 from fsjax.engine import tile_size
-from fsjax.runtime import files, interrupt, partial_results
+from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.search import graft, removal
@@ -124,30 +124,6 @@ def test_an_order_of_other_content_under_the_same_name_is_another_search(tmp_pat
     monkeypatch.setattr(f"{__name__}.ORDER", np.roll(ORDER, 1))
     with pytest.raises(InputError, match="partial results of another search"):
         search.run(problem_of("greedy compat", tmp_path / "run"))
-
-
-def test_a_damaged_layout_is_named(tmp_path):
-    removal.search(make_problem(tmp_path))
-    (tmp_path / "search" / "layout.json").write_text("{")
-    with pytest.raises(InputError, match=r"layout.json: not JSON"):
-        removal.search(make_problem(tmp_path))
-
-
-def test_partial_results_are_stored_at_the_interval(tmp_path, monkeypatch):
-    """A clock that a tile moves by a second: a file holds 3 seconds of work, and a kill loses no more."""
-    clock = [0.0]
-    small_pieces(monkeypatch, 0)
-    monkeypatch.setattr(partial_results.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 1)
-
-    def check():
-        clock[0] += 1
-
-    monkeypatch.setattr(interrupt, "check", check)
-    removal.search(make_problem(tmp_path, save_seconds=3.0))
-    starts = sorted(int(file.name[:6]) for file in (tmp_path / "search" / "class00000").glob("*.npz"))
-    gaps = np.diff([*starts, 35])
-    assert (gaps[1:-1] == 3).all() and len(starts) > 8, "a tile is one mask"
 
 
 def test_rates_are_written_as_numbers(tmp_path, monkeypatch):

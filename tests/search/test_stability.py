@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.fourier import patches, spectrum
@@ -99,11 +98,3 @@ def test_only_the_method_itself_resamples_and_no_method_that_starts_from_its_sco
     assert patch_maps.resample_count(search.options("learned"), "removal") == 0
     counts = [patch_maps.resample_count(search.options(resamples=asked), "removal") for asked in (-1, 0, 3)]
     assert counts == [20, 0, 3]
-
-
-def test_a_map_that_keeps_nothing_has_no_iou():
-    planes = np.random.default_rng(0).normal(size=(2, 4, 8, 8))
-    planes += spectrum.conjugate(planes)
-    # Less than one position, and six positions.
-    found = patch_maps.measure_stability(planes, ConfigDict({"shares": (0.01, 0.1), "patch": 1}))["iou"]
-    assert found["mean"][0] == found["low"][0] == [None, None] and None not in found["mean"][1]
