@@ -63,15 +63,13 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     if len(counts) < 2 or min(counts) < 2:
         got = f"graft with {len(counts)} classes, the smallest of {min(counts)} images"
         raise InputError(f"search.method: got {got}; expected two or more classes of two or more images")
-    resamples = patch_maps.resample_count(options, "graft")
     partial_results = problem.partial_results(layout(problem, options.graft.pairs))
-    integration = PathIntegration(problem, resamples, partial_results.layout)
+    integration = PathIntegration(problem, partial_results.layout)
     states = stepwise.run(problem, integration, partial_results, label=f"search {options.method}")
     return patch_maps.cut(
         problem,
         lambda replicates: (state["scores"][replicates].astype(np.float64) for state in states),
         integration.count * integration.steps * integration.images_per_step,
-        resamples,
     )
 
 
@@ -84,9 +82,9 @@ PathPoint: TypeAlias = tuple[Int[AnyArray, "*steps"], Float[AnyArray, "*steps"]]
 class PathIntegration(StepwiseSearch[PathState]):
     """A task for each class, and a step for each point of the path, with all pairs at once."""
 
-    def __init__(self, problem: Problem, resamples: int, layout: dict[str, int]):
-        own = problem.options.graft
-        self._problem, self._pairs, self._resamples, self._layout = problem, own.pairs, resamples, layout
+    def __init__(self, problem: Problem, layout: dict[str, int]):
+        own, self._resamples = problem.options.graft, patch_maps.resample_count(problem.options)
+        self._problem, self._pairs, self._layout = problem, own.pairs, layout
         self._apply, self._others = problem.searched_model.apply, draw_others(problem)
         self._members = patches.members(*problem.plane, problem.options.patch)
         self.tasks_per_device = layout["tasks_per_device"]

@@ -47,21 +47,21 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     `compat` positions are scored, and an orbit is as good as its better member.
     """
     options, model = problem.options, problem.searched_model
-    walk, order_file = Walk(spectrum.orbits(*problem.plane), removal_order(*problem.plane)), {}
+    # The parts that are dropped together, from the first turn to the last; all others are removed from the start.
+    parts, order, order_file = spectrum.orbits(*problem.plane), removal_order(*problem.plane), {}
     if options.greedy.compat:
-        values, parts = np.unique(published_maps.read_order(options.greedy.order), return_inverse=True)
-        order = np.flatnonzero(values > 0)[::-1]
-        walk = Walk(parts.reshape(problem.plane).astype(np.int32), order, compare_unfiltered=True)
+        values, numbers = np.unique(published_maps.read_order(options.greedy.order), return_inverse=True)
+        parts, order = numbers.reshape(problem.plane).astype(np.int32), np.flatnonzero(values > 0)[::-1]
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
         # States under another order, even from a file of the same name, belong to another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
     tile_images = tile_size.fit(model, resident_images=max(problem.counts), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})
-    elimination = BackwardElimination(problem, walk, partial_results.layout["batch_size"])
+    elimination = BackwardElimination(problem, parts, order, partial_results.layout["batch_size"])
     states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")
     return dfm.from_scores(
         (
-            np.where(state.kept, state.lost / count, -1.0)[walk.parts]
+            np.where(state.kept, state.lost / count, -1.0)[parts]
             for state, count in zip(states, problem.counts, strict=True)
         ),
         tuple(options.shares),
@@ -70,21 +70,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             sum(problem.counts) * elimination.steps,
             correct_before=[int(state.correct_before) for state in states],
             correct_with_all_kept=[int(state.correct) for state in states],
-            positions_kept=[int(state.kept[walk.parts].sum()) for state in states],
+            positions_kept=[int(state.kept[parts].sum()) for state in states],
             order=order_file,
         ),
     )
-
-
-class Walk(NamedTuple):
-    """The parts that are dropped together, from the first turn to the last; all others are removed from the start.
-
-    `compare_unfiltered` compares the first drop with the unfiltered images.
-    """
-
-    parts: Int[np.ndarray, "height width"]
-    order: Int[np.ndarray, " walked"]
-    compare_unfiltered: bool = False
 
 
 class EliminationState(NamedTuple):
@@ -103,22 +92,28 @@ EliminationInputs: TypeAlias = tuple[Int[AnyArray, "*steps"], Int[AnyArray, "*st
 class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
     """A task for each class. Its first step drops nothing and counts the correct images before."""
 
-    def __init__(self, problem: Problem, walk: Walk, batch_size: int):
-        self.count, self.steps = len(problem.counts), 1 + len(walk.order)
+    def __init__(
+        self,
+        problem: Problem,
+        parts: Int[np.ndarray, "height width"],
+        order: Int[np.ndarray, " walked"],
+        batch_size: int,
+    ):
+        self.count, self.steps = len(problem.counts), 1 + len(order)
         self.images_per_step = round(sum(problem.counts) / len(problem.counts))
-        self._problem, self._walk, self._batch_size = problem, walk, batch_size
+        self._problem, self._parts, self._order, self._batch_size = problem, parts, order, batch_size
         self._apply, self._spectra = problem.searched_model.apply, jax.jit(spectrum.spectra)
-        self._part_numbers = np.arange(walk.parts.max() + 1)
+        self._part_numbers = np.arange(parts.max() + 1)
 
     def initial_state(self, task: int) -> EliminationState:
         zero = np.zeros((), np.int32)
-        kept = np.isin(self._part_numbers, self._walk.order)
+        kept = np.isin(self._part_numbers, self._order)
         return EliminationState(kept, lost=np.zeros(len(kept), np.int32), correct=zero, correct_before=zero)
 
     def inputs(self, task: int) -> EliminationInputs:
         tolerance = self._problem.options.greedy.tolerance
         images = round(tolerance * self._problem.counts[task] if tolerance < 1 else tolerance)
-        parts = np.concatenate([[-1], self._walk.order]).astype(np.int32)
+        parts = np.concatenate([[-1], self._order]).astype(np.int32)
         return parts, np.full(self.steps, task, np.int32), np.full(self.steps, images, np.int32)
 
     def batches(self, task: int) -> list[ImageBatch]:
@@ -132,10 +127,10 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
     ) -> Int[Array, ""]:
         part, label, _ = inputs
         kept = state.kept & (self._part_numbers != part)
-        if self._walk.compare_unfiltered:
-            kept |= part < 0
+        if self._problem.options.greedy.compat:
+            kept |= part < 0  # the first drop is compared with the unfiltered images
         # A part without the conjugates of its positions leaves half the weight of their orbits.
-        masks, transform = kept[self._walk.parts][None], self._problem.options.transform
+        masks, transform = kept[self._parts][None], self._problem.options.transform
         logits = self._apply(params, spectrum.filter_spectra(batch.images, masks, transform=transform)[0])
         return ((logits.argmax(-1) == label) & batch.weights).sum()
 

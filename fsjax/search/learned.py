@@ -119,7 +119,7 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
     """
     folder, cost = problem.directory and problem.directory / kind, 0
     problem = dataclasses.replace(problem, options=copy.deepcopy(problem.options), directory=folder)
-    problem.options.patch, most = 1, problem.options.learned.judged
+    problem.options.patch, problem.options.resamples, most = 1, 0, problem.options.learned.judged
     if kind == "energy":
         values: ClassScores = functools.partial(energy, problem)
     elif kind == "gradient":

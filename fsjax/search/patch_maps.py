@@ -29,7 +29,6 @@ def cut(
     problem: Problem,
     scores: Callable[[slice], Iterable[Float[np.ndarray, "replicates patches"]]],
     forward_equivalents: int,
-    resamples: int,
     **provenance: Any,
 ) -> dfm.DominantFrequencyMaps:
     """Return the maps at config.search.shares from the scores of each class's patches.
@@ -42,7 +41,7 @@ def cut(
     def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
         return (patches.position_scores(rows, *problem.plane, patch) for rows in scores(replicates))
 
-    stability = measure_stability(planes(slice(None)), options) if resamples else {}
+    stability = measure_stability(planes(slice(None)), options) if resample_count(options) else {}
     return dfm.from_scores(
         (plane for (plane,) in planes(slice(1))),
         tuple(options.shares),
@@ -105,10 +104,8 @@ def _name(patch: int, count: int = 1) -> str:
     return f"patch of {square} with its conjugate" if count == 1 else f"patches of {square} with their conjugates"
 
 
-def resample_count(options: ConfigDict, method: str) -> int:
-    """Return the resamples that config.search asks a method for; 0 where another method starts from its scores."""
-    if options.method != method:
-        return 0
+def resample_count(options: ConfigDict) -> int:
+    """Return the resamples of a class's images that config.search asks for."""
     return options.resamples if options.resamples >= 0 else DEFAULT_RESAMPLES
 
 

@@ -33,7 +33,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     The provenance has the results of `measure_stability`, empty without resamples, and of `check_precision`.
     """
     options, counts = problem.options, problem.counts
-    masks, resamples = removal_masks(problem.plane, options.patch), patch_maps.resample_count(options, "removal")
+    masks, resamples = removal_masks(problem.plane, options.patch), patch_maps.resample_count(options)
     sums = sweep(
         problem,
         masks,
@@ -51,7 +51,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         problem,
         scores,
         sum(counts) * (masks.count + agreement.get("masks", 0)),
-        resamples,
         loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
         agreement=agreement,
     )

@@ -28,10 +28,10 @@ def orbit_masks(plane):
     return np.arange(orbits.max() + 1)[:, None, None] == orbits
 
 
-def drawn_pairs(problem, label, resamples=0):
+def drawn_pairs(problem, label):
     """Recipients and donors of a class, and the weights of each pair."""
     layout = {"batch_images": 3, "tasks_per_device": 1}
-    batches = graft.PathIntegration(problem, resamples, layout).batches(label)
+    batches = graft.PathIntegration(problem, layout).batches(label)
     weights = np.concatenate([batch.weights for batch in batches])
     images = np.concatenate([batch.images for batch in batches])[weights[:, 0] > 0].astype(float)
     return images[:, 0], images[:, 1], weights[weights[:, 0] > 0].astype(float)
@@ -110,7 +110,7 @@ def test_pairs_graft_each_image_of_the_class_into_images_of_the_others_alike():
 def test_a_resample_counts_each_donor_as_often_as_it_was_drawn():
     problem = make_problem(resamples=5)
     slopes = pair_slopes(problem, 0, orbit_masks((6, 6)))
-    _, donors, weights = drawn_pairs(problem, 0, resamples=5)
+    _, donors, weights = drawn_pairs(problem, 0)
     assert weights.shape == (7, 6)
     assert len(np.unique(weights, axis=1).T) > 3, "resamples differ"
     np.testing.assert_allclose(weights.sum(0), 1 / 3, rtol=1e-6)
@@ -118,7 +118,7 @@ def test_a_resample_counts_each_donor_as_often_as_it_was_drawn():
         assert not np.ptp(weights[(donors == image).all((1, 2, 3))], axis=0).any()
     layout = graft.layout(problem, 7)
     states = stepwise.run(
-        problem, graft.PathIntegration(problem, 5, layout), problem.partial_results(layout), label="search"
+        problem, graft.PathIntegration(problem, layout), problem.partial_results(layout), label="search"
     )
     numbers = patches.orbit_numbers(6, 6)
     np.testing.assert_allclose(states[0]["scores"], (slopes @ weights * 3).T[:, numbers], atol=3e-6)

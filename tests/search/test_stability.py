@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsjax import search
 from fsjax.fourier import patches, spectrum
 from fsjax.search import patch_maps, removal
 from tests.helpers.search_problem import COUNTS, filtered, losses, make_problem, network
@@ -92,9 +91,3 @@ def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are():
     np.testing.assert_allclose(some.scores, none.scores, atol=1e-6)
     np.testing.assert_array_equal(some.masks, none.masks)
     assert none.provenance["stability"] == {}
-
-
-def test_only_the_method_itself_resamples_and_no_method_that_starts_from_its_scores():
-    assert patch_maps.resample_count(search.options("learned"), "removal") == 0
-    counts = [patch_maps.resample_count(search.options(resamples=asked), "removal") for asked in (-1, 0, 3)]
-    assert counts == [20, 0, 3]
