@@ -65,11 +65,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         raise InputError(f"search.method: got {got}; expected two or more classes of two or more images")
     partial_results = problem.partial_results(layout(problem, options.graft.pairs))
     integration = PathIntegration(problem, partial_results.layout)
-    states = stepwise.run(problem, integration, partial_results, label=f"search {options.method}")
+    states = stepwise.run(problem, integration, partial_results)
     return patch_maps.cut(
         problem,
         lambda replicates: (state["scores"][replicates].astype(np.float64) for state in states),
-        integration.count * integration.steps * integration.images_per_step,
+        integration.forward_equivalents,
     )
 
 

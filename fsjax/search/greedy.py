@@ -58,7 +58,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     tile_images = tile_size.fit(model, resident_images=max(problem.counts), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})
     elimination = BackwardElimination(problem, parts, order, partial_results.layout["batch_size"])
-    states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")
+    states = stepwise.run(problem, elimination, partial_results)
     return dfm.from_scores(
         (
             np.where(state.kept, state.lost / count, -1.0)[parts]

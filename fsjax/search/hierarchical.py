@@ -25,18 +25,13 @@ from fsjax.search.candidate_masks import Candidates, Stage
 from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import check_precision, sweep
 
-# Published for this size; `default_patches` has the rule for all others.
+# Published for this size; `stage_patches` has the rule for all others.
 PATCHES_224 = (56, 28, 14, 8, 4, 2)
 # Planes with a longer side end with squares of 2 x 2, others with single orbits.
 FINE_SIDE = 64
 # Default number of candidates of the last stage; each stage before has half as many.
 LAST_CANDIDATES = 2000
 DEFAULTS: Table = {
-    "patches": (
-        "",
-        "sizes of the stages' patches, such as '8,4,2,1'; '' = for the image size: 8,4,2,1 at 32 pixels, "
-        "16,8,4,2,1 at 64, 32,16,8,4,2 at 128, 56,28,14,8,4,2 at 224",
-    ),
     "candidates": (
         "",
         "B of each stage; '' = 2000 in the last and half as many in each before, so 250,500,1000,2000 at 32 "
@@ -146,24 +141,18 @@ def advance(
 
 
 def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:
-    """Return the stages of a search: the published ones, then the further stages to smaller shares.
-
-    Raises:
-      InputError: patches or candidates that cannot be used.
-    """
-    own, sides = options.hierarchical, patch_maps.sides(plane)
-    patches = _numbers("patches", own.patches) or default_patches(plane)
-    if list(patches) != sorted(set(patches) & set(sides), reverse=True):
-        raise InputError(
-            f"search.hierarchical.patches: got {own.patches!r} for images of {plane[0]} x {plane[1]}; "
-            f"expected descending sizes of {', '.join(map(str, sides))}"
-        )
+    """Return the stages of a search: the published ones, then the further stages to smaller shares."""
+    own, patches = options.hierarchical, stage_patches(plane)
     halved = tuple(max(3, LAST_CANDIDATES >> later) for later in reversed(range(len(patches))))
-    counts = _numbers("candidates", own.candidates) or halved
+    try:
+        counts = tuple(map(int, filter(None, own.candidates.split(",")))) or halved
+    except ValueError:
+        counts = ()
     if len(counts) != len(patches) or min(counts) < 1:
         raise InputError(
             f"search.hierarchical.candidates: got {own.candidates!r}; "
-            f"expected {len(patches)} numbers, one for each patch size, 1 or more"
+            f"expected {len(patches)} whole numbers, 1 or more, one for each patch size of "
+            f"{','.join(map(str, patches))}"
         )
     reached = own.share ** len(patches)
     stages = [Stage(patch, count) for patch, count in zip(patches, counts, strict=True)]
@@ -178,8 +167,8 @@ def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...
     return tuple(stages)
 
 
-def default_patches(plane: tuple[int, int]) -> tuple[int, ...]:
-    """Return the patch sizes for a plane: as published at 224 x 224, else as they fit.
+def stage_patches(plane: tuple[int, int]) -> tuple[int, ...]:
+    """Return the patch sizes of the published stages for a plane: as published at 224 x 224, else as they fit.
 
     The first is the largest that fits into a quarter of the shorter side, each further one the largest that fits into
     half of the one before.
@@ -192,13 +181,6 @@ def default_patches(plane: tuple[int, int]) -> tuple[int, ...]:
         patches.append(fitting[-1])
         largest = patches[-1] // 2
     return tuple(patches[:-1] if max(plane) > FINE_SIDE and len(patches) > 1 else patches) or (1,)
-
-
-def _numbers(field: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(",") if text)
-    except ValueError as error:
-        raise InputError(f"search.hierarchical.{field}: got {text!r}; expected whole numbers between commas") from error
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:

@@ -91,7 +91,12 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def start_scores(label: int, share: int) -> Orbits:
         return initial[start[label, share]](label)
 
-    learned, learning_passes = _learn(problem, budgets, start_scores, others)
+    optimisation, results = _learn(problem, budgets, start_scores, others)
+
+    def learned_mask(restart: int, label: int, share: int) -> Mask:
+        return optimisation.unpack(results[np.ravel_multi_index((label, share, restart), optimisation.shape)])
+
+    learned = tuple(functools.partial(learned_mask, restart) for restart in range(options.restarts))
     learned_quality, learned_passes = evaluate_masks(problem, learned, len(shares), others, "learned")
     names, candidates = ("learned",) * len(learned) + tuple(simple), learned + tuple(simple.values())
     correct, loss = np.concatenate([learned_quality, simple_quality], axis=-1)
@@ -103,7 +108,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         ),
         shares,
         **problem.attributes(
-            sum(costs) + learning_passes + learned_passes + simple_passes,
+            sum(costs) + optimisation.forward_equivalents + learned_passes + simple_passes,
             start=[[kinds[index] for index in row] for row in start],
             chosen=[[names[place] for place in row] for row in best],
             judged=np.take_along_axis(correct, best[..., None], -1)[..., 0].tolist(),
@@ -156,34 +161,27 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Class
     def best_by(scores: ClassScores, label: int, share: int) -> Mask:
         return masks.best_orbits(scores(label)[spectrum.orbits(*problem.plane)], budgets[share])
 
-    def low_pass(label: int, share: int) -> Mask:
-        return masks.low_pass(*problem.plane, budgets[share])
-
-    def random(label: int, share: int) -> Mask:
-        rng = generator(problem.seed, Stream.LEARNED_RANDOM_MASK, label, share)
-        return masks.random(*problem.plane, budgets[share], rng)
-
     scores = initial if "energy" in initial else {**initial, "energy": initial_scores(problem, "energy")[0]}
-    by_scores = {kind: functools.partial(best_by, class_scores) for kind, class_scores in scores.items()}
-    return {**by_scores, "low-pass": low_pass, "random": random}
+    height, width = problem.plane
+    return {
+        **{kind: functools.partial(best_by, class_scores) for kind, class_scores in scores.items()},
+        "low-pass": lambda label, share: masks.low_pass(height, width, budgets[share]),
+        "random": lambda label, share: masks.random(
+            height, width, budgets[share], generator(problem.seed, Stream.LEARNED_RANDOM_MASK, label, share)
+        ),
+    }
 
 
 def _learn(
     problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
-) -> tuple[tuple[ClassMask, ...], int]:
-    """Return the learned masks of each restart, and the forward equivalents; `scores` as `MaskOptimisation` takes."""
+) -> tuple[MaskOptimisation, list]:
+    """Return the optimisation, for arguments as it takes them, and its results."""
     images = problem.options.learned.batch * (1 if others is None else 2)
     # Others and about two classes at a time lie on each device.
     resident = min(2, len(problem.counts)) * max(problem.counts) + (0 if others is None else len(others.labels))
     partial_results = problem.partial_results(graft.layout(problem, images, resident=resident), "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
-    results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
-
-    def learned_mask(restart: int, label: int, share: int) -> Mask:
-        return optimisation.unpack(results[np.ravel_multi_index((label, share, restart), optimisation.shape)])
-
-    learned = (functools.partial(learned_mask, restart) for restart in range(optimisation.shape[-1]))
-    return tuple(learned), optimisation.count * optimisation.steps * optimisation.images_per_step
+    return optimisation, stepwise.run(problem, optimisation, partial_results)
 
 
 def evaluate_masks(
@@ -201,15 +199,20 @@ def evaluate_masks(
     layout = tile_size.layout(model, image_counts.sum(1).tolist(), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results(layout, name)
 
-    def class_masks(label: int) -> LazyArray:
-        def make(start: int, stop: int) -> Bool[np.ndarray, "items height width"]:
-            pairs = [divmod(item, len(candidates)) for item in range(start, stop)]
-            return np.stack([candidates[index](label, share) for share, index in pairs])
+    def make(label: int, start: int, stop: int) -> Bool[np.ndarray, "items height width"]:
+        pairs = [divmod(item, len(candidates)) for item in range(start, stop)]
+        return np.stack([candidates[index](label, share) for share, index in pairs])
 
-        return LazyArray(count, make)
-
-    read, title = functools.partial(judged_images, problem, others=others), f"evaluate {name} masks"
-    sums = sweep_statistics(problem, model, partial_results, read, class_masks, ("correct", "loss"), (2, count), title)
+    sums = sweep_statistics(
+        problem,
+        model,
+        partial_results,
+        functools.partial(judged_images, problem, others=others),
+        lambda label: LazyArray(count, functools.partial(make, label)),
+        ("correct", "loss"),
+        (2, count),
+        f"evaluate {name} masks",
+    )
     rates = sums / np.maximum(image_counts, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
     return quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1), int(image_counts.sum()) * count

@@ -8,7 +8,7 @@ Examples:
   ...     def batches(self, task): return [np.ones(4, np.float32)]
   ...     def measure(self, params, shared, state, inputs, batch): return batch.sum()
   ...     def update(self, state, inputs, measured): return state + inputs * measured
-  >>> [float(total) for total in run(problem, Sums(), problem.partial_results({"tasks": 3}, "sums"), label="sums")]
+  >>> [float(total) for total in run(problem, Sums(), problem.partial_results({"tasks": 3}, "sums"))]
   [0.0, 8.0, 16.0]
 """
 
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Int, PyTree, Shaped
+from jaxtyping import PyTree, Shaped
 
 from fsjax.engine.programs import over_devices
 from fsjax.runtime import interrupt, parallel
@@ -67,9 +67,8 @@ class StepwiseSearch(abc.ABC, Generic[State]):
     arguments are on the devices before a task's first step, so that no step waits for a copy.
 
     Attributes:
-      count: number of tasks.
-      steps: steps of each task.
-      images_per_step: cost of a step in forward passes, for the displayed rate.
+      count, steps: number of tasks, and of each task's steps.
+      images_per_step: cost of a step in forward passes.
       tasks_per_device: tasks that a device computes at once.
     """
 
@@ -77,6 +76,11 @@ class StepwiseSearch(abc.ABC, Generic[State]):
     steps: int
     images_per_step: int
     tasks_per_device: int = 1
+
+    @property
+    def forward_equivalents(self) -> int:
+        """Cost of all tasks in forward passes."""
+        return self.count * self.steps * self.images_per_step
 
     @abc.abstractmethod
     def initial_state(self, task: int) -> State:
@@ -87,10 +91,7 @@ class StepwiseSearch(abc.ABC, Generic[State]):
         """Return the inputs of all steps, for `measure` and `update`: arrays with a leading axis of steps."""
 
     def shared(self, tasks: list[int]) -> Any:
-        """Return arrays that tasks computed side by side share, one copy on each device.
-
-        As many tasks are passed as the devices take; the last one is repeated if there are fewer.
-        """
+        """Return arrays that tasks side by side share, one copy a device; the last task may be repeated."""
         return ()
 
     @abc.abstractmethod
@@ -110,7 +111,7 @@ class StepwiseSearch(abc.ABC, Generic[State]):
         return state
 
 
-def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResults, *, label: str) -> list[Any]:
+def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResults) -> list[Any]:
     """Return the result of every task. Collective: every process must call this.
 
     Every process computes an equal part of the tasks, and all return the same results. A task's arithmetic does not
@@ -127,7 +128,8 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
         steps[task], state = runner.read(task)
         if steps[task] == search.steps:
             results[task] = state
-    with Progress(label, len(own) * search.steps, "steps", done=sum(steps.values())) as progress:
+    label, total = f"search {problem.options.method}", len(own) * search.steps
+    with Progress(label, total, "steps", done=sum(steps.values())) as progress:
         throughput = Throughput(problem, progress, partial_results)
         # Tasks at the same step run together; after a restart tasks may stand at several steps.
         for step in sorted(set(steps.values()) - {search.steps}):
@@ -140,28 +142,23 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
 def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Callable, Callable]:
     """Return `measure` and `update` of all tasks at once, jitted and split over the mesh by tasks.
 
-    (params, shared, states, inputs, batches) -> measured, and (states, inputs, measured) -> states. A state comes with
-    the number of its step, (step, state), and with the inputs of all steps. All arguments but `params` and `shared`
-    have a leading axis of tasks.
+    They take the inputs of all steps, and (step, state) for a state. All arguments but `params` and `shared` have a
+    leading axis of tasks.
     """
 
     def measure(params: PyTree, shared: Any, carry: Carry, inputs: PyTree, batch: Any) -> Any:
         step, state = carry
-        return search.measure(params, shared, state, _at(inputs, step), batch)
+        return search.measure(params, shared, state, jax.tree.map(lambda leaf: leaf[step], inputs), batch)
 
     def update(carry: Carry, inputs: PyTree, measured: Any) -> Carry:
         step, state = carry
-        return step + 1, search.update(state, _at(inputs, step), measured)
+        return step + 1, search.update(state, jax.tree.map(lambda leaf: leaf[step], inputs), measured)
 
     measures = jax.vmap(measure, in_axes=(None, None, 0, 0, 0))
     return (
         over_devices(measures, mesh, (False, False, True, True, True), precision),
         over_devices(jax.vmap(update), mesh, (True, True, True), precision),
     )
-
-
-def _at(inputs: PyTree, step: Int[Array, ""]) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[step], inputs)
 
 
 class _Runner:
@@ -206,7 +203,7 @@ class _Runner:
 
     def read(self, task: int) -> tuple[int, Any]:
         """Return the stored step of a task with its state, or its result at the last step; else its initial state."""
-        arrays = self._partial_results.state(_item(task))
+        arrays = self._partial_results.state(f"task{task:06d}")
         step = int(arrays.pop("step", 0))
         like = self._like_result if step == self._search.steps else self._like_state
         expected = {name: leaf.shape for name, leaf in _named_leaves(like).items()}
@@ -249,7 +246,7 @@ class _Runner:
 
     def _write(self, tasks: list[int], step: int, states: list[PyTree]) -> None:
         for task, state in zip(tasks, states, strict=True):
-            self._partial_results.set_state(_item(task), {"step": np.array(step), **_named_leaves(state)})
+            self._partial_results.set_state(f"task{task:06d}", {"step": np.array(step), **_named_leaves(state)})
         self._partial_results.save()
 
 
@@ -257,7 +254,3 @@ def _named_leaves(tree: PyTree) -> dict[str, AnyArray]:
     """Return the arrays of a tree by their names, such as `adam.mu`."""
     pairs = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
-
-
-def _item(task: int) -> str:
-    return f"task{task:06d}"

@@ -117,9 +117,7 @@ def test_a_resample_counts_each_donor_as_often_as_it_was_drawn():
     for image in problem.images(0):
         assert not np.ptp(weights[(donors == image).all((1, 2, 3))], axis=0).any()
     layout = graft.layout(problem, 7)
-    states = stepwise.run(
-        problem, graft.PathIntegration(problem, layout), problem.partial_results(layout), label="search"
-    )
+    states = stepwise.run(problem, graft.PathIntegration(problem, layout), problem.partial_results(layout))
     numbers = patches.orbit_numbers(6, 6)
     np.testing.assert_allclose(states[0]["scores"], (slopes @ weights * 3).T[:, numbers], atol=3e-6)
     maps = search.run(problem)

@@ -16,7 +16,7 @@ from fsjax.search import candidate_masks, hierarchical
 from tests.helpers import search_problem
 from tests.helpers.search_problem import COUNTS, filtered, network
 
-FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3, "shares": (0.1, 0.25, 1.0), "agreement_masks": 10}
+FIELDS = {"candidates": "12,15,18", "keep": 3, "shares": (0.1, 0.25, 1.0), "agreement_masks": 10}
 
 
 def make_problem(directory=None, **fields):

@@ -23,7 +23,7 @@ CASES = {
     "graft": ({"counts": (4, 3, 5), "plane": (6, 6), "shares": (0.1,), "pairs": 7, "steps": 3, "resamples": 3}, (1, 3)),
     "greedy": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 0.1, "save_seconds": 1000.0}, (1, 17)),
     "greedy compat": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 1.0, "compat": True}, (9,)),
-    "hierarchical": ({"patches": "2,1", "candidates": "12,15", "keep": 3, "shares": (0.1, 1.0)}, (1, 5)),
+    "hierarchical": ({"candidates": "12,15", "keep": 3, "shares": (0.1, 1.0)}, (1, 5)),
     "learned": (LEARNED | {"objective": "specific"}, (1, 12)),
 }
 
