@@ -223,6 +223,8 @@ def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, carried
     assert (rates.grafted[:2] >= 0.9).all() and (rates.psi[:2] >= 0.8).all()
     assert (getattr(rates, carried_by)[:2] >= 0.9).all()
     assert (getattr(rates, not_by)[:2] <= base + 0.1).all() and (base <= 0.6).all()
+    for verdict, share in zip(found.verdicts[:2], found.curves["low_pass"].smallest, strict=False):
+        assert verdict.kind == "shortcut" and (f"low-pass needs {100 * share:.2g} %" in verdict.sentence) == (share > 0)
 
 
 @pytest.mark.parametrize(

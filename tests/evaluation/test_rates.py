@@ -48,16 +48,18 @@ def test_rates_at_further_shares_are_those_of_the_first_images_filtered_one_by_o
     assert evaluated(tmp_path, maps, source, 0).grid.images.tolist() == [9, 4, 12]
 
 
-def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile(monkeypatch):
+def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile(tmp_path, monkeypatch):
     source, classifier = Made((7, 4, 10)), make_classifier(3)
     masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
         monkeypatch.setattr(tile_size, "fit", lambda *args, tile=tile, **options: tile)
-        counts = Filterer(classifier, 21).counts(Dataset(source, 8), masks, targets, "test")
-        for mask, target, row in zip(masks, targets, counts, strict=True):
-            is_called = predictions(classifier, source.images, mask) == target
-            np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
+        filterer = Filterer(classifier, 21, directory=tmp_path / str(tile))
+        for given, asked in ((masks, targets), (~masks, targets), (masks, targets[::-1])):
+            counts = filterer.counts(Dataset(source, 8), given, asked, "test")
+            for mask, target, row in zip(given, asked, counts, strict=True):
+                is_called = predictions(classifier, source.images, mask) == target
+                np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
 
 
 def test_rates_are_nan_where_there_is_nothing_to_count():

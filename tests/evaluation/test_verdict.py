@@ -39,7 +39,7 @@ def changed(**values):
     [
         (SHORTCUT, "shortcut amplitude"),
         (changed(amplitude=0.2, phase=0.8), "shortcut phase"),
-        (changed(amplitude=0.2), "shortcut amplitude and phase"),
+        (changed(amplitude=0.2, p_value=1e-3), "shortcut amplitude and phase"),
         (changed(phase=0.8), "shortcut amplitude and phase"),
         (changed(radial_psi=0.5), "band"),
         (changed(difference=0.6), "coarse"),
