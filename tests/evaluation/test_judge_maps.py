@@ -63,12 +63,8 @@ def test_masks_are_the_maps_at_their_own_shares_and_cut_from_their_scores_betwee
         assert found.names == maps.classes and found.shares == tuple(sorted({*curve, *own}))
         assert found.tested == tuple(share <= tested for share in found.shares)
         for label in range(3):
-            of_class = found.masks(label)
-            for share, mask in zip(found.shares, of_class, strict=True):
+            for share, mask in zip(found.shares, found.masks(label), strict=True):
                 np.testing.assert_array_equal(mask, masks.within_share(maps.scores[label], share))
-                if share in maps.shares:
-                    np.testing.assert_array_equal(mask, maps.at(share)[label])
-    assert curve[-1] == 0.5
 
 
 def test_without_scores_or_with_scores_of_other_masks_the_maps_stand_alone():
