@@ -60,9 +60,7 @@ def analyse(
       mean_std: mean and std of pixels in [0, 1], per channel, to normalise uint8 images or floats in [0, 1] with.
         None = arrays are normalised already.
       image_size: the model's size, for folders, a datasets.Dataset and images to resize.
-      seed: seed of all random draws.
-      directory: folder of partial results. The same call resumes there after a kill; other images, weights or seeds are
-        refused.
+      directory: folder of partial results, where the same call resumes after a kill; others are refused.
       **fields: patch, images_per_class (0 = all), resamples, precision, and the method's own, such as steps=100.
 
     Examples:

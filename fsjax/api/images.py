@@ -86,13 +86,11 @@ def attribute(
 
     Args:
       model: as for `analyse`, with two or more classes.
-      images: [n, H, W, C] as the model takes them.
       baseline: an image without the frequencies, such as a blurred copy: [H, W, C] for all images, or one for each.
         None = zeros, the mean colour of normalised images.
       shares: shares of the plane, in (0, 1], at which sets are inserted and removed; None = 0.5 to 32 %.
       steps: points of the straight path; each costs 3 forward passes per image.
       refinements: gradients that refine the order, at the same cost; 0 = order by scores.
-      seed: seed of the random order for comparison.
 
     Examples:
       >>> found = fsjax.attribute(model, images[labels == 1][:4])

@@ -164,11 +164,7 @@ class Result:
 
 
 def load_result(workdir: str | Path, method: str | None = None) -> Result:
-    """Load the results of a run, or of `Result.save`.
-
-    Args:
-      workdir: a local folder or the URL of a store.
-      method: name of the search; None = the only method with maps there.
+    """Load the results of a run or of `Result.save` from a folder or a store's URL; method None = the only one there.
 
     Examples:
       >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-synthetic"
