@@ -21,7 +21,7 @@ Examples:
   [0.0, 0.0]
   >>> int(masks.union(both, np.stack([-scores, scores]), 64).sum())
   18
-  >>> np.array_equal(masks.unpack(masks.PackedOnce(2, lambda start, stop: both[start:stop])(0, 2), 8), both)
+  >>> np.array_equal(masks.unpack(np.packbits(both, axis=-1), 8), both)
   True
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
@@ -32,7 +32,6 @@ Examples:
 """
 
 import functools
-from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,29 +39,6 @@ import scipy
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fsjax.fourier import spectrum
-
-
-class PackedOnce:
-    """Masks that are made on first use and stored at one bit per position, as an engine takes them.
-
-    Args:
-      count: number of masks.
-      make: (start, stop) -> masks start..stop-1, [n, H, W].
-    """
-
-    def __init__(self, count: int, make: Callable[[int, int], Bool[np.ndarray, "masks height width"]]) -> None:
-        self.count, self._make = count, make
-        self._bits: UInt8[np.ndarray, "masks height bytes"] | None = None  # allocated with the first masks
-        self._made = np.zeros(count, bool)
-
-    def __call__(self, start: int, stop: int) -> UInt8[np.ndarray, "masks height bytes"]:
-        """Return the bits of masks start..stop-1."""
-        if self._bits is None or not self._made[start:stop].all():
-            bits = np.packbits(self._make(start, stop), axis=-1)
-            if self._bits is None:
-                self._bits = np.empty((self.count, *bits.shape[1:]), np.uint8)
-            self._bits[start:stop], self._made[start:stop] = bits, True
-        return self._bits[start:stop]
 
 
 def unpack(

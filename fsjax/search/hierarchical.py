@@ -126,7 +126,7 @@ def advance(
         identity=candidates.digest(problem.identity),
     )
     # Each class asks for all of them, and at 224 pixels one takes up to 3 ms to make.
-    make = masks.PackedOnce(stage.count, functools.partial(candidates.masks, number))
+    make = functools.cache(lambda start, stop: np.packbits(candidates.masks(number, start, stop), axis=-1))
     mask_list = LazyArray(stage.count, make)
     label = f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}"
     sums = sweep(problem, mask_list, label=label, layout=layout)
@@ -135,9 +135,8 @@ def advance(
         # The check compares the masks with the largest sums; the best have the lowest losses.
         agreement = check_precision(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
     best = np.argsort(sums, axis=1, kind="stable")[:, : problem.options.hierarchical.keep]
-    candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
-    positions = np.array([np.bitwise_count(make(index, index + 1)).sum(dtype=int) for index in range(stage.count)])
-    return candidates, sums / counts[:, None], positions, agreement
+    positions = np.array([candidates.masks(number, index, index + 1).sum() for index in range(stage.count)])
+    return dataclasses.replace(candidates, best=(*candidates.best, best)), sums / counts[:, None], positions, agreement
 
 
 def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:

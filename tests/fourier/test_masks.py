@@ -97,19 +97,6 @@ def test_masks_at_a_bit_a_position_are_the_masks():
     np.testing.assert_array_equal(masks.unpack(packed[1:4], 9), whole[1:4])
 
 
-def test_masks_packed_once_are_the_masks_and_made_once():
-    whole, made = np.random.default_rng(0).random((9, 7, 9)) < 0.3, []
-
-    def make(start, stop):
-        made.append(range(start, stop))
-        return whole[start:stop]
-
-    packed = masks.PackedOnce(9, make)
-    for start, stop in ((3, 5), (3, 5), (4, 5), (4, 9), (0, 9), (2, 7)):
-        np.testing.assert_array_equal(masks.unpack(packed(start, stop), 9), whole[start:stop])
-    assert made == [range(3, 5), range(4, 9), range(9)]
-
-
 @pytest.mark.parametrize("plane", [(32, 32), (9, 15), (12, 7)])
 @pytest.mark.parametrize("kind", ["low", "middle", "scattered"])
 def test_radial_neighbours_are_as_many_orbits_outside_the_mask_each_as_near_as_one_is_free(plane, kind):
