@@ -438,20 +438,15 @@ def test_a_killed_run_goes_on_with_the_parts_that_it_lacks_and_other_images_are_
 
 
 def test_the_section_shows_what_was_found(world, found):
-    files.write_json(world.directory / "ood" / "removal.json", found)
-    file = world.directory / "ood" / "removal.json"
-    assert file in sections.inputs(world.directory, "removal")
-    assert not sections.inputs(world.directory, "greedy")
-    section = sections.ood_section(world.directory, world.maps, 0.2)
-    text = re.sub(r"<[^>]*>", " ", section.body)
+    body = section_of(world, found)
+    assert world.directory / "ood" / "removal.json" in sections.inputs(world.directory, "removal")
+    text = re.sub(r"<[^>]*>", " ", body)
     for name, one in found["sets"].items():
         assert f"{name}: accuracy {one['accuracy']:.3f}, in distribution" in text
         for rate in (*one["unfiltered"]["tpr"], *one["filtered"]["tpr"]):
             assert (f"{rate:.3f}" if rate is not None else "–") in text
     assert "The logits of classes that are not in the set are ignored on Restricted." in " ".join(text.split())
-    assert "data:image/png;base64," in section.body
-    assert (world.directory / "report" / "removal" / "figures" / "ood.png").stat().st_size > 10000
-    assert "stability" not in section.body
+    assert "data:image/png;base64," in body and "stability" not in body
     iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
     told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
     section = sections.ood_section(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
@@ -601,7 +596,6 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
             "layout: '{class}'\nclasses: {cat: /etc}",
             "classes.cat: got '/etc'; expected the name of one folder, not a path",
         ),
-        ("layout: '{class}'\nclasses: {cat: 'C:\\a'}", "classes.cat: got 'C:"),
         ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: got {'a': 'b'}; expected text"),
         ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: got 'a\\nb'; expected text of one line"),
     ],
@@ -657,13 +651,3 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fie
     with pytest.raises(InputError) as caught:
         ood.check(world.asking(**fields))
     assert said.replace("{root}", str(world.root)) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_nothing_is_trained_before_the_folders_are_seen_to_be_there(world, tmp_path):
-    config = world.asking(f"same={world.root}/nowhere")
-    config.stages = "train,search,evaluate,ood,report"
-    config.train.epochs, config.train.steps = 0.0, 1
-    config.search.shares, config.report.share = (0.25,), 0.25  # the planes of 8 x 8 have no map of 1 %
-    with pytest.raises(InputError, match=r"^ood.sets: same: got .*nowhere; expected the folder"):
-        runner.run(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()

@@ -103,13 +103,6 @@ def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
     np.testing.assert_allclose(plainly_filtered(images, "234").mean((1, 2)), 0, atol=1e-12)
 
 
-def test_copies_are_named_by_what_they_keep():
-    assert band_dynamics.parse("") == ("1234", "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
-    kinds = {"1234": "original", "12": "low-pass", "4": "high-pass", "23": "band-pass", "124": "band-stop"}
-    assert all(kind in band_dynamics.title(copy) for copy, kind in kinds.items())
-    assert band_dynamics.title("124").startswith("B1 + B2 + B4 ")
-
-
 @pytest.mark.parametrize(("size", "group", "per_class"), [(8, 2048, 0), (9, 3, 4)])
 def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
     tmp_path, monkeypatch, size, group, per_class
@@ -355,14 +348,6 @@ def test_a_training_that_is_done_evaluates_nothing_again(done, monkeypatch):
     assert {file: file.stat().st_mtime_ns for file in (done / "seed-0" / "dynamics").iterdir()} == files
 
 
-def test_one_class_and_one_seed_have_a_page(tmp_path):
-    counts = np.full((1, 1, len(band_dynamics.DEFAULT), 1, 1), 5)
-    found = band_dynamics.Dynamics(("<b>",), band_dynamics.DEFAULT, (0,), np.array([1]), counts)
-    assert not found.relative_confusion.any() and found.learned == 0 and found.shown == [0]
-    page.write(tmp_path, found, found.summary())
-    assert "&lt;b&gt; is the first" in (tmp_path / "report" / "dynamics.html").read_text()
-
-
 def test_a_missing_evaluation_is_named(tmp_path):
     with pytest.raises(InputError, match=r"00000002\.npz: missing; delete the folder"):
         dynamics.read(tmp_path, [2])
@@ -381,16 +366,13 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
     ("changes", "message"),
     [
         ({"dynamics__keep": "1234,15"}, "dynamics.keep: got '1234,15'; expected two or more different copies, 1234"),
-        ({"dynamics__keep": "1234,,2"}, "dynamics.keep: got '1234,,2'"),
         ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: got '1234,2,2'; expected two or more different copies, 1234"),
-        ({"dynamics__keep": "1234"}, "dynamics.keep: got '1234'; expected two or more different copies"),
         (
             {"dynamics__keep": "12,34"},
             "dynamics.keep: got '12,34'; expected two or more different copies, 1234 (the original)",
         ),
         ({"dynamics__images_per_class": -1}, "dynamics.images_per_class: got -1; expected 0 (all) or more"),
         ({"dynamics__seeds": ""}, "dynamics.seeds: got ''; expected different whole numbers"),
-        ({"dynamics__seeds": "0,-1"}, "dynamics.seeds: got '0,-1'; expected"),
         ({"dynamics__seeds": "1,01"}, "dynamics.seeds: got '1,01'; expected"),
         ({"train__evaluate_every": 7}, "train.evaluate_every: got 7; expected 1 to 6 steps"),
         ({"train__evaluate_every": 0}, "train.evaluate_every: got 0; expected 1 to 6 steps"),

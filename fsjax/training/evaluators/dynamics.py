@@ -116,8 +116,7 @@ def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copi
     Raises InputError for a file that is missing or damaged.
     """
     paths = [directory / "dynamics" / f"{step:08d}.npz" for step in steps]
-    missing = [path for path in paths if not path.exists()]
-    if missing:
+    if missing := [path for path in paths if not path.exists()]:
         raise InputError(f"{missing[0]}: missing; delete the folder {directory} to train anew")
     return np.stack([files.read_npz(file)["confusion"] for file in paths])
 
