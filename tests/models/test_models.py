@@ -31,11 +31,26 @@ from fsjax.training import state
 from fsjax.training.step import Update
 
 HEAD = 128
-# Small models for what needs no published architecture.
 SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
 SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=1, heads=4)
 SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True, head_width=HEAD)
-SMALL_ALEXNET = functools.partial(AlexNet, imagenet=False, head_width=HEAD)
+SHALLOW = functools.partial(ResNet, depths=(1, 1, 1, 1), imagenet_stem=True)
+GROUPS = functools.partial(Bottleneck, groups=4, group_width=24)
+# name -> (a small builder, PyTorch's counterpart)
+SMALL = {
+    "basic": (functools.partial(SHALLOW, BasicBlock), lambda: torch_shallow(torch_blocks.BasicBlock)),
+    "bottleneck": (functools.partial(SHALLOW, Bottleneck), lambda: torch_shallow(torch_blocks.Bottleneck)),
+    "groups": (
+        functools.partial(SHALLOW, GROUPS),
+        lambda: torch_shallow(torch_blocks.Bottleneck, groups=4, width_per_group=24),
+    ),
+    "vgg": (SMALL_VGG, lambda: torch_small_vgg()),
+    "alexnet": (functools.partial(AlexNet, imagenet=False, head_width=HEAD), lambda: TorchAlexNet(HEAD)),
+    "torchvision's alexnet": (
+        functools.partial(AlexNet, imagenet=True, head_width=HEAD),
+        lambda: with_head(torchvision.models.AlexNet(num_classes=10), (1, 4, 6), 256 * 6 * 6),
+    ),
+}
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 
 
@@ -70,45 +85,17 @@ def test_networks_have_the_number_of_parameters_of_torchvisions_and_timms(name):
         ("alexnet_cifar", 32),
         ("vit_micro_patch8", 40),
         ("vit_micro_patch8_gap", 40),
+        *((block, 45) for block in ("basic", "bottleneck", "groups")),  # every stride of 2 meets an odd side
+        ("vgg", 65),
+        ("torchvision's alexnet", 100),
     ],
 )
-def test_logits_and_input_gradients_are_pytorchs(name, size):
-    assert_parity(compare(name, size))
-
-
-@pytest.mark.parametrize(
-    "name, block, torchs, options",
-    [
-        ("shallow_basic", BasicBlock, torch_blocks.BasicBlock, {}),
-        ("shallow_bottleneck", Bottleneck, torch_blocks.Bottleneck, {}),
-        (
-            "shallow_groups",
-            functools.partial(Bottleneck, groups=4, group_width=24),
-            torch_blocks.Bottleneck,
-            {"groups": 4, "width_per_group": 24},
-        ),
-    ],
-)
-def test_a_resnet_of_any_block_behind_torchvisions_stem_is_torchvisions(monkeypatch, name, block, torchs, options):
-    monkeypatch.setitem(MODELS, name, shallow_resnet(block))
-    # At 45 pixels every convolution and pool of stride 2 meets an odd side.
-    assert_parity(compare_with(torch_shallow_resnet(torchs, **options), "torchvision's blocks", name, 45))
-
-
-@pytest.mark.parametrize("name, size", [("vgg", 65), ("alexnet", 100)])
-def test_torchvisions_heads_are_torchvisions(monkeypatch, name, size):
-    alexnet = functools.partial(AlexNet, imagenet=True, head_width=HEAD)
-    monkeypatch.setitem(MODELS, "small", SMALL_VGG if name == "vgg" else alexnet)
-    if name == "vgg":
-        model = torch_small_vgg()
+def test_logits_and_input_gradients_are_pytorchs(monkeypatch, name, size):
+    if name in SMALL:
+        monkeypatch.setitem(MODELS, name, SMALL[name][0])
+        row = compare_with(SMALL[name][1](), "torchvision's parts", name, size)
     else:
-        model = torchvision.models.AlexNet(num_classes=10)
-        for place, sizes in ((1, (256 * 6 * 6, HEAD)), (4, (HEAD, HEAD)), (6, (HEAD, 10))):
-            model.classifier[place] = torch.nn.Linear(*sizes)
-    assert_parity(compare_with(model, "torchvision's features", "small", size))
-
-
-def assert_parity(row):
+        row = compare(name, size)
     assert 0.1 < row["spread"] < 10  # what comes next means something
     assert row["logits"] < 1e-4
     assert agrees(row)
@@ -121,13 +108,10 @@ def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
     np.testing.assert_allclose(flat_average_pool(jnp.asarray(x), side), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["shallow_bottleneck", "small_vgg", "alexnet_cifar"])
-def test_folding_batch_statistics_into_convolutions_changes_no_logit(monkeypatch, name):
-    monkeypatch.setitem(MODELS, "shallow_bottleneck", shallow_resnet(Bottleneck))
-    monkeypatch.setitem(MODELS, "small_vgg", SMALL_VGG)
-    network = build(name, num_classes=10, image_size=32)
-    make = {"shallow_bottleneck": lambda: torch_shallow_resnet(torch_blocks.Bottleneck), "small_vgg": torch_small_vgg}
-    model = make[name]() if name in make else torch_model(name, 32)[0]
+@pytest.mark.parametrize("name", ["bottleneck", "vgg", "alexnet"])
+def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
+    builder, make = SMALL[name]
+    network, model = Network(builder, 10, 32, FLOAT32), make()
     randomise(model)
     variables = from_torch(model)
     images = random_images(4, 32)
@@ -136,7 +120,7 @@ def test_folding_batch_statistics_into_convolutions_changes_no_logit(monkeypatch
     jax.tree.map(np.testing.assert_array_equal, variables, before)
     kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
     # A BatchNorm behind a ReLU belongs to no convolution: not to the one before it, nor to the next, which pads zeros.
-    left = ["features.2", "features.6", "features.10", "features.13", "features.16"] if name == "alexnet_cifar" else []
+    left = ["features.2", "features.6", "features.10", "features.13", "features.16"] if name == "alexnet" else []
     assert {path for path in kept if "bn" in path or "'mean'" in path} == {
         "".join(f"['{part}']" for part in (*norm.split("."), "mean")) for norm in left
     }
@@ -234,8 +218,7 @@ def test_dropout_keeps_and_doubles_a_half_that_differs_by_image_and_layer():
 @pytest.mark.parametrize("name", ["vgg", "alexnet"])
 def test_training_mode_drops_out_where_pytorch_does(name):
     """With the same features dropped, logits are PyTorch's; with others, or none, they are not."""
-    builder, model = (SMALL_VGG, torch_small_vgg()) if name == "vgg" else (SMALL_ALEXNET, TorchAlexNet(HEAD))
-    network = Network(builder, 10, 32, FLOAT32)
+    network, model = Network(SMALL[name][0], 10, 32, FLOAT32), SMALL[name][1]()
     randomise(model)
     variables, images = from_torch(model), random_images(4, 32)
     keys, other_keys = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
@@ -305,10 +288,8 @@ def test_position_embeddings_that_are_no_square_are_refused():
 
 @pytest.mark.parametrize("name", ["resnet8", "alexnet", "vgg", "vit_micro_patch8"])
 def test_initial_weights_are_distributed_as_pytorchs(name):
-    small = {"vgg": (SMALL_VGG, torch_small_vgg), "alexnet": (SMALL_ALEXNET, lambda: TorchAlexNet(HEAD))}
-    if name in small:
-        builder, make = small[name]
-        network, model = Network(builder, 10, 32, FLOAT32), make()
+    if name in SMALL:
+        network, model = Network(SMALL[name][0], 10, 32, FLOAT32), SMALL[name][1]()
     else:
         network, model = build(name, num_classes=10, image_size=32), torch_model(name, 32)[0]
     ours = network.init(0)
@@ -401,24 +382,23 @@ class Dropped(torch.nn.Module):
         return x * torch.from_numpy(np.array(dropout(jnp.ones(x.shape), self.keys, self.layer), np.float64))
 
 
-def shallow_resnet(block):
-    """The builder of a ResNet of one block a stage behind torchvision's stem."""
-    return functools.partial(ResNet, block, (1, 1, 1, 1), imagenet_stem=True)
-
-
-def torch_shallow_resnet(block, **options):
-    """torchvision's counterpart of shallow_resnet."""
+def torch_shallow(block, **options):
     return torch_blocks.ResNet(block, [1, 1, 1, 1], num_classes=10, **options)
 
 
 def torch_small_vgg():
-    """torchvision's counterpart of SMALL_VGG."""
     features = torchvision.models.vgg.make_layers([8, "M", 16, "M"], batch_norm=True)
-    model = torchvision.models.VGG(features, num_classes=10)
-    for place, sizes in ((0, (16 * 7 * 7, HEAD)), (3, (HEAD, HEAD)), (6, (HEAD, 10))):
+    model = with_head(torchvision.models.VGG(features, num_classes=10), (0, 3, 6), 16 * 7 * 7)
+    for linear in model.classifier[::3]:
+        torch.nn.init.normal_(linear.weight, 0, 0.01)
+        torch.nn.init.zeros_(linear.bias)
+    return model
+
+
+def with_head(model, places, features):
+    """Return a model of torchvision with smaller linear layers."""
+    for place, sizes in zip(places, ((features, HEAD), (HEAD, HEAD), (HEAD, 10)), strict=True):
         model.classifier[place] = torch.nn.Linear(*sizes)
-        torch.nn.init.normal_(model.classifier[place].weight, 0, 0.01)
-        torch.nn.init.zeros_(model.classifier[place].bias)
     return model
 
 
