@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import fsjax
 from benchmarks.parity import published
 from benchmarks.parity.torch_models import randomise, torch_resnet
 from configs import common
@@ -206,16 +205,3 @@ def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
     for label in range(4):
         np.testing.assert_array_equal(losses[label].numpy(), maps.scores[label])
         np.testing.assert_array_equal(kept[label], published.at_threshold(losses[label].numpy(), 0.05))
-
-
-def test_the_callable_of_a_file_is_searched_with_the_same_maps(done, foreign, images):
-    name, _, weights = foreign
-    normalised, labels = torch_data(images)
-    maps = fsjax.dominant_frequencies(
-        fsjax.load_weights(weights, name, image_size=SIZE),
-        *(normalised, labels),
-        compat=True,
-        shares=(0.01, 0.05, 0.1, 0.2),
-    )
-    expected = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
-    np.testing.assert_allclose(maps.scores, expected.scores, rtol=2e-6)

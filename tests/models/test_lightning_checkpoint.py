@@ -62,7 +62,7 @@ def test_the_published_script_loads_the_checkpoint_and_gives_the_same_logits(tmp
     images = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model.backbone_model(images), source(images))
-    assert (model.lr, model.num_class, model.masks, model.p) == (0.01, CLASSES, "maps.pkl", 0.3)
+    assert (model.lr, model.num_class, model.masks, model.p) == (0.01, CLASSES, "maps", 0.3)
     # What Lightning asks of a file of its own.
     content = torch.load(file, weights_only=False)
     expected = {"state_dict", "pytorch-lightning_version", "epoch", "global_step", "hparams_name", "hyper_parameters"}
@@ -85,13 +85,6 @@ def written(folder, name, state):
     """The file of a state dict of the model of a name."""
     trained = state_dict.to_network(dict(state), name, SIZE, "source")
     trained = dataclasses.replace(trained, classes=tuple("abcde"), naming=OURS, copied=False)
-    arguments = {
-        "lr": 0.01,
-        "num_class": CLASSES,
-        "dataset": "cifar",
-        "image_size": SIZE,
-        "masks": "maps.pkl",
-        "p": 0.3,
-    }
+    arguments = {"lr": 0.01, "num_class": CLASSES, "dataset": "cifar", "image_size": SIZE, "masks": "maps", "p": 0.3}
     lightning_checkpoint.write(folder / f"{name}.ckpt", trained, name, arguments)
     return folder / f"{name}.ckpt"

@@ -1,10 +1,8 @@
 """A file that holds a model: what is read gives the logits and gradients of what was written, or one line."""
 
-import io
 import json
 import pathlib
 import re
-import zipfile
 
 import flax.linen
 import jax
@@ -124,19 +122,6 @@ def test_the_file_says_what_inputs_and_outputs_mean(tmp_path):
     assert b".py" not in program and str(tmp_path).encode() not in program
 
 
-def test_a_search_finds_with_the_file_what_it_finds_with_the_model(tmp_path):
-    model, direct = torch_model()
-    fsjax.save_model(tmp_path / "model.fsjax", model, **FACTS)
-    stored, labels = fsjax.load_model(tmp_path / "model.fsjax"), np.arange(12) % 3
-    images = np.random.default_rng(2).normal(size=(12, SIZE, SIZE, 3)).astype(np.float32)
-    expected, found = (
-        fsjax.dominant_frequencies(each, images, labels, shares=(0.2,), resamples=0, patch=2)
-        for each in (direct, stored)
-    )
-    np.testing.assert_allclose(found.scores, expected.scores, atol=2e-5)
-    assert (found.masks == expected.masks).mean() > 0.97
-
-
 @pytest.mark.parametrize(
     ("model", "changed", "message"),
     [
@@ -227,21 +212,11 @@ def test_a_program_that_calls_functions_outside_it_is_refused(content, tmp_path)
             fsjax.load_model(tmp_path / "model.fsjax")
 
 
-def test_files_that_are_damaged_are_one_line(content, tmp_path):
+def test_a_file_that_is_cut_off_is_one_line(content, tmp_path):
     file = tmp_path / "model.fsjax"
-    buffer = io.BytesIO()
-    np.savez(buffer, **content)
-    whole = buffer.getvalue()
-    rng = np.random.default_rng(0)
-    for cut in (b"", whole[:10], whole[: len(whole) // 2], whole[:-1]):
-        file.write_bytes(cut)
+    write(file, content)
+    whole = file.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:size])
         with pytest.raises(InputError, match=f"^{file}: not a readable"):
-            fsjax.load_model(file)
-    with zipfile.ZipFile(buffer) as archive:
-        start = archive.getinfo("program.npy").header_offset + 200
-    for place in rng.integers(start, start + len(content["program"]) - 300, 20):
-        flipped = bytearray(whole)
-        flipped[place] ^= 1 << int(rng.integers(8))
-        file.write_bytes(flipped)
-        with pytest.raises(InputError, match=f"^{file}: not a readable"):  # the archive's own checksum
             fsjax.load_model(file)
