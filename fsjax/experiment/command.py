@@ -13,20 +13,24 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import fsjax
-from fsjax.experiment import command_text
-from fsjax.runtime import interrupt, storage
-from fsjax.runtime.errors import CheckFailed, InputError, one_line
+from fsjax.runtime import config_fields, interrupt, storage
+from fsjax.runtime.errors import CheckFailed, InputError, nearest, one_line
 from fsjax.runtime.storage import Path
 
 CHECK_FAILED = 1
 BAD_INPUT = 2
 
+_USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+Exit status: 0 done, 1 compare found a mean IoU below --config.min_iou or another process of the run is lost, 2 the
+command, the config or a file cannot be used, 143 stopped by SIGTERM and saved. After a loss and after 143 the same
+command continues."""
 _HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 _PACKAGE = pathlib.Path(fsjax.__file__).parent
 _SHIPPED = _PACKAGE / "shipped" / "configs"
@@ -80,10 +84,40 @@ def _exit_status(action: Callable[[], None]) -> int:
 
 
 def _help(argv: list[str]) -> str:
-    name = _split_config(argv[1:])[0]
-    if not name:
-        return command_text.overview(_as_typed(argv[:1]), config_folder(), _define_flags(argv))
-    return command_text.fields(name, parse([word for word in argv if word not in _HELP]).config)
+    name, _ = _split_config(argv[1:])
+    return _fields(name, parse([word for word in argv if word not in _HELP]).config) if name else _overview(argv)
+
+
+def _overview(argv: list[str]) -> str:
+    """Return the usage, the experiments of configs/, without importing them, and the flags."""
+    program, flag_values, configs = _as_typed(argv[:1]), _define_flags(argv), config_folder()
+    config = "dfm_vit" if len(program) == 1 else "configs/dfm_vit.py"
+    texts = [(f"{configs.name}/{file.name}", file.read_text(encoding="utf-8")) for file in _experiments()]
+    config_flag, *others = [(f"--{name}", flag_values[name].help) for name in flag_values]
+    field_flag = ("--config.FIELD", "Any of its fields; --config=FILE --help lists them.")
+    return "\n".join(
+        [
+            _USAGE.format(program=" ".join(program), config=config),
+            "\nExperiments; the text of each file tells more:",
+            *_columns([(name, text.partition("\n")[0].strip('"')) for name, text in texts]),
+            "\nFlags; the last three start several processes without Slurm, mpirun or a TPU slice:",
+            *_columns([config_flag, field_flag, *others]),
+        ]
+    )
+
+
+def _fields(name: str, config: ConfigDict) -> str:
+    """Return the fields of an experiment, one line each: name, value after the command line, and help."""
+    values = {field: repr(value) for field, value in config_fields.flat(config)}
+    width = min(24, max(map(len, values.values())))
+    helps = {field: config_fields.FIELDS[field].help if field in config_fields.FIELDS else "" for field in values}
+    rows = [(field, f"{value:{width}}  {helps[field]}".rstrip()) for field, value in values.items()]
+    return "\n".join([f"Fields of {name}, set by --config.FIELD=VALUE:", *_columns(rows)])
+
+
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(left) for left, _ in rows)
+    return [f"  {left:{width}}  {right}" for left, right in rows]
 
 
 def _run(argv: list[str]) -> None:
@@ -126,8 +160,13 @@ def parse(argv: list[str]) -> Command:
     name, words = _split_config(argv[1:])
     path, colon, argument = name.partition(":")
     path = config_file(path)
+    if not path:
+        raise InputError("--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py")
     if not pathlib.Path(path).is_file():
-        raise command_text.no_config(config_folder(), path)
+        near = nearest(pathlib.PurePath(path).stem, [file.stem for file in _experiments()])
+        expected = "expected a Python file with get_config(), such as configs/dfm_vit.py"
+        said = f"did you mean {config_folder().name}/{near}.py?" if near else expected
+        raise InputError(f"--config: got {path!r}, which is no file; {said}")
     if (parent := str(config_folder().parent)) not in sys.path:
         sys.path.append(parent)  # so that a user's own config can write `from configs import common`
     argv = [argv[0], f"--config={path}{colon}{argument}", *words]
@@ -136,14 +175,16 @@ def parse(argv: list[str]) -> Command:
         _, *rest = values(argv)
         config = values.config.lock()
     except flags.Error as error:
-        raise command_text.bad_flag(error) from error
-    except (AttributeError, LookupError, ValueError) as error:
+        # absl puts the traceback of a config file's own error into its message; the last line is the error itself.
+        in_file = "Error whilst parsing config file" in str(error)
+        said = str(error).strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: ")
+        raise InputError(said if in_file else one_line(error)) from error
+    except (AttributeError, LookupError, ValueError):
         # ml_collections raises these for an unknown field; so may the code of the config file.
         known = _define_flags(argv[:2])
         known(argv[:2])
-        if (unknown_field := command_text.unknown_field(words, known.config)) is None:
-            raise
-        raise unknown_field from error
+        _check_fields(words, known.config)
+        raise
     if rest:
         raise InputError(f"command line: got {rest[0]!r}; expected only flags, which --help lists")
     from fsjax.training import settings  # the config has imported JAX by now
@@ -153,6 +194,22 @@ def parse(argv: list[str]) -> Command:
     parts = (pathlib.Path(path).stem, pathlib.PurePath(argument or config.get("arg") or "").name)
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
     return Command(config, storage.path(values.workdir) if values.workdir else default, values)
+
+
+def _check_fields(words: list[str], known: ConfigDict) -> None:
+    """Raise InputError for the first --config.FIELD that `known` lacks."""
+    fields = [name for name, _ in config_fields.flat(known)]
+    for field in (match[1] for word in words if (match := re.match(r"--?(?:no)?config\.([^=]*)", word))):
+        group: Any = known
+        for part in field.split("."):
+            if not (isinstance(group, ConfigDict) and part in group):
+                # A field of the same last name in any group, or else a similar name.
+                same = [name for name in fields if name.rpartition(".")[2] == field.rpartition(".")[2]]
+                near = nearest(field, same, least=0.0) if same else nearest(field, fields)
+                names = group if isinstance(group, ConfigDict) else known
+                expected = f"did you mean --config.{near}?" if near else f"expected {', '.join(names)}"
+                raise InputError(f"--config.{field}: unknown field {part!r}; {expected}")
+            group = group[part]
 
 
 def _split_config(words: list[str]) -> tuple[str, list[str]]:
@@ -183,6 +240,12 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
 def config_folder() -> pathlib.Path:
     """Return configs/ of this checkout, or the copy that the wheel ships."""
     return _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "configs"
+
+
+def _experiments() -> list[pathlib.Path]:
+    """Return the files of configs/ that have a get_config()."""
+    files = sorted(config_folder().glob("*.py"))
+    return [file for file in files if "\ndef get_config(" in file.read_text(encoding="utf-8")]
 
 
 def config_file(path: str) -> str:

@@ -23,32 +23,29 @@ _SECONDS = 0.3
 
 def lines(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset]) -> list[str]:
     """Return the lines for the stages that will run, from the splits that they read; none without data."""
-    return [_data(config, datasets), _model(config, datasets), _work(config, stages, datasets)] if datasets else []
-
-
-def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
-    where = set_name(config.data) or config.data.root
+    if not datasets:
+        return []
+    size, where = config.data.image_size, set_name(config.data) or config.data.root
     counts = ", ".join(f"{len(dataset):,} {split}" for split, dataset in datasets.items())
     classes = len(next(iter(datasets.values())).classes)
-    size = config.data.image_size
-    return f"data: {config.data.source} {where}: {classes} classes, {counts} images, at {size} x {size} pixels"
-
-
-def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
     source, options = model_source(config), config.train
-    if not source.trains or "train" not in datasets:
-        return f"model: {source.describe()}"
-    steps = last_step(options, len(datasets["train"]))
-    return f"model: {source.describe()}, trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
+    model = f"model: {source.describe()}"
+    if source.trains and "train" in datasets:
+        steps = last_step(options, len(datasets["train"]))
+        model += f", trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
+    return [
+        f"data: {config.data.source} {where}: {classes} classes, {counts} images, at {size} x {size} pixels",
+        model,
+        _work(config, stages, datasets, classes),
+    ]
 
 
-def _work(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset]) -> str:
+def _work(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset], classes: int) -> str:
     costs = {stage.name: cost for stage in stages if (cost := stage.cost(config, datasets))}
     names, total = [stage.name for stage in stages], sum(costs.values())
     if not total:
         return f"run: {', '.join(names)}"
     counted = f"about as long as {total:,} forward passes of one image"
-    classes = len(next(iter(datasets.values())).classes)
     rate = passes_a_second(config, classes) if total >= _MEASURED_FROM else None
     if rate is None:
         return f"run: {', '.join(names)}; {counted}"
@@ -57,10 +54,9 @@ def _work(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset])
 
 
 def passes_a_second(config: ConfigDict, classes: int) -> float | None:
-    """Measure how many images a second the config's model takes forward, on all devices of all processes.
+    """Measure the images a second that the model takes forward, on all devices; None for one yet to be converted.
 
-    Weights are random, except for a model file's. None for a model that the stage train is to convert. All devices of
-    this process work at the same time, since CPU devices share the cores.
+    All devices of this process work at the same time, since CPU devices share the cores.
     """
     size, devices = config.data.image_size, parallel.local_devices()
     if (model := model_source(config).timed_model(classes)) is None:

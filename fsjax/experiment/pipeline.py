@@ -31,15 +31,10 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
     with lock.held(directory):
         parallel.decide(lambda: _prepare(config, directory, stages, command))
         workspace = Workspace(config, directory)
-        try:
-            with workspace.metrics:
-                opened = False
-                for index, stage in enumerate(chosen):
-                    opened |= _run_stage(stage, workspace, chosen[index:], first=not opened)
-        except InputError:
-            if parallel.is_main_process() and not _keeps_results(config, directory, stages):
-                _forget_start(directory)
-            raise
+        with workspace.metrics:
+            opened = False
+            for index, stage in enumerate(chosen):
+                opened |= _run_stage(stage, workspace, chosen[index:], first=not opened)
 
 
 def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
@@ -81,7 +76,8 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
 def _prepare(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], command: list[str] | None) -> None:
     files.remove_leftovers(directory)
     if not _keeps_results(config, directory, stages):
-        _forget_start(directory)  # left by a killed start
+        # A start without results stopped here; the next may have other images.
+        (directory / "images.json").unlink(missing_ok=True)
     files.write_json(directory / "config.json", config.to_dict())
     if command:
         files.write_json(directory / "command.json", command)
@@ -90,7 +86,7 @@ def _prepare(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], c
 def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Stage]) -> bool:
     """Return whether a workdir has a finished stage, partial results, or the runs of a study."""
     return (
-        any(_has_results(_read_record(file)) for file in _record_files(directory))
+        any(_has_results(_read_record(file)) for file in directory.glob("stages/*.json"))
         or any(_has_partial_results(config, directory, stage) for stage in stages.values())
         or any(True for _ in directory.glob("*/config.json"))
     )
@@ -104,13 +100,6 @@ def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> b
     if (name := stage.partial(config)) is None or not (directory / name).exists():
         return False
     return any(path.is_file() for path in (directory / name).rglob("*"))
-
-
-def _forget_start(directory: Path) -> None:
-    """Remove the files of a start without results, so that the corrected command may use other settings and data."""
-    named = [directory / name for name in ("config.json", "command.json", "images.json")]
-    for file in (*named, *_record_files(directory)):
-        file.unlink(missing_ok=True)
 
 
 def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, first: bool) -> bool:
@@ -146,7 +135,7 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
 def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before: tuple[int, float]) -> None:
     programs, compiling = (after - before for after, before in zip(profiling.compiled(), compiled_before, strict=True))
     peak = parallel.peak_bytes()
-    memory = {} if peak is None else {"device_peak_gib": peak / 2**30}
+    memory = {"device_peak_gib": peak / 2**30} if peak else {}
     workspace.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
     note = f", {clock(compiling)} of it for {programs} compilations" if programs else ""
     note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
@@ -173,11 +162,6 @@ def _hash_inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:
 def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:
     name = f"{stage.name}-{config.search.method}" if stage.by_method else stage.name
     return directory / "stages" / f"{name}.json"
-
-
-def _record_files(directory: Path) -> list[Path]:
-    folder = directory / "stages"
-    return [*folder.glob("*.json")] if folder.exists() else []
 
 
 def _read_record(file: Path) -> dict[str, Any]:

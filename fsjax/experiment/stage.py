@@ -52,11 +52,9 @@ class Workspace:
         """
         opened = {split: self.dataset(split) for split in dict.fromkeys(splits)}
         for having, lacking in itertools.permutations(opened, 2):
-            missing = [name for name in opened[having].classes if name not in opened[lacking].classes]
-            if missing:
-                more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            if missing := [name for name in opened[having].classes if name not in opened[lacking].classes]:
                 raise InputError(
-                    f"data: got no class {', '.join(map(repr, missing[:3]))}{more} in the {lacking} images, which the "
+                    f"data: got no class {', '.join(map(repr, missing[:3]))} in the {lacking} images, which the "
                     f"{having} images have; expected the same classes in every split, or data.classes=..."
                 )
         return opened

@@ -118,7 +118,7 @@ def make_outcome(cell, rng):
     scores = rng.random((2, 24, 24))
     scores = scores + scores[:, ::-1, ::-1]
     resampled = rng.random()
-    iou = {name: [[resampled, None]] for name in ("mean", "low", "high")}
+    iou = {name: [[resampled, 1.0]] for name in ("mean", "low", "high")}
     stability = {"stability": {"resamples": 4, "shares": [0.05], "iou": iou}}
     about = {"classes": CLASSES, "method": "removal", "searched_on": "train", "images": np.array([4, 4])}
     maps = dfm.from_scores(scores, (0.05, 0.2), **about, forward_equivalents=1, provenance=stability)
@@ -148,7 +148,7 @@ def make_outcome(cell, rng):
     (cell.directory / "ood").mkdir()
     (cell.directory / "ood" / "removal.json").write_text(json.dumps(written.to_json()))
     values = {"accuracy": accuracy[0], "TPR unfiltered": plain, "TPR": tpr[0], "FPR": fpr, "psi": psi}
-    values |= {"TPR low": intervals[0, :, 0], "TPR high": intervals[0, :, 1], "resampled IoU": [resampled, np.nan]}
+    values |= {"TPR low": intervals[0, :, 0], "TPR high": intervals[0, :, 1], "resampled IoU": [resampled, 1.0]}
     values |= {"above threshold": (tpr[0] > 0.5).mean(), "shortcut": [float(shortcut), np.nan]}
     values |= {"sketches accuracy": accuracy[1], "sketches TPR unfiltered": tpr[1], "sketches TPR": tpr[2]}
     values |= {"sketches TPR low": intervals[1, :, 0], "sketches TPR high": intervals[1, :, 1]}

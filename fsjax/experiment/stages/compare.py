@@ -9,6 +9,7 @@ Examples:
 
 import dataclasses
 import logging
+import textwrap
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -26,9 +27,8 @@ from fsjax.fourier import published_maps, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import chance_iou, iou
 from fsjax.report import figures, html
-from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import CheckFailed, InputError
-from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 from fsjax.search.imported import origin
@@ -52,17 +52,10 @@ def check(config: ConfigDict) -> None:
 
 def _side_files(config: ConfigDict) -> list[Path]:
     """Return the files of the left and the right maps."""
-    side_files = []
     for side in ("left", "right"):
         if not config.get(side):
-            raise InputError(
-                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps"
-            )
-        try:
-            side_files.append(published_maps.maps_file(config[side]))
-        except InputError as error:
-            raise InputError(f"{side}: {error}") from error
-    return side_files
+            raise InputError(f"{side}: got nothing; expected a workdir with maps, a file of maps or a pickle of maps")
+    return [published_maps.maps_file(config.left), published_maps.maps_file(config.right)]
 
 
 def _run(workspace: Workspace) -> None:
@@ -77,16 +70,11 @@ def _run(workspace: Workspace) -> None:
         write_page(workspace.directory, comparison, masks)
 
     parallel.decide(write)
-    _check_overlap(comparison["shares"][comparison["headline"]], config.min_iou)
-
-
-def _check_overlap(overlap: dict[str, Any], least: float) -> None:
-    """Log the mean IoU of one pair of shares; raise CheckFailed if it is below `least`."""
-    mean_iou = overlap["mean_iou"]
-    share = " and ".join(dict.fromkeys(f"{100 * share:g} %" for share in (overlap["left"], overlap["right"])))
-    value = "undefined, as no mask keeps anything" if mean_iou is None else f"{mean_iou:.4g}"
+    main, least = comparison["shares"][comparison["headline"]], config.min_iou
+    share = " and ".join(dict.fromkeys(f"{100 * share:g} %" for share in (main["left"], main["right"])))
+    value = "undefined, as no mask keeps anything" if main["mean_iou"] is None else f"{main['mean_iou']:.4g}"
     logger.info("compare: mean IoU %s at %s of the plane", value, share)
-    if least > 0 and (mean_iou is None or mean_iou < least):
+    if least > 0 and (main["mean_iou"] is None or main["mean_iou"] < least):
         raise CheckFailed(
             f"compare: the mean IoU at {share} of the plane is {value}; expected {least:g} or more (min_iou)"
         )
@@ -97,14 +85,8 @@ def compare_maps(
 ) -> tuple[dict[str, Any], tuple[DominantFrequencyMaps, DominantFrequencyMaps]]:
     """Return the content of compare.json (docs/files.md), and both sides with the compared masks.
 
-    Args:
-      left, right: maps that `published_maps.read_maps` has read.
-      shares: where masks are cut from scores, if the sides have no share in common.
-      headline: share of the main result, which is the nearest pair.
-      seed: draws the bootstrap resamples of orbits.
-
-    Raises:
-      InputError: sides of different classes or planes.
+    Both sides come from `published_maps.read_maps`. Masks are cut from scores at `shares` if the sides have no share in
+    common. The main result is the pair nearest to `headline`; the seed draws bootstrap resamples of orbits.
     """
     classes, (ours, theirs, how) = class_names(left, right), pair(left, right, shares)
     pairs = list(zip(ours.shares, theirs.shares, strict=True))
@@ -134,18 +116,15 @@ def _describe(maps: DominantFrequencyMaps) -> dict[str, Any]:
 
 def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tuple[str, ...]:
     """Return the names of the classes, from a side that has names; raise InputError for other classes or planes."""
-    sizes = [" x ".join(map(str, maps.masks.shape[2:])) for maps in (left, right)]
-    if sizes[0] != sizes[1]:
-        raise InputError(f"left has maps of {sizes[0]}, right of {sizes[1]}; expected maps of one size")
-    different = left.classes != right.classes and left.named and right.named
-    if different or len(left.classes) != len(right.classes):
-        listed = [
-            f"{len(names)} classes ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
-            for names in (left.classes, right.classes)
-        ]
-        raise InputError(
-            f"left has maps of {listed[0]}, right of {listed[1]}; expected the same classes in the same order"
+    have = [
+        "{} classes ({}) at {} x {}".format(
+            len(maps.classes), textwrap.shorten(", ".join(maps.classes), 100, placeholder=" ..."), *maps.masks.shape[2:]
         )
+        for maps in (left, right)
+    ]
+    other_names = left.classes != right.classes and left.named and right.named
+    if other_names or left.masks.shape[1:] != right.masks.shape[1:]:
+        raise InputError(f"left has {have[0]}, right {have[1]}; expected the same classes in one order, at one size")
     return left.classes if left.named else right.classes
 
 
@@ -199,12 +178,7 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
     """Return the rank correlations of each class's scores; None where a side has no scores."""
     if left.scores is None or right.scores is None:
         return None
-    by_class = []
-    with Progress("compare", len(left.scores), "classes") as progress:
-        for planes in zip(left.scores, right.scores, strict=True):
-            by_class.append(rank_correlations(*planes, seed))
-            progress.update(1)
-            interrupt.check()
+    by_class = [rank_correlations(*planes, seed) for planes in zip(left.scores, right.scores, strict=True)]
     content: dict[str, Any] = {"resamples": _RESAMPLES}
     for name in ("spearman", "kendall"):
         values, intervals = zip(*(measured[name] for measured in by_class), strict=True)

@@ -1,8 +1,4 @@
-"""The stages that judge maps and show the results.
-
-`evaluate` measures rates and grafts on test images, `ood` rates on other sets and under attacks. `report` writes the
-page of a run.
-"""
+"""The stages that judge maps and show the results: evaluate, ood (other sets and attacks) and report."""
 
 from collections.abc import Mapping
 
@@ -18,7 +14,6 @@ from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.experiment.stages import search, train
-from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, sections
 from fsjax.runtime import files, parallel
 
@@ -31,12 +26,9 @@ def _check(config: ConfigDict) -> None:
 def _evaluate(workspace: Workspace) -> None:
     maps = workspace.maps
     evaluate.run(workspace.config, workspace.directory, workspace.classifier, maps, workspace.dataset("test"))
-    if parallel.is_main_process():
-        _write_means(workspace, maps)
-
-
-def _write_means(workspace: Workspace, maps: DominantFrequencyMaps) -> None:
-    """Send the means at the share nearest to config.report.share to TensorBoard and Weights & Biases."""
+    if not parallel.is_main_process():
+        return
+    # Means at the share nearest to report.share, for TensorBoard and Weights & Biases.
     evaluation = read_method(workspace.directory / "evaluation.json", maps.method)
     measured, share = evaluation.methods[maps.method], maps.nearest(workspace.config.report.share)
     rates, grafts = measured.at(share), measured.grafts

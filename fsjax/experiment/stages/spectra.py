@@ -1,8 +1,4 @@
-"""Two Fourier measurements without a search: adcs, of the data, and heat_map, of the classifier.
-
-`adcs` compares the spectra of the classes' images. `heat_map` adds one Fourier wave to test images and measures the
-error rate.
-"""
+"""Two stages without a search: adcs compares the classes' spectra, heat_map measures errors under one Fourier wave."""
 
 import math
 
