@@ -22,4 +22,4 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
       >>> logits_fn(jnp.zeros((2, 24, 24, 3))).shape
       (2, 10)
     """
-    return state_dict.to_network(torch_files.read(path), model, image_size, str(path)).model()
+    return state_dict.to_network(torch_files.read(path), model, image_size, str(path)).model(empty=True)

@@ -104,10 +104,11 @@ class Network:
         return {"params": nnx.to_pure_dict(params), "batch_stats": nnx.to_pure_dict(batch_stats)}
 
 
-def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
+def fold(network: Network, variables: dict, *, empty: bool = False) -> tuple[Callable, PyTree]:
     """Return a network for evaluation only, with BatchNorms folded into the convolutions that they follow.
 
-    A BatchNorm `bnN` belongs to the `convN` beside it; BatchNorm n of a sequence belongs to its convolution n-1.
+    A BatchNorm `bnN` belongs to the `convN` beside it; BatchNorm n of a sequence belongs to its convolution n-1. With
+    `empty` the variables are emptied, so that no array is in memory twice.
 
     Returns:
       (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are
@@ -115,6 +116,8 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
       Equal networks share one `apply`.
     """
     module = network.bind(variables)
+    if empty:
+        variables.clear()
     modules: dict[tuple, nnx.Module] = dict(nnx.iter_modules(module))
     for path, norm in modules.items():
         last = path[-1] if path else ""
@@ -153,7 +156,9 @@ def folded(
     mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
     scale = np.asarray(scale, np.float64) / np.sqrt(variance + epsilon)
     moved = (np.asarray(bias, np.float64) - mean) * scale + np.asarray(shift, np.float64)
-    return (kernel * scale).astype(np.float32), moved.astype(np.float32)
+    # Into float32 at once: the product of a large kernel in float64 would take twice its memory.
+    product = np.multiply(kernel, scale, out=np.empty_like(kernel, np.float32), casting="same_kind")
+    return product, moved.astype(np.float32)
 
 
 def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:

@@ -38,11 +38,14 @@ class TrainedNetwork:
     naming: Naming = OURS
     copied: bool = False
 
-    def model(self, *, bfloat16: bool = False) -> Model:
-        """Return the model for evaluation, with BatchNorm folded into the parameters, and a bfloat16 form if asked."""
-        apply, params = fold(self.network, self.variables)
+    def model(self, *, bfloat16: bool = False, empty: bool = False) -> Model:
+        """Return the model for evaluation, with BatchNorm folded into the parameters, and a bfloat16 form if asked.
+
+        With `empty` the variables are emptied, so that no array is in memory twice.
+        """
         low = dataclasses.replace(self.network, dtype=jnp.dtype(jnp.bfloat16))
         apply_low = fold(low, self.variables)[0] if bfloat16 else None
+        apply, params = fold(self.network, self.variables, empty=empty)
         size = self.network.image_size
         return Model(apply, params, (size, size, 3), self.classes, self.mean_std, apply_low)
 

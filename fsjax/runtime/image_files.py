@@ -1,13 +1,8 @@
 """Decode and resize image files by Pillow, in this process or in workers, which import no JAX."""
 
-import contextlib
-import fcntl
 import io
 import os
-import pathlib
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +14,6 @@ from fsjax.runtime.errors import InputError, one_line
 # Other decoders are never tried, since some of PIL's run programs. A file's name does not matter: ImageNet has PNGs
 # called .JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# `decode` refuses these images.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Larger images, in pixels, are decoded one at a time: at PIL's limit an image takes a gigabyte, in every thread.
-_LARGE = 2**24
-# Largest ratio of the longer side to the shorter: a line of 65,535 pixels, scaled to a shorter side of 256, is 13 GB.
-LONGEST = 256
 
 
 class Encoded(NamedTuple):
@@ -67,35 +56,14 @@ def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
     The result stays a PIL image, which threads resize in parallel: copying it to NumPy and back holds Python's lock.
 
     Raises:
-      InputError: the image does not decode, has more pixels than Image.MAX_IMAGE_PIXELS, or one side is more than
-        LONGEST times the other. The message calls it `name`.
+      InputError: the image does not decode, or has more than twice Image.MAX_IMAGE_PIXELS. The message calls it `name`
+        and ends with `advice`.
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
-            pixels, longest = image.width * image.height, LONGEST * min(image.size)
-            if pixels <= (Image.MAX_IMAGE_PIXELS or float("inf")) and max(image.size) <= longest:
-                with _alone() if pixels > _LARGE else contextlib.nullcontext():
-                    return to_rgb(image)
-            cause = (
-                f"got {image.width} x {image.height} pixels; expected at most {Image.MAX_IMAGE_PIXELS}, and a side at "
-                f"most {LONGEST} times the other"
-            )
+            return to_rgb(image)
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
-        raise undecodable(name, one_line(error)) from error
-    raise undecodable(name, cause)
-
-
-def undecodable(name: str, cause: str) -> InputError:
-    advice = "--config.data.skip_undecodable=True leaves such images out"
-    return InputError(f"image {name} does not decode ({cause}); {advice}")
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Exclude the other threads, and the user's other processes on this machine."""
-    with open(pathlib.Path(tempfile.gettempdir()) / f"fsjax-{os.getuid()}.lock", "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it
-        yield
+        raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

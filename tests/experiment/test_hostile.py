@@ -13,7 +13,6 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -38,7 +37,7 @@ from fsjax.experiment.study_tables import Cell, Outcome
 from fsjax.fourier import dfm
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
-from fsjax.runtime import files, image_files
+from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode
 from fsjax.runtime.partial_results import PartialResults
@@ -132,71 +131,18 @@ class Unsafe(pickle.Unpickler):
 # Bombs: a few kilobytes that become gigabytes
 
 
-def as_npy(content):
-    """An .npy with bytes; its header is 80 bytes whatever they are."""
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(content)},), }}".ljust(69).encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
-
-
 def npy_header(shape, code="<f4", version=b"\x01\x00"):
     text = f"{{'descr': '{code}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY" + version + len(text).to_bytes(2 if version[0] == 1 else 4, "little") + text
 
 
-def zeros_npz(mib, members=1, header=0):
-    """A member for each of so many arrays of zeros, with so many MiB of white space in their headers."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for index in range(members):
-            with archive.open(f"a{index}.npy", "w", force_zip64=True) as file:
-                file.write(npy_header(f"({mib << 20},{' ' * (header << 20)})", "|u1", bytes([1 + bool(header), 0])))
-                for _ in range(mib):
-                    file.write(bytes(1 << 20))
-    return buffer.getvalue()
-
-
-def in_each_other(names, innermost):
-    """An .npz whose members each hold all members after them: the file's size, once for each member."""
-    end, entries = innermost, []
-    for name in reversed(names):
-        content = as_npy(end)
-        entries.append((name, content))
-        end = local_header(name, content) + content
-    offsets, place = {}, 0
-    for name, content in reversed(entries):
-        offsets[name] = place
-        place += len(local_header(name, content)) + len(as_npy(b""))
-    directory = b"".join(
-        b"PK\x01\x02\x14\x00"
-        + local_header(*entry)[4:30]
-        + bytes(10)
-        + struct.pack("<I", offsets[entry[0]])
-        + entry[0].encode()
-        for entry in entries
-    )
-    counts = struct.pack("<HHIIH", len(entries), len(entries), len(directory), len(end), 0)
-    return end + directory + b"PK\x05\x06" + bytes(4) + counts
-
-
-def local_header(name, content):
-    sizes = struct.pack("<IIIHH", zlib.crc32(content), len(content), len(content), len(name), 0)
-    return b"PK\x03\x04\x14\x00" + bytes(8) + sizes + name.encode()
-
-
 def bombs(folder):
     """name -> (reader, file, MiB that reading it may take)."""
     files = {
-        "a member of 600 MB": ("npz", zeros_npz(600), 64),
-        "members of 640 MB": ("npz", zeros_npz(16, 40), 64),
-        "members in each other": ("npz", in_each_other([f"a{index}.npy" for index in range(1000)], bytes(1 << 20)), 64),
-        "header of 10^12 numbers": ("npz", npz_of(a=npy_header("(1000000000000,)") + bytes(64)), 16),
         "header that is cut off": ("npz", npz_of(a=npy_header("(8,)")[:-20]), 16),
         "header of 4 GB": ("npz", npz_of(a=b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(64)), 16),
-        "header of 200 MB": ("npz", zeros_npz(1, header=200), 64),
         "header that nests": ("npz", npz_of(a=npy_header("(" * 4000 + ")" * 4000)), 64),
         "negative length": ("npz", npz_of(a=npy_header("(-4, -4)") + bytes(64)), 16),
-        "text of 10^9 characters": ("npz", npz_of(a=npy_header("(1,)", "<U1000000000") + bytes(64)), 16),
-        "records": ("npz", npz_of(a=npy_header("(1,)", "|V64") + bytes(64)), 16),
         "no archive": ("npz", npy_header("(1,)") + bytes(4), 16),
         "empty": ("npz", b"", 16),
         "mapped header of 10^12 numbers": ("npy", npy_header("(1000000000000,)") + bytes(64), 16),
@@ -281,7 +227,6 @@ def images():
     jpeg, gif = bytearray(encoded("JPEG")), bytearray(encoded("GIF"))
     jpeg[(at := jpeg.index(b"\xff\xc0") + 5) : at + 4] = struct.pack(">HH", 65500, 65500)
     gif[6:10] = struct.pack("<HH", 60000, 60000)
-    line = bytearray(encoded("BMP", (4096, 1)))
     webp = (
         b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff\x3f\x00\xff\x3f\x00"
     )
@@ -290,7 +235,6 @@ def images():
         "a JPEG of 65,500 x 65,500": bytes(jpeg),
         "a GIF of 60,000 x 60,000": bytes(gif),
         "a WEBP of 16,384 x 16,384": webp,
-        "a line of 4,096 pixels": bytes(line),
         "a JPEG that is cut off": encoded("JPEG")[:1000],
         "text that unpacks to 1 GB": png(4, 4)[:33] + text_bomb() + png(4, 4)[33:],
         "a picture of another kind": encoded("TIFF"),
@@ -326,41 +270,13 @@ def test_no_file_takes_more_than_a_small_multiple_of_its_size(tmp_path):
         assert one["mib"] <= files[name][2], (name, one)
 
 
-def test_files_that_shrink_well_and_are_honest_are_read(tmp_path):
-    """Maps of 1,000 classes at 224 pixels that keep nothing, a picture of 30 million pixels, a film of many frames."""
-    blank = maps_npz(
-        classes=np.array([str(label) for label in range(1000)]),
-        images=np.ones(1000, int),
-        plane=np.array([224, 224]),
-        masks=np.zeros((1, 1000, 224, 28), np.uint8),
-        scores=np.zeros((1000, 224, 224), np.float32),
-    )
-    (tmp_path / "blank.npz").write_bytes(blank)
-    assert len(blank) < 2**20 and dfm.DominantFrequencyMaps.load(tmp_path / "blank.npz").masks.shape[1] == 1000
+def test_large_pictures_and_films_are_read(tmp_path):
+    """A picture of 30 million pixels, and a film of many frames."""
     (tmp_path / "large.png").write_bytes(png(6000, 5000, bytes(5000 * (1 + 3 * 6000))))
     assert decode(tmp_path / "large.png", "large").size == (6000, 5000)
     frames = [Image.new("P", (8, 8), index % 256) for index in range(3000)]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
     assert decode(tmp_path / "film.gif", "film").size == (8, 8)
-
-
-def test_images_of_many_pixels_are_decoded_one_at_a_time(tmp_path, monkeypatch):
-    inside, most = [], []
-    real = image_files.to_rgb
-
-    def watched(image):
-        inside.append(1)
-        most.append(len(inside))
-        found = real(image)
-        inside.pop()
-        return found
-
-    monkeypatch.setattr(image_files, "_LARGE", 100)
-    monkeypatch.setattr(image_files, "to_rgb", watched)
-    files = [png(200, 200, bytes(200 * 601))] * 16
-    with ThreadPoolExecutor(8) as pool:
-        assert all(image.size == (200, 200) for image in pool.map(lambda file: decode(file, "x"), files))
-    assert max(most) == 1
 
 
 # Numbers and texts of the wrong kind
