@@ -9,8 +9,6 @@ import json
 import math
 import os
 import pathlib
-import re
-import socket
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -93,16 +91,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Delete temporary files and folders that killed processes of this machine left under a local directory."""
-    if not storage.is_local(directory):
-        return
-    for path in list(directory.rglob(f".*.{_host()}.*.tmp")):
-        writer = re.search(r"\.(\d+)\.tmp$", path.name)
-        if writer and not _is_running(int(writer[1])):
-            if path.is_dir():
-                storage.remove(path)
-            else:
-                path.unlink(missing_ok=True)
+    """Delete temporary files and folders that killed writers left under a local directory; nobody may write there."""
+    if storage.is_local(directory):
+        for path in list(directory.rglob(".*.tmp")):
+            storage.remove(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -188,7 +180,7 @@ def sha256(path: str | Path) -> str:
 
 def _temporary_name(path: pathlib.Path) -> pathlib.Path:
     """Return a temporary name beside `path`, which remove_leftovers recognises."""
-    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -198,21 +190,6 @@ def _sync(path: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_running(process: int) -> bool:
-    """Return whether another process has this id."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return process != os.getpid()
-
-
-def _host() -> str:
-    return re.sub(r"\W", "-", socket.gethostname())
 
 
 def _checksum(value: dict) -> str:

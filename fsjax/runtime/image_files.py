@@ -56,14 +56,18 @@ def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
     The result stays a PIL image, which threads resize in parallel: copying it to NumPy and back holds Python's lock.
 
     Raises:
-      InputError: the image does not decode, or has more than twice Image.MAX_IMAGE_PIXELS. The message calls it `name`
-        and ends with `advice`.
+      InputError: the image does not decode, or has more than twice Image.MAX_IMAGE_PIXELS. The message calls it `name`.
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
             return to_rgb(image)
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
-        raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
+        raise undecodable(name, one_line(error)) from error
+
+
+def undecodable(name: str, cause: str) -> InputError:
+    advice = "--config.data.skip_undecodable=True leaves such images out"
+    return InputError(f"image {name} does not decode ({cause}); {advice}")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -234,10 +234,10 @@ def _wandb_id(file: Path) -> str:
 def _drop_damaged_lines(file: pathlib.Path, shown: Path) -> None:
     """Drop damaged and unfinished lines; the warning calls the file `shown`."""
     lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    bad = {number for number, line in enumerate(lines, 1) if not (line.endswith(b"\n") and _is_object(line))}
-    if bad:
-        files.write_bytes(file, b"".join(line for number, line in enumerate(lines, 1) if number not in bad))
-        logger.warning("%s: dropped what is not a whole line of JSON: line %s", shown, ", ".join(map(str, sorted(bad))))
+    whole = [line for line in lines if line.endswith(b"\n") and _is_object(line)]
+    if len(whole) < len(lines):
+        files.write_bytes(file, b"".join(whole))
+        logger.warning("%s: dropped %d damaged lines", shown, len(lines) - len(whole))
 
 
 def _is_object(line: bytes) -> bool:

@@ -15,7 +15,6 @@ from fsjax.runtime.storage import Path
 
 # Version of the files and of the random streams behind them; results of another version are refused.
 FORMAT = 3
-_ITEM = r"\w[\w.-]*(/\w[\w.-]*)*"
 
 
 class PartialResults:
@@ -58,11 +57,11 @@ class PartialResults:
 
     def state(self, item: str) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Return the saved arrays of an item; {} where they are missing or damaged."""
-        return self._read(_checked(item))
+        return self._read(item)
 
     def set_state(self, item: str, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> None:
         """Replace the arrays of an item; the next save writes them."""
-        self._states[_checked(item)] = arrays
+        self._states[item] = arrays
 
     def is_due(self) -> bool:
         """Return whether the last save was `save_seconds` ago."""
@@ -118,7 +117,7 @@ class Table:
     """Values that are computed row by row, such as a class's losses under each mask; rows are the last axis."""
 
     def __init__(self, store: PartialResults, item: str, values: Float[np.ndarray, "*shape rows"]):
-        self.values, self._store, self._item = values, store, _checked(item)
+        self.values, self._store, self._item = values, store, item
         self._unsaved: list[Int[np.ndarray, " rows"]] = []
         self.values[...] = np.nan
         folder = store.directory and store.directory / item
@@ -169,13 +168,6 @@ class Table:
         fits = values.shape == (*self.values.shape[:-1], len(rows)) and values.dtype.kind == "f"
         if fits and rows.min() >= 0 and rows.max() < self.values.shape[-1] and np.isfinite(values).all():
             self.values[..., rows] = values
-
-
-def _checked(item: str) -> str:
-    """Return the name of an item; raise ValueError for a name that is no relative path of plain names."""
-    if not re.fullmatch(_ITEM, item):
-        raise ValueError(f"item: got {item!r}; expected a name such as 'class00003/base'")
-    return item
 
 
 def class_item(label: int) -> str:

@@ -4,7 +4,6 @@ import logging
 import os
 import pathlib
 import socket
-import tempfile
 from typing import Any
 
 import jax
@@ -40,7 +39,7 @@ def initialize(
 
     Returns whether there are several processes. Raises InputError for an invalid or a missing value.
     """
-    explicit = _are_given({"--coordinator": coordinator, "--processes": processes, "--process": index})
+    explicit = _are_given(coordinator, processes, index)
     for field, seconds in (("startup_seconds", startup_seconds), ("heartbeat_seconds", heartbeat_seconds)):
         if seconds < 1:
             raise InputError(f"run.{field}: got {seconds}; expected 1 or more")
@@ -104,7 +103,6 @@ def use_compilation_cache() -> None:
     try:
         folder = (named if named.is_absolute() else pathlib.Path.home() / ".cache") / "fsjax" / "jax"
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         if parallel.is_main_process():
             logger.warning("compiled programs are not cached for the next start: %s", error)
@@ -112,20 +110,17 @@ def use_compilation_cache() -> None:
     settings.update("jax_compilation_cache_dir", str(folder))
 
 
-def _are_given(given: dict[str, Any]) -> bool:
+def _are_given(coordinator: str | None, processes: int | None, index: int | None) -> bool:
     """Return whether the three flags are given; raise InputError for invalid ones."""
-    if len(missing := [name for name, value in given.items() if value is None]) == len(given):
+    if coordinator is processes is index is None:
         return False
-    if missing:
-        raise InputError(f"{', '.join(missing)}: missing; expected --coordinator, --processes and --process together")
-    coordinator, processes, index = given.values()
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"--coordinator: got {coordinator!r}; expected HOST:PORT of process 0, such as 10.0.0.1:8476")
-    if processes < 1:
-        raise InputError(f"--processes: got {processes}; expected 1 or more")
-    if not 0 <= index < processes:
-        raise InputError(f"--process: got {index}; expected 0 to {processes - 1}, with --processes={processes}")
+    host, _, port = (coordinator or "").rpartition(":")
+    is_address = host and port.isdecimal() and 0 < int(port) < 65536
+    if not is_address or processes is None or index is None or not 0 <= index < processes:
+        raise InputError(
+            f"--coordinator, --processes, --process: got {coordinator}, {processes}, {index}; expected HOST:PORT of "
+            "process 0, such as 10.0.0.1:8476, a number N, and 0 to N-1"
+        )
     return True
 
 

@@ -87,9 +87,9 @@ def local(where: Path) -> Iterator[pathlib.Path]:
             raise InputError(str(error).replace(str(copy), str(where))) from error
 
 
-def remove(folder: Path) -> None:
-    """Delete a folder with its content, if it exists."""
-    if is_local(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    elif folder.exists():
-        folder.fs.rm(folder.path, recursive=True)
+def remove(where: Path) -> None:
+    """Delete a file, or a folder with its content, if it exists."""
+    if is_local(where):
+        shutil.rmtree(where, ignore_errors=True) if where.is_dir() else where.unlink(missing_ok=True)
+    elif where.exists():
+        where.fs.rm(where.path, recursive=True)

@@ -1,8 +1,8 @@
 """Read PyTorch weights and pickles of arrays, and write weights. Nothing in a file runs.
 
-.safetensors need no PyTorch. `torch.load(weights_only=True)` reads files of torch.save. What it refuses, such as a
-Lightning checkpoint with a module among its hyper-parameters, and plain pickles are read by an unpickler of ours, for
-which an unknown global is an `Inert` object.
+.safetensors need no PyTorch. `torch.load(weights_only=True)` reads files of torch.save. An unpickler of ours reads
+plain pickles, and archives that torch.load refuses, such as a Lightning checkpoint with a module among its
+hyper-parameters. For it an unknown global is an `Inert` object.
 """
 
 import collections
@@ -10,7 +10,6 @@ import io
 import pickle
 import sys
 import types
-import warnings
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 # Keys under which training scripts store the state dict; Lightning's first.
 _KEYS = ("state_dict", "model_state_dict", "model", "net")
-_LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # of torch.save before PyTorch 1.6
+_LEGACY = 0x1950A86A20F9469CFC6C  # the first of the pickles that torch.save wrote before PyTorch 1.6
 
 
 def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -62,9 +61,8 @@ def load(path: Path) -> Any:
     for bfloat16); everything else becomes `Inert`.
     """
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the source text of old modules
-            return _plain(_unpickled(file), {})
+        with path.open("rb") as file:
+            return _plain(_unpickled(file))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected a pickle or a PyTorch file") from error
     except ImportError as error:
@@ -113,15 +111,18 @@ def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def _unpickled(file: io.BufferedIOBase | IO[bytes]) -> Any:
-    start = file.read(len(_LEGACY_START))
+    is_archive = file.read(2) == b"PK"
     file.seek(0)
-    if not start.startswith(b"PK") and start != _LEGACY_START:
-        return _Unpickler(file).load()
+    if not is_archive and (content := _Unpickler(file).load()) != _LEGACY:
+        return content
+    file.seek(0)
     try:
         return _torch().load(file, "cpu", weights_only=True)
     except pickle.UnpicklingError:
+        if not is_archive:
+            raise
         file.seek(0)
-        return _torch().load(file, "cpu", _PICKLE_MODULE, weights_only=False)
+        return _torch().load(file, "cpu", types.SimpleNamespace(Unpickler=_Unpickler), weights_only=False)
 
 
 class Inert:
@@ -131,7 +132,6 @@ class Inert:
     """
 
     name = ""
-    dump_patches = False  # PyTorch asks this of a class that was saved with its source text
 
     def __new__(cls, *_: Any, **fields: Any) -> "Inert":
         return super().__new__(cls)
@@ -140,21 +140,6 @@ class Inert:
         return self
 
     __init__ = __setstate__ = __setitem__ = append = extend = update = add = lambda self, *_, **fields: None
-
-
-class _Function:
-    """A function that a pickle may call and not change."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable):
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        """Ignore the state, which may name any attribute."""
 
 
 class _Unpickler(pickle._Unpickler):
@@ -170,72 +155,44 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         # By package: NumPy and PyTorch have moved some of these between modules.
         if function := _FUNCTIONS.get((module.split(".")[0], name)):
-            return _Function(function)
-        # A new class each time, so that a pickle cannot change another's.
+            return lambda *arguments: function(*arguments)
+        # A new function or class each time: a pickle may set its attributes, and cannot change ours.
         return type("Inert", (Inert,), {"name": f"{module}.{name}"})
 
 
-def _dtype(code: Any, *_: Any) -> Any:
-    return np.dtype(code, copy=True) if isinstance(code, str) else Inert()  # a copy, for NumPy's own must not change
-
-
-def _bytes(data: bytes | bytearray | str = b"", encoding: str = "latin1") -> bytes | bytearray:
-    # Not bytes(data): for a number, that makes as many zeros.
-    return data.encode("latin1") if isinstance(data, str) else bytes(memoryview(data))
-
-
-def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> Any:
-    held = storage.nbytes()
-    tensor = _torch()._utils._rebuild_tensor(storage, offset, size, stride)
-    if storage.nbytes() != held:
-        raise ValueError(f"a tensor of shape {tuple(size)} reaches beyond its numbers")
-    return tensor
-
-
 def _array(data: Any, dtype: np.dtype, shape: tuple, order: Any = "C") -> np.ndarray:
-    return np.frombuffer(_bytes(data), dtype).reshape(shape, order=order)
+    return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
 # (package, name) -> what a pickle calls by that name.
 _FUNCTIONS: dict[tuple[str, str], Callable] = {
     ("numpy", "_reconstruct"): lambda *_: np.empty(0, np.uint8),  # its state follows
-    ("numpy", "dtype"): _dtype,
+    ("numpy", "dtype"): lambda code, *_: np.dtype(code, copy=True),  # a copy: its state follows
     ("numpy", "scalar"): lambda dtype, data: _array(data, dtype, ()).item(),
     ("numpy", "_frombuffer"): _array,
-    **dict.fromkeys((("torch", "_rebuild_tensor"), ("torch", "_rebuild_tensor_v2")), _tensor),
+    ("torch", "_rebuild_tensor_v2"): lambda *arguments: _torch()._utils._rebuild_tensor(*arguments[:4]),
     ("torch", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    ("torch", "_rebuild_from_type_v2"): lambda function, kind, arguments, state: function(*arguments),
     ("torch", "_load_from_bytes"): lambda data: _unpickled(io.BytesIO(data)),
-    ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): collections.OrderedDict,
-    **{(module, name): _bytes for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
-    ("_codecs", "encode"): _bytes,
+    # Bytes, as protocols 0 to 2 write them.
+    ("__builtin__", "bytes"): lambda: b"",
+    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
 }
-_PICKLE_MODULE = types.SimpleNamespace(
-    __name__="inert", Unpickler=_Unpickler, load=lambda file, **_: _Unpickler(file).load()
-)
 
 
-def _plain(content: Any, seen: dict[int, Any]) -> Any:
-    """Return content with tensors as arrays and unknown objects inert. `seen`: results by the id of their source."""
-    if content is None or isinstance(content, bool | int | float | str | Inert):
-        return content
-    if id(content) in seen:
-        return seen[id(content)]
-    result: Any = Inert()
-    seen[id(content)], torch = result, sys.modules.get("torch")  # stands for a container inside itself
+def _plain(content: Any) -> Any:
+    """Return content with tensors as arrays, and inert what is no array, number, text or container."""
     if isinstance(content, dict):
-        result = {key: _plain(value, seen) for key, value in content.items() if isinstance(key, str | int)}
-    elif isinstance(content, list | tuple):
-        result = type(content)([_plain(value, seen) for value in content])
-    elif isinstance(content, np.ndarray) and content.dtype.kind in "biuf":
-        result = content
-    elif torch and isinstance(content, torch.Tensor):
-        result = _numpy(content.detach())
-    elif isinstance(content, type) and issubclass(content, Inert):
-        result = content()  # the file holds the class itself
-    seen[id(content)] = result
-    return result
+        return {key: _plain(value) for key, value in content.items() if isinstance(key, str | int)}
+    if isinstance(content, list | tuple):
+        return type(content)([_plain(value) for value in content])
+    is_numbers = isinstance(content, np.ndarray) and content.dtype.kind in "biuf"
+    if content is None or is_numbers or isinstance(content, bool | int | float | str | Inert):
+        return content
+    if "torch" in sys.modules and isinstance(content, _torch().Tensor):
+        return _numpy(content.detach())
+    is_inert_class = isinstance(content, type) and issubclass(content, Inert)
+    return content() if is_inert_class else Inert()
 
 
 def _numpy(tensor: "torch.Tensor") -> np.ndarray | Inert:

@@ -239,17 +239,8 @@ def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
         startup.initialize(heartbeat_seconds=0)
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("a:1", None, None), "--processes, --process: missing; expected --coordinator, --processes and --process"),
-        (("a", 2, 0), "--coordinator: got 'a'; expected HOST:PORT of process 0, such as 10.0.0.1:8476"),
-        (("a:99999", 2, 0), "--coordinator: got 'a:99999'"),
-        (("a:1", 0, 0), "--processes: got 0; expected 1 or more"),
-        (("a:1", 2, 2), "--process: got 2; expected 0 to 1, with --processes=2"),
-    ],
-)
-def test_flags_that_cannot_be_are_refused(flags, message):
-    with pytest.raises(InputError) as caught:
+@pytest.mark.parametrize("flags", [("a:1", None, None), ("a", 2, 0), ("a:99999", 2, 0), ("a:1", 0, 0), ("a:1", 2, 2)])
+def test_flags_that_cannot_be_are_refused(flags):
+    message = f"--coordinator, --processes, --process: got {', '.join(map(str, flags))}; expected HOST:PORT"
+    with pytest.raises(InputError, match=message):
         startup.initialize(*flags)
-    assert message in str(caught.value)

@@ -1,6 +1,5 @@
 """Files of a run: a kill leaves the old file or the new one, and what a killed writer leaves behind goes."""
 
-import os
 import pathlib
 import resource
 import signal
@@ -44,24 +43,6 @@ def test_what_a_killed_writer_leaves_is_deleted_and_the_file_stays_as_it_was(tmp
     files.remove_leftovers(tmp_path)
     assert [file.name for file in tmp_path.rglob("*.*")] == ["part.npz"]
     assert (tmp_path / "class0" / "part.npz").read_bytes() == b"old"
-
-
-def test_the_temporary_file_of_a_living_writer_or_of_another_machine_stays(tmp_path, writer):
-    (mine,) = tmp_path.rglob("*.tmp")
-    elsewhere = tmp_path / ".part.npz.another-machine.1.tmp"
-    elsewhere.write_bytes(b"")
-    files.remove_leftovers(tmp_path)
-    assert mine.exists() and elsewhere.exists()
-
-
-def test_a_file_left_by_an_earlier_process_of_this_number_is_deleted(tmp_path):
-    """In a container every start may have the same process number."""
-    with files.replacing(tmp_path / "part.npz"):
-        (name,) = (file.name for file in tmp_path.iterdir())
-    assert f".{os.getpid()}." in name
-    (tmp_path / name).write_bytes(b"")
-    files.remove_leftovers(tmp_path)
-    assert not (tmp_path / name).exists()
 
 
 def test_what_a_killed_writer_leaves_of_a_folder_goes_too(tmp_path):

@@ -45,13 +45,6 @@ def test_tables_do_not_read_each_others_files(tmp_path):
     assert np.isnan(opened(tmp_path).table("class00004", np.empty(4)).values).all()
 
 
-@pytest.mark.parametrize("item", ["", "../other", "/etc/x", "a//b", ".hidden", "a/../b"])
-def test_an_item_never_names_a_file_outside_the_folder(tmp_path, item):
-    for use in (lambda store: store.table(item, np.empty(1)), lambda store: store.set_state(item, {})):
-        with pytest.raises(ValueError, match="item: got"):
-            use(opened(tmp_path / "inside"))
-
-
 @pytest.mark.parametrize(
     "arrays",
     [

@@ -57,11 +57,22 @@ def tensors():
     }
 
 
-@pytest.mark.parametrize("beside", [{}, {"module": torch.nn.Linear(1, 1)}], ids=["weights only", "with a module"])
-def test_tensors_come_back_as_arrays(reread, beside):
-    """Beside a module `torch.load(weights_only=True)` refuses the file."""
-    found = reread(tensors() | beside)
-    assert not beside or isinstance(found.pop("module"), Inert)
+NOT_LEGACY = pytest.mark.parametrize("reread", [form for form in WRITERS if form != "legacy"], indirect=True)
+
+
+def test_tensors_come_back_as_arrays(reread):
+    check_tensors(reread(tensors()))
+
+
+@NOT_LEGACY
+def test_tensors_come_back_beside_a_module(reread):
+    """`torch.load(weights_only=True)` refuses the file."""
+    found = reread(tensors() | {"module": torch.nn.Linear(1, 1)})
+    assert isinstance(found.pop("module"), Inert)
+    check_tensors(found)
+
+
+def check_tensors(found):
     assert found.keys() == tensors().keys()
     for name, tensor in tensors().items():
         tensor = tensor.detach()
@@ -70,6 +81,7 @@ def test_tensors_come_back_as_arrays(reread, beside):
         np.testing.assert_array_equal(found[name].astype(np.float64), tensor.double().numpy(), err_msg=name)
 
 
+@NOT_LEGACY
 def test_arrays_and_nested_values_come_back_as_they_were(reread):
     value = {
         0: np.arange(6.0).reshape(2, 3),
@@ -87,6 +99,7 @@ def test_arrays_and_nested_values_come_back_as_they_were(reread):
     assert found["number"] == 2.5
 
 
+@NOT_LEGACY
 def test_what_is_no_plain_number_is_inert(reread):
     value = {
         "module": torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)),
@@ -198,7 +211,7 @@ def test_the_source_text_of_a_module_makes_no_file(tmp_path, monkeypatch):
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("name", ["_rebuild_parameter", "_rebuild_tensor_v2", "_load_from_bytes", "Size"])
+@pytest.mark.parametrize("name", ["_rebuild_parameter", "_rebuild_tensor_v2", "_load_from_bytes"])
 def test_a_file_cannot_change_our_functions_and_unknown_globals_share_no_class(tmp_path, name):
     """BUILD sets attributes of whatever stands on the stack: here __name__ of the global itself."""
     before = torch_files._FUNCTIONS["torch", name]
@@ -214,22 +227,10 @@ def test_a_file_cannot_change_our_functions_and_unknown_globals_share_no_class(t
 # Damaged files
 
 
-def test_a_tensor_beyond_its_numbers_is_refused(tmp_path):
-    tensor = torch.arange(4.0)
-    for size, stride, offset in [((5,), (1,), 0), ((2,), (4,), 0), ((2,), (1,), 3), ((2,), (-1,), 3)]:
-        numbers = Attack(torch.storage._load_from_bytes, legacy(tensor.storage()))
-        path = tmp_path / "file"
-        path.write_bytes(
-            pickle.dumps(Attack(torch._utils._rebuild_tensor_v2, numbers, offset, size, stride, False, {}))
-        )
-        with pytest.raises(InputError, match="not a readable pickle or PyTorch file"):
-            torch_files.load(path)
-
-
 @pytest.mark.parametrize("form", WRITERS)
 def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_read_or_refused_in_one_line(tmp_path, form):
     path = tmp_path / "file"
-    WRITERS[form]({"a": torch.arange(40.0), "b": [np.arange(3)]}, path)
+    WRITERS[form]({"a": torch.arange(40.0), "b": [1, 2]}, path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(100):
@@ -246,12 +247,10 @@ def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_read_or_refused_in_one_li
 def test_nothing_there_and_nesting_without_end_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         torch_files.load(tmp_path / "file")
-    for content in (b"]" * 100_000 + b"a" * 100_000 + b".", b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little") + b"."):
+    endless = [1]
+    endless.append(endless)
+    nested = b"]" * 100_000 + b"a" * 100_000 + b"."
+    for content in (nested, b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little") + b".", pickle.dumps(endless)):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(InputError):
             torch_files.load(tmp_path / "file")
-    endless = [1]
-    endless.append(endless)
-    (tmp_path / "file").write_bytes(pickle.dumps(endless))
-    found = torch_files.load(tmp_path / "file")
-    assert found[0] == 1 and isinstance(found[1], Inert)
