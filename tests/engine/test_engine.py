@@ -17,47 +17,26 @@ from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import STATISTICS, Perturbations, make_tile
 from fsjax.models.callables import convert_closure
 from fsjax.runtime import parallel
+from tests.helpers.engine_oracle import apply, centred_spectrum, network_params, oracle_sums, real_image
 
 
 def problem(height=9, width=6, images=11, classes=4, seed=0):
     rng = np.random.default_rng(seed)
-    params = {
-        "hidden": rng.normal(size=(height * width * 3, 8)).astype(np.float32) / 8,
-        "out": rng.normal(size=(8, classes)).astype(np.float32),
-    }
+    params = network_params(rng, (height, width, 3), classes)
     batch = rng.normal(size=(images, height, width, 3)).astype(np.float32)
     labels = rng.integers(0, classes, images).astype(np.int32)
     return params, batch, labels, rng
 
 
-def apply(params, images):
-    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
-
-
 def oracle(params, batch, labels, weights, masks=None, components=None, targets=None):
-    """Every (perturbation, image) pair by itself, in float64, from the definitions."""
+    def filtered(m, i):
+        spectrum = centred_spectrum(batch[i])
+        if masks is not None:
+            spectrum = spectrum * masks[m][:, :, None]
+        return real_image(spectrum if components is None else spectrum + components[m])
+
     count = len(masks if components is None else components)
-    sums = {name: np.zeros((count, weights.shape[1])) for name in STATISTICS}
-    sums["predicted"] = np.zeros((count, weights.shape[1], 4))
-    for m in range(count):
-        for image, label, weight in zip(batch.astype(np.float64), labels, weights, strict=True):
-            centred = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1))
-            if masks is not None:
-                centred = centred * masks[m][:, :, None]
-            if components is not None:
-                centred = centred + components[m]
-            filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(0, 1)), axes=(0, 1)).real
-            logits = np.tanh(filtered.ravel() @ params["hidden"].astype(float)) @ params["out"].astype(float)
-            loss = np.log(np.exp(logits).sum()) - logits[label]
-            target = 0 if targets is None else targets[m]
-            sums["loss"][m] += loss * weight
-            sums["loss_squared"][m] += loss**2 * weight
-            sums["correct"][m] += (logits.argmax() == label) * weight
-            sums["predicted_target"][m] += (logits.argmax() == target) * weight
-            sums["predicted"][m, :, logits.argmax()] += weight
-            others = [-np.inf if of == label != target else logit for of, logit in enumerate(logits)]
-            sums["captured"][m] += (np.argmax(others) == target) * weight
-    return sums
+    return oracle_sums(params, filtered, labels, weights, np.zeros(count, int) if targets is None else targets)
 
 
 def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_do():

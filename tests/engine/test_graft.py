@@ -10,6 +10,7 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import STATISTICS
 from fsjax.runtime.errors import InputError
+from tests.helpers.engine_oracle import apply, centred_spectrum, network_params, oracle_sums, real_image
 
 CLASSES, PAIRS, MASKS = 4, 11, 13
 
@@ -17,45 +18,16 @@ CLASSES, PAIRS, MASKS = 4, 11, 13
 def problem(plane, channels=3, seed=0):
     """A small network, pairs of noise images, the labels of their recipients, and masks not constant on orbits."""
     rng = np.random.default_rng(seed)
-    params = {
-        "hidden": rng.normal(size=(plane[0] * plane[1] * channels, 8)).astype(np.float32) / 8,
-        "out": rng.normal(size=(8, CLASSES)).astype(np.float32),
-    }
+    params = network_params(rng, (*plane, channels), CLASSES)
     pairs = rng.normal(size=(PAIRS, 2, *plane, channels)).astype(np.float32)
     labels = rng.integers(0, CLASSES, PAIRS).astype(np.int32)
     return Model(apply, params, (*plane, channels)), pairs, labels, rng
 
 
-def apply(params, images):
-    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
-
-
 def graft(recipient, donor, mask):
     """Re F^-1[(1 - M) F r + M F d] in float64, from the definition."""
-    of_recipient, of_donor = (
-        np.fft.fftshift(np.fft.fft2(image.astype(float), axes=(0, 1)), axes=(0, 1)) for image in (recipient, donor)
-    )
-    mixed = np.where(mask[:, :, None], of_donor, of_recipient)
-    return np.fft.ifft2(np.fft.ifftshift(mixed, axes=(0, 1)), axes=(0, 1)).real
-
-
-def oracle(params, pairs, labels, weights, masks, targets):
-    """Every (mask, pair) by itself."""
-    sums = {name: np.zeros((len(masks), weights.shape[1])) for name in STATISTICS}
-    sums["predicted"] = np.zeros((len(masks), weights.shape[1], CLASSES))
-    for m, target in enumerate(targets):
-        for (recipient, donor), label, weight in zip(pairs, labels, weights, strict=True):
-            image = graft(recipient, donor, masks[m])
-            logits = np.tanh(image.ravel() @ params["hidden"].astype(float)) @ params["out"].astype(float)
-            loss = np.log(np.exp(logits).sum()) - logits[label]
-            others = [k for k in range(CLASSES) if k == target or k != label]
-            sums["loss"][m] += loss * weight
-            sums["loss_squared"][m] += loss**2 * weight
-            sums["correct"][m] += (logits.argmax() == label) * weight
-            sums["predicted_target"][m] += (logits.argmax() == target) * weight
-            sums["captured"][m] += (max(others, key=lambda k: logits[k]) == target) * weight
-            sums["predicted"][m, :, logits.argmax()] += weight
-    return sums
+    mixed = np.where(mask[:, :, None], centred_spectrum(donor), centred_spectrum(recipient))
+    return real_image(mixed)
 
 
 @pytest.mark.parametrize(("plane", "size", "tile_images"), [((9, 7), 4, 8), ((8, 6), None, 256), ((9, 7), 11, 3)])
@@ -66,7 +38,7 @@ def test_sums_are_those_of_a_loop_over_masks_and_pairs(plane, size, tile_images)
     weights, targets = rng.random((PAIRS, 3)).astype(np.float32), rng.integers(0, CLASSES, MASKS)
     made = Engine(graft_model(model), statistics=STATISTICS, tile_images=tile_images)
     found = made.sums(made.image_batches(pairs, labels, weights, size=size), masks, targets=targets)
-    expected = oracle(model.params, pairs, labels, weights, masks, targets)
+    expected = oracle_sums(model.params, lambda m, i: graft(*pairs[i], masks[m]), labels, weights, targets)
     assert len(np.unique(expected["captured"] - expected["predicted_target"])) > 3
     for name in STATISTICS:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)

@@ -42,13 +42,6 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ended(tmp_pa
         pass
 
 
-def test_a_workdir_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    message = r"--workdir: .*file/run cannot be written \(Not a directory\)"
-    with pytest.raises(InputError, match=message), lock.held(tmp_path / "file" / "run"):
-        pass
-
-
 def test_a_store_has_no_lock_and_the_run_says_so_once(caplog):
     store = storage.path(f"memory://{uuid.uuid4().hex}")
     with lock.held(store):

@@ -2,9 +2,6 @@
 
 import itertools
 
-import jax
-import numpy as np
-
 from fsjax.runtime.random_streams import Stream, generator
 
 
@@ -33,9 +30,3 @@ def test_streams_stay_what_they_are():
     assert generator(0, Stream.CHOSEN_IMAGES, 3).integers(2**32, size=2).tolist() == [2236092445, 2867517973]
     learned = generator(2**40, Stream.LEARNED_IMAGES, 1, 2, 3)
     assert learned.integers(2**32, size=2).tolist() == [923540435, 1376607581]
-
-
-def test_a_branch_of_an_images_key_is_the_number_of_its_stream():
-    key = jax.random.key(0)
-    folded = jax.random.fold_in(key, Stream.AFA), jax.random.fold_in(key, 2**31 + 5)
-    np.testing.assert_array_equal(*map(jax.random.key_data, folded))
