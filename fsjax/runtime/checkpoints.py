@@ -5,6 +5,7 @@ match is skipped. The file of hashes is written last: without it a checkpoint do
 """
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -129,6 +130,7 @@ class Checkpoints:
         with files.writing(place):
             self._delete(step)
             with files.replacing_folder(place) as folder:
+                _check_space(folder / "space", (variables, training))
                 for item, arrays in (("variables", variables), ("training", training)):
                     _save(folder / item, arrays)
                 files.write_json(folder / "about" / "metadata", metadata)
@@ -186,6 +188,21 @@ def chosen_hashes(directory: Path, select: str) -> Path:
     losses = _losses(directory)
     step = _lowest(losses) if select == "best" else max(losses, default=None)
     return directory / ("none" if step is None else f"{step}.sha256.json")
+
+
+def _check_space(file: pathlib.Path, arrays: PyTree) -> None:
+    """Raise OSError where a disk has no space for arrays; Orbax and TensorStore would print many lines."""
+    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(arrays))
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with open(file, "wb") as opened:
+            os.posix_fallocate(opened.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot allocate
+            raise
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def _save(folder: pathlib.Path, arrays: PyTree) -> None:
