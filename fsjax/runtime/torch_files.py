@@ -113,16 +113,19 @@ def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 def _unpickled(file: io.BufferedIOBase | IO[bytes]) -> Any:
     is_archive = file.read(2) == b"PK"
     file.seek(0)
-    if not is_archive and (content := _Unpickler(file).load()) != _LEGACY:
-        return content
-    file.seek(0)
+    if not is_archive:
+        content = _Unpickler(file).load()
+        if type(content) is not int or content != _LEGACY:
+            return content
+        file.seek(0)
     try:
         return _torch().load(file, "cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
         if not is_archive:
-            raise
+            raise ValueError("more than tensors, from before PyTorch 1.6; there, save its state_dict()") from error
         file.seek(0)
-        return _torch().load(file, "cpu", types.SimpleNamespace(Unpickler=_Unpickler), weights_only=False)
+        ours = types.SimpleNamespace(__name__="inert", Unpickler=_Unpickler)
+        return _torch().load(file, "cpu", ours, weights_only=False)
 
 
 class Inert:
