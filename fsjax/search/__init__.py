@@ -124,13 +124,9 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", tuple(INVERSES))):
         if options[name] not in accepted:
             raise InputError(f"search.{name}: got {options[name]!r}; expected {', '.join(accepted)}")
-    for name, least, words in (
-        ("agreement_masks", 2, "2"),
-        ("images_per_class", 0, "0 (all)"),
-        ("resamples", -1, "-1 (the method's own number)"),
-    ):
+    for name, least in (("agreement_masks", 2), ("images_per_class", 0), ("resamples", -1)):
         if options[name] < least:
-            raise InputError(f"search.{name}: got {options[name]}; expected {words} or more")
+            raise InputError(f"search.{name}: got {options[name]}; expected {least} or more")
     method = selected(options)
     if options.resamples > 0 and not method.whole_patches:
         raise InputError(

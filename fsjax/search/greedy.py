@@ -92,13 +92,7 @@ EliminationInputs: TypeAlias = tuple[Int[AnyArray, "*steps"], Int[AnyArray, "*st
 class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
     """A task for each class. Its first step drops nothing and counts the correct images before."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        parts: Int[np.ndarray, "height width"],
-        order: Int[np.ndarray, " walked"],
-        batch_size: int,
-    ):
+    def __init__(self, problem: Problem, parts: Int[np.ndarray, "h w"], order: Int[np.ndarray, " n"], batch_size: int):
         self.count, self.steps = len(problem.counts), 1 + len(order)
         self.images_per_step = round(sum(problem.counts) / len(problem.counts))
         self._problem, self._parts, self._order, self._batch_size = problem, parts, order, batch_size

@@ -54,10 +54,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     with as many candidates as the last published stage. Each candidate keeps random orbits of its parent up to the
     stage's budget (or, where the parent is within the budget already, the stage's ratio of it). A candidate never has
     an orbit that its parent lacks, so one candidate of each class, and half of a stage at most, keeps the best orbits
-    by `rank_orbits` instead. The best candidate of the stage that reaches a share is the map.
-
-    If no candidate of the last published stage fits a budget, random orbits are removed from each class's best until it
-    fits, and the loss under that map is unknown.
+    by `rank_orbits` instead. Where no candidate fits a budget, the best loses random orbits, and its loss is unknown.
 
     Provenance: `stages`, each with its `patch`, `candidates`, `positions` (the least, median and most kept) and the
     `shares` it serves; `losses` [shares][classes], of each class under its map in nats, or None; `agreement`, the
@@ -148,11 +145,8 @@ def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...
     except ValueError:
         counts = ()
     if len(counts) != len(patches) or min(counts) < 1:
-        raise InputError(
-            f"search.hierarchical.candidates: got {own.candidates!r}; "
-            f"expected {len(patches)} whole numbers, 1 or more, one for each patch size of "
-            f"{','.join(map(str, patches))}"
-        )
+        expected = f"{len(patches)} whole numbers, 1 or more, one for each patch size"
+        raise InputError(f"search.hierarchical.candidates: got {own.candidates!r}; expected {expected}")
     reached = own.share ** len(patches)
     stages = [Stage(patch, count) for patch, count in zip(patches, counts, strict=True)]
     stages[-1] = dataclasses.replace(stages[-1], shares=tuple(share for share in options.shares if share >= reached))

@@ -203,16 +203,11 @@ def evaluate_masks(
         pairs = [divmod(item, len(candidates)) for item in range(start, stop)]
         return np.stack([candidates[index](label, share) for share, index in pairs])
 
-    sums = sweep_statistics(
-        problem,
-        model,
-        partial_results,
-        functools.partial(judged_images, problem, others=others),
-        lambda label: LazyArray(count, functools.partial(make, label)),
-        ("correct", "loss"),
-        (2, count),
-        f"evaluate {name} masks",
-    )
+    def class_masks(label: int) -> LazyArray:
+        return LazyArray(count, functools.partial(make, label))
+
+    read, title = functools.partial(judged_images, problem, others=others), f"evaluate {name} masks"
+    sums = sweep_statistics(problem, model, partial_results, read, class_masks, ("correct", "loss"), (2, count), title)
     rates = sums / np.maximum(image_counts, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
     return quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1), int(image_counts.sum()) * count

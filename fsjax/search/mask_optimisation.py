@@ -64,12 +64,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        budgets: list[int],
-        scores: Callable[[int, int], Float[np.ndarray, " orbits"]],
-        others: OtherImages | None,
-        layout: dict[str, int],
+        self, problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None, layout: dict[str, int]
     ):
         self._problem, self._budgets, self._scores, self._others = problem, budgets, scores, others
         self._options, self._apply = problem.options.learned, problem.searched_model.apply

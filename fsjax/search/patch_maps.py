@@ -82,26 +82,20 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
             other = f", or search.patch={fitting[-1]}" if fitting else ""
             raise InputError(
                 f"search.shares: got {share:g}, {masks.budget(share, *plane)} of {plane[0]} x {plane[1]} frequencies, "
-                f"which holds no {_name(options.patch)}; expected {least:g} or more{other}"
+                f"which holds no patch of {options.patch} x {options.patch} frequencies with its conjugate; "
+                f"expected {least:g} or more{other}"
             )
 
 
 def few(shares: Iterable[float], plane: tuple[int, int], patch: int) -> list[str]:
     """Return a sentence for each share that has room for fewer than FEW whole patches."""
     counts = [(share, whole(share, plane, patch)) for share in sorted(shares)]
-    more = "a larger share, or a smaller search.patch, shows more" if patch > 1 else "a larger share shows more"
     return [
-        f"A map at {100 * share:g} % has room for {count} {_name(patch, count)}, which is coarse: {more}."
+        f"A map at {100 * share:g} % is coarse: {count} of the patches of {patch} x {patch} frequencies fit at most. "
+        "A larger share, or a smaller search.patch, shows more."
         for share, count in counts
         if count < FEW
     ]
-
-
-def _name(patch: int, count: int = 1) -> str:
-    if patch == 1:
-        return "frequency with its conjugate" if count == 1 else "frequencies with their conjugates"
-    square = f"{patch} x {patch} frequencies"
-    return f"patch of {square} with its conjugate" if count == 1 else f"patches of {square} with their conjugates"
 
 
 def resample_count(options: ConfigDict) -> int:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 import scipy
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
@@ -119,9 +119,8 @@ def sweep_statistics(
     return parallel.merge(arrays)
 
 
-def _finite_sums(
-    tiles: Iterable[tuple[Int[np.ndarray, " masks"], dict]], statistics: Sequence[str], name: str
-) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "statistics replicates masks"]]]:
+def _finite_sums(tiles: Iterable[tuple], statistics: tuple[str, ...], name: str) -> Iterator[tuple]:
+    """Yield (masks, [statistics, replicates, masks]) of the tiles of a class, after a check of the loss."""
     for masks, sums in tiles:
         if not np.isfinite(sums["loss"]).all():
             raise InputError(f"search: the model returned a non-finite loss on class {name!r}")

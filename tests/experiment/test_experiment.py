@@ -275,7 +275,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undr
         ),
         ("search__patch", 0, "search.patch: got 0; expected a divisor"),
         ("search__split", "val", "search.split: got 'val'; expected train, test"),
-        ("search__images_per_class", -1, "search.images_per_class: got -1; expected 0 (all) or more"),
+        ("search__images_per_class", -1, "search.images_per_class: got -1; expected 0 or more"),
         ("search__precision", "float16", "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat16"),
         ("search__agreement_masks", 1, "search.agreement_masks: got 1; expected 2 or more"),
         ("report__share", 0.3, "report.share: got 0.3; expected one of search.shares, "),

@@ -185,7 +185,8 @@ CALLS = {
     ),
     "a share that holds no frequency": (
         {"shares": (0.01, 0.05)},
-        "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no frequency with its conjugate; expected 0.0313",
+        "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no patch of 1 x 1 frequencies with its "
+        "conjugate; expected 0.0313",
     ),
     "an NNX model in training mode": ({"model": Nnx()}, "expected model.eval() before the call"),
     "a Linen model in training mode": ({"model": (Linen(), VARIABLES)}, "module.apply(variables, images, train=False)"),

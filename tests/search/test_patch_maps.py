@@ -61,7 +61,11 @@ def test_equal_scores_are_cut_at_whole_patches_too():
             "its conjugate; expected 0.0026 or more, or search.patch=7",
         ),
         ((32, 32), {"patch": 16, "shares": (0.2,)}, "expected 0.4991 or more, or search.patch=8"),
-        ((32, 32), {"patch": 1, "shares": (0.001,)}, "which holds no frequency with its conjugate; expected 0.002 or"),
+        (
+            (32, 32),
+            {"patch": 1, "shares": (0.001,)},
+            "no patch of 1 x 1 frequencies with its conjugate; expected 0.002 or",
+        ),
     ],
 )
 def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work(plane, fields, message):
@@ -77,17 +81,17 @@ def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work
 
 def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
     assert patch_maps.few((0.05, 0.01), (224, 224), 8) == [
-        "A map at 1 % has room for 3 patches of 8 x 8 frequencies with their conjugates, which is coarse: a larger "
-        "share, or a smaller search.patch, shows more."
+        "A map at 1 % is coarse: 3 of the patches of 8 x 8 frequencies fit at most. "
+        "A larger share, or a smaller search.patch, shows more."
     ]
     assert not patch_maps.few((0.011,), (224, 224), 8)
     _, maps = maps_of((16, 16), 2, (0.05, 0.4))
-    assert [note[:47] for note in search_notes(maps, 0.05)] == ["A map at 5 % has room for 1 patch of 2 x 2 freq"]
+    assert [note[:43] for note in search_notes(maps, 0.05)] == ["A map at 5 % is coarse: 1 of the patches of"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     fsjax.dominant_frequencies(
         lambda x: x.sum((1, 3))[:, :2], images, np.arange(4) % 2, patch=2, shares=(0.2,), resamples=0
     )
-    assert "search: A map at 20 % has room for 1 patch" in caplog.text
+    assert "search: A map at 20 % is coarse: 1 of the patches" in caplog.text
 
 
 def test_other_shares_of_saved_maps_are_cut_by_whole_patches_too(tmp_path):

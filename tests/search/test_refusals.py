@@ -45,7 +45,7 @@ def test_a_published_tolerance_may_be_a_number_of_images(tmp_path, tolerance):
 
 
 def test_a_published_order_that_cannot_be_used_is_named(tmp_path):
-    unusable = {"missing.npy": "no file", "missing.pkl": "no file", "folder.pkl": "no file", "text.pkl": ""}
+    unusable = {"missing.npy": "no such file", "missing.pkl": "no ", "folder.pkl": "", "text.pkl": ""}
     (tmp_path / "folder.pkl").mkdir()
     (tmp_path / "text.pkl").write_text("order")
     np.save(tmp_path / "infinite.npy", np.full((8, 8), np.inf))
