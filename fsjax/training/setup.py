@@ -25,6 +25,7 @@ from fsjax.training import optimizers, state, ways
 from fsjax.training.settings import PRECISIONS, last_step, num_steps
 from fsjax.training.state import LoopState, TrainState
 from fsjax.training.step import Update, pmap_update
+from fsjax.training.ways import dfmx, graft
 from fsjax.training.ways.way import Copies, Setting
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         config=config,
         images=images,
         steps=steps,
-        start=ways.start(options, directory),
+        start=graft.start(options, directory) if "graft" in ways.chosen(options) else None,
         network=network,
         optimizer=optimizer,
         plateau=optimizers.plateau(options),
@@ -104,7 +105,7 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     checkpoints.discard_after(step)
     if step:
         saved, where = checkpoints.metadata(step), checkpoints.directory
-        for field in (frequencies.FIELD, *ways.FILE_FIELDS):
+        for field in (frequencies.FIELD, graft.FIELD, dfmx.FIELD):
             if saved.get(field) != training.metadata.get(field):
                 raise InputError(
                     f"{field}: the file has changed since {where} was trained; put it back, or name another --workdir"

@@ -57,17 +57,11 @@ def make_attacker(
 ) -> Callable:
     """Return attacker(params, images, numbers) -> attacked images, computed on all local devices.
 
+    `apply` maps params and normalised images, [n, S, S, 3], to logits. A device takes `batch_size` images at most.
     Each step follows the sign of the loss's gradient and is clipped to the ball and to [0, 255]. FGSM takes a step of
     the whole radius from the image (Goodfellow et al., ICLR 2015, section 4). PGD takes steps of 2.5 * radius / steps
     from a random start (Madry et al., ICLR 2018, section 2.1); so any start can reach the edge of the ball. An image's
     start depends on the seed and its number in `numbers`, [images], and not on its batch.
-
-    Args:
-      apply: (params, images [n, S, S, 3] float32 normalised) -> logits.
-      mean_std: mean and std of pixels in [0, 1], per channel.
-      attack: the attack.
-      seed: seed of PGD's random starts.
-      batch_size: images of a device's batch, at most.
     """
     mesh = parallel.mesh()
     split, everywhere = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())

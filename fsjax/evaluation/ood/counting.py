@@ -40,13 +40,9 @@ _CACHED = 64  # classes whose control masks are cached
 
 
 class Counter:
-    """Counts the predictions of a model on sets.
+    """Counts the predictions of a model on sets; `test` are the test images.
 
-    Args:
-      config: the run's config.
-      model: the classifier.
-      test: test images.
-      maps: each class's map at the share nearest to config.report.share is judged; None = unfiltered images alone.
+    Of `maps`, each class's map at the share nearest to config.report.share is judged; None = unfiltered images alone.
     """
 
     def __init__(self, config: ConfigDict, model: Model, test: Dataset, maps: DominantFrequencyMaps | None = None):
@@ -65,13 +61,8 @@ class Counter:
     ) -> Int[np.ndarray, "parts rows classes"]:
         """Return the counts of every part of a set; partial results in the folder let a restart count the rest.
 
-        Collective: every process must call this; processes share the parts, and all return the same.
-
-        Args:
-          image_set: the set.
-          folder: the folder of partial results of all sets.
-          identity: JSON values that identify model and maps.
-          controls_only: whether to count images and controls alone.
+        Collective: every process must call this; processes share the parts, and all return the same. `identity` are
+        JSON values that identify model and maps; with `controls_only`, only images and controls are counted.
         """
         parts, classes, ood = image_set.parts, len(self._model.classes), self._config.ood
         identity = {**identity, "set": image_set.made_of, "images_per_class": ood.images_per_class, "part": sets.PART}

@@ -41,14 +41,8 @@ def average_tpr(
 ) -> tuple[Point, ...]:
     """Return the mean TPR of the classes above each threshold and of the other classes.
 
-    Source: Wang et al., CVPR 2025: c is a shortcut class at t when its in-distribution filtered TPR > t, also out of
-    distribution.
-
-    Args:
-      grouping: in-distribution TPR of each class under its own map, NaN where unknown.
-      filtered: TPR of each class under its own map on a set, NaN where the set lacks it.
-      unfiltered: TPR of each class on the unfiltered set.
-      thresholds: t, in [0, 1].
+    Source: Wang et al., CVPR 2025: c is a shortcut class at t when its in-distribution filtered TPR, `grouping`, is
+    above t, also out of distribution. The other rates are on a set. NaN = unknown; thresholds are in [0, 1].
     """
     known = np.isfinite(grouping) & np.isfinite(filtered) & np.isfinite(unfiltered)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import PyTree
 from scipy.special import log_softmax
 
 from fsjax.evaluation.predict import make_predictor
@@ -29,13 +29,8 @@ class ValidationEvaluator:
         losses, correct = np.full(len(self.dataset), np.nan), np.zeros(1, np.int64)
         for indices, logits in self.predict(variables, self.dataset):
             labels = self.dataset.labels[indices]
-            losses[indices] = cross_entropy(logits, labels)
+            with np.errstate(invalid="ignore"):  # a logit that is not finite gives NaN
+                losses[indices] = -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]
             correct += np.count_nonzero(logits.argmax(-1) == labels)
         yield "validation_loss", float(parallel.merge(losses).mean())
         yield "validation_accuracy", int(parallel.total(correct)[0]) / len(self.dataset)
-
-
-def cross_entropy(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return each image's loss in nats and float64; NaN where a logit is not finite."""
-    with np.errstate(invalid="ignore"):
-        return -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]

@@ -29,8 +29,6 @@ FIELDS: config_fields.Table = {
     ),
     **{name: way.fields for name, way in WAYS.items()},
 }
-# Fields that name files whose content must be unchanged when a training resumes.
-FILE_FIELDS = (graft.FIELD, dfmx.FIELD)
 
 
 def chosen(options: ConfigDict) -> tuple[str, ...]:
@@ -69,11 +67,6 @@ def make(setting: Setting) -> tuple[Transform | Copies, ...]:
 def files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     """Return field -> file that the ways of config.train read; raise InputError for a missing file."""
     return {field: file for name in chosen(options) for field, file in WAYS[name].files(options, directory).items()}
-
-
-def start(options: ConfigDict, directory: Path) -> Path | None:
-    """Return the workdir of the run that the training continues; None = random weights."""
-    return graft.start(options, directory) if "graft" in chosen(options) else None
 
 
 def passes(options: ConfigDict) -> int:

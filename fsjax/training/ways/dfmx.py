@@ -78,4 +78,4 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return {FIELD: published_maps.maps_file(options.dfmx.maps)}
 
 
-WAY = Way(FIELDS, _make, _check, _files, probabilities=("probability",))
+WAY = Way(FIELDS, _make, _check, _files, probabilities=("probability", "share"))

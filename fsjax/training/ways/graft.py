@@ -140,4 +140,4 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return read
 
 
-WAY = Way(FIELDS, _make, _check, _files)
+WAY = Way(FIELDS, _make, _check, _files, probabilities=("share",))

@@ -7,7 +7,6 @@ import dataclasses
 import reprlib
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 from ml_collections import ConfigDict
@@ -79,14 +78,12 @@ class Way:
 
 def to_pixels(images: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
     """Return the pixels, in [0, 1], of normalised images; `from_pixels` is the inverse."""
-    mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
-    return images * std + mean
+    return images * np.float32(mean_std[1]) + np.float32(mean_std[0])
 
 
 def from_pixels(pixels: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
     """Normalise pixels in [0, 1]."""
-    mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
-    return (pixels - mean) / std
+    return (pixels - np.float32(mean_std[0])) / np.float32(mean_std[1])
 
 
 def read_masks(
@@ -96,11 +93,9 @@ def read_masks(
 
     options: config.train.<way>. A file of several shares must contain its share; the masks of a single share are used
     as they are. Scores in a pickle are cut at that share by the published threshold. classes: display names of the
-    data's classes; None = not compared. Raises InputError for a share that cannot be used, and for maps that are
-    missing, of another size or share, or of other classes.
+    data's classes; None = not compared. Raises InputError for maps that are missing, of another size or share, or of
+    other classes.
     """
-    if not 0 < options.share <= 1:
-        raise InputError(f"train.{way}.share: got {options.share:g}; expected above 0, up to 1")
     maps, where = published_maps.read_maps(options.maps, classes=None, shares=(options.share,)), f"train.{way}.maps"
     height, width = maps.masks.shape[-2:]
     if (height, width) != (size, size):

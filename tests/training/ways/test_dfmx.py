@@ -139,7 +139,6 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
         ({}, 16, CLASSES[:3], "has the 4 classes ['C0', 'C1', 'C2', 'C3']; expected the data's 3 classes ['C0', "),
         ({}, 16, CLASSES[::-1], "has the 4 classes ['C0', 'C1', 'C2', 'C3']; expected the data's 4 classes ['C3', "),
         ({"share": 0.1}, 16, CLASSES, "train.dfmx.share: got 0.1; expected a share of"),
-        ({"share": 0.0}, 16, CLASSES, "train.dfmx.share: got 0; expected above 0, up to 1"),
     ],
 )
 def test_maps_that_cannot_be_used_are_refused_in_one_line(tmp_path, changes, size, classes, message):

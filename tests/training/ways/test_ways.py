@@ -15,6 +15,8 @@ from fsjax.training import ways
         ("amplitude_dropout", "threshold", float("inf"), "above 0"),
         ("amplitude_swap", "probability", 1.5, "0 to 1"),
         ("dfmx", "probability", float("nan"), "0 to 1"),
+        ("dfmx", "share", 1.5, "0 to 1"),
+        ("graft", "share", -0.5, "0 to 1"),
         ("orbit_dropout", "probability", -0.1, "0 to 1"),
         ("orbit_dropout", "share", 1.1, "0 to 1"),
     ],
