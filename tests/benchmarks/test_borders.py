@@ -31,10 +31,3 @@ def test_a_classifier_of_borders_takes_others_for_its_classes_and_loses_its_own(
     moved = {"called": [0.0, 1.0], "recognised": [1.0, 0.0]}
     # Strips and frame make every image one of one class, a third of all.
     assert found == {"accuracy": [1.0, 0.333, 0.333], "airplanes": moved, "leopards": moved}
-
-
-def test_what_is_cut_off_is_what_lies_at_the_border():
-    columns = np.broadcast_to(np.arange(SIZE, dtype=np.uint8)[None, None, :, None], (1, SIZE, SIZE, 3))
-    inside = borders.cut(columns, 0.0, 7 / SIZE)
-    assert inside.shape == columns.shape and (inside[0, :, 0] == 7).all() and (inside[0, :, -1] == 20).all()
-    assert (borders.with_frame(columns)[0, 1:-1, 1:-1] == columns[0, 1:-1, 1:-1]).all()

@@ -34,26 +34,6 @@ def test_where_the_oracle_fails_nothing_is_a_share_of_it():
     assert lines["high-32", "m, 30 steps"]["afa"].share == 0 and not mitigation_table.summarise([row("afa", 0, 0.5)])
 
 
-def test_the_figure_has_a_panel_a_set_with_a_row_a_way():
-    rows = [row("oracle", 0, 0.5, set=name) for name in ("high-32", "low-32")] + [row("probe", 0, 0.4, 150)]
-    figure = mitigation_table.draw(mitigation_table.summarise(rows))
-    assert [axis.get_title() for axis in figure.axes] == ["high-32", "low-32"]
-    assert figure.get_supxlabel().startswith("m, 30 steps: share")
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["probe", "oracle"]
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1.0", "1.5"]
-    figure = mitigation_table.draw(mitigation_table.summarise([*rows, row("oracle", 0, 0.5, model="vit")]))
-    assert [axis.get_title() for axis in figure.axes] == [
-        "high-32\nm, 30 steps",
-        "high-32\nvit, 30 steps",
-        "low-32\nm, 30 steps",
-    ]
-
-
-def test_runs_of_other_steps_are_other_lines():
-    lines = mitigation_table.summarise([row("oracle", 0, 0.5), row("oracle", 0, 0.5, steps=60)])
-    assert sorted(lines) == [("high-32", "m, 30 steps"), ("high-32", "m, 60 steps")]
-
-
 def test_rows_come_from_a_workdir_and_from_a_file(tmp_path):
     rows = [row("oracle", 0, 0.5), row("probe", 0, 0.4)]
     for run in rows:

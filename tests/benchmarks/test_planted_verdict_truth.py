@@ -124,13 +124,6 @@ def test_every_pixel_of_an_odd_size_reaches_the_logits(architecture):
     assert logits.shape == (2, 4) and (np.abs(slopes) > 0).all()
 
 
-def test_a_network_is_drawn_from_a_seed_and_architectures_take_turns():
-    drawn = [verdict_networks.network(seed) for seed in range(8, 12)]
-    assert [network.architecture for network in drawn] == list(verdict_networks.ARCHITECTURES)
-    assert repr(drawn[0]) == repr(verdict_networks.network(8)) and drawn[0].model is None
-    assert len({network.steps for network in drawn}) > 1
-
-
 def test_a_trained_network_is_read_from_disk_until_what_it_depends_on_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(verdict_networks, "_STEPS", {"mlp": (3, 4)})
     trained = verdict_networks.load_or_train(tmp_path, 4)

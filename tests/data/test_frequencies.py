@@ -1,6 +1,7 @@
 """Band-limited models: what they do not see changes nothing, in training, on reloading and in a search."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 from configs import common
-from fsjax import data
 from fsjax.data import frequencies
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import train as train_stage
@@ -18,14 +18,12 @@ from fsjax.models.network import fold
 from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.models.source import model_source
 from fsjax.runtime import files
-from fsjax.runtime.errors import InputError
-from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.torch_files import tensor
-from fsjax.training import loop
+from tests.helpers.data_config import refused
+from tests.helpers.small_run import small_config, train
 
 SIZE = 9
 CLASSES = 3
-MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 
 
 def radius_by_numpy(size):
@@ -86,16 +84,7 @@ def test_frequencies_that_cannot_be_read_or_keep_nothing_are_refused_before_anyt
     config = common.base()
     config.data.image_size, config.data.frequencies = 8, text
     config.model.name, config.train.steps = "resnet20", 1
-    with pytest.raises(InputError) as caught:
-        train_stage.check(config)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_file_chooses_frequencies_one_by_one(tmp_path):
-    kept = np.zeros((8, 8), bool)
-    kept[2, 3] = kept[6, 5] = kept[4, 4] = True
-    np.save(tmp_path / "kept.npy", kept)
-    np.testing.assert_array_equal(frequencies.read(str(tmp_path / "kept.npy"), 8), kept)
+    refused(re.escape(message), train_stage.check, config)
 
 
 @pytest.fixture(scope="module")
@@ -135,20 +124,9 @@ def test_training_sees_the_same_frequencies(model):
         np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
-def test_networks_behind_the_same_filter_are_equal_and_behind_another_are_not(model):
-    limited, whole, _, kept = model
-    assert limited == whole.limited_to(kept.copy()) and hash(limited) == hash(whole.limited_to(kept))
-    assert limited not in (whole, whole.limited_to(~kept)) and whole.limited_to(None) == whole
-
-
 def make_config(text="low:0.2"):
-    config = common.base()
-    config.data.image_size, config.data.frequencies = 24, text
-    config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 8, 2
-    config.data.mean, config.data.std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
-    config.model.name = "vit_nano_patch8"
-    config.train.steps, config.train.batch_size = 2, 16
-    return config
+    mean_std = {"data__mean": (0.5, 0.5, 0.5), "data__std": (0.2, 0.2, 0.2)}
+    return small_config(data__frequencies=text, train__steps=2, **mean_std)
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +136,7 @@ def trained(tmp_path_factory):
     file = directory / "kept.npy"
     np.save(file, frequencies.read("low:0.2", 24))
     config = make_config(str(file))
-    metrics = Metrics(directory)
-    loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
-    metrics.close()
+    train(config, directory)
     return directory, file, config
 
 
@@ -182,8 +158,11 @@ def test_a_checkpoint_is_restored_with_its_filter_and_with_no_other(trained):
     # The same frequencies by another name are the same model.
     assert model_source(make_config("low:0.2")).trained_network(directory).network.packed_frequencies
     for other in ("", "low:0.3", "high:0.2"):
-        with pytest.raises(InputError, match=rf"^data\.frequencies: got '{other}'; expected the frequencies"):
-            model_source(make_config(other)).model(directory)
+        refused(
+            rf"^data\.frequencies: got '{other}'; expected the frequencies",
+            model_source(make_config(other)).model,
+            directory,
+        )
 
 
 def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, tmp_path):
@@ -193,8 +172,7 @@ def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, 
     try:
         np.save(file, frequencies.read("high:0.2", 24))
         changed = r"^data\.frequencies: the file has changed since .*; put it back"
-        with pytest.raises(InputError, match=changed), Metrics(tmp_path) as metrics:
-            loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
+        refused(changed, train, config, directory)
     finally:
         file.write_bytes(bytes_before)
 
@@ -212,8 +190,7 @@ def test_pytorch_weights_get_the_filter_too(tmp_path):
     found = model_source(config).model(tmp_path)
     assert blind_outside(found.apply, found.params, np.load(tmp_path / "kept.npy"))
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.4", 24))
-    with pytest.raises(InputError, match=r"^data\.frequencies: .*kept\.npy' has changed since; run"):
-        model_source(config).model(tmp_path)
+    refused(r"^data\.frequencies: .*kept\.npy' has changed since; run", model_source(config).model, tmp_path)
     config.data.frequencies = ""
     model_source(config).record(tmp_path, ("a", "b", "c", "d"))
     assert files.read_json(tmp_path / "weights.json")["data.frequencies"] == ""

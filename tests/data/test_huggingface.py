@@ -2,7 +2,6 @@
 
 import io
 import logging
-import sys
 
 import datasets
 import numpy as np
@@ -191,12 +190,6 @@ def test_sets_that_cannot_be_used_are_one_line(tmp_path):
         features = datasets.Features({"image": datasets.Image(), "label": datasets.Value(kind)})
         pets(2, features, label=labels).save_to_disk(str(tmp_path / name))
         refused(message, load, tmp_path / name, label="" if name == "plain" else "label")
-
-
-def test_without_the_library_a_run_names_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    message = "datasets: got no such package; expected the extra huggingface: pip install 'fsjax.huggingface.'"
-    refused(message, data.check, config(name="zoo/pets"))
 
 
 def test_a_set_of_the_hub_is_asked_for_by_its_name_and_config(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import dfm_resnet, dfm_vit
 from fsjax.data import synthetic
 from fsjax.data.noise import MEAN, NOISE
 from fsjax.data.synthetic import open_synthetic
@@ -86,18 +85,6 @@ def test_the_planted_orbits_of_demo_lie_where_other_orbits_can_be_compared_with_
             assert (ring & ~fixed.any(0)).sum() > 2 * fixed[label].sum()
 
 
-def test_the_gratings_of_demo_are_faint_have_random_phases_and_stand_out_of_plain_noise():
-    source = made("demo")
-    plain = mean_energy(class_images(source, "plain"))
-    for name in ("high", "low"):
-        images, planted = class_images(source, name), source.planted["fixed"][source.classes.index(name)]
-        energy = mean_energy(images)
-        assert energy[planted].sum() / energy.sum() < 0.2
-        assert (energy / np.maximum(plain, 1e-9))[planted].min() > 1.4
-        phases = spectra(images).mean(-1)[:, planted]
-        assert np.abs((phases / np.abs(phases)).mean(0)).max() < 0.25  # 200 phases at random: 0.07 on average
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_a_shape_has_mean_0_and_lies_at_every_place_with_either_sign(size):
     shape, count = synthetic.ring(size), 2000
@@ -113,13 +100,6 @@ def test_a_shape_has_mean_0_and_lies_at_every_place_with_either_sign(size):
     rows, columns = np.unravel_index(best, (size, size))
     assert set(rows) == set(columns) == set(range(size - side + 1))
     assert abs(np.sign(correlation[np.arange(count), best]).mean()) < 0.1
-
-
-def test_no_class_of_demo_is_told_by_its_brightness():
-    source = made("demo")
-    for name in source.classes:
-        brightness = class_images(source, name).mean((1, 2, 3))
-        assert abs(brightness.mean()) < 0.01 and brightness.std() < 0.02, name
 
 
 # --- biased
@@ -245,8 +225,3 @@ def test_sets_that_cannot_be_made_are_refused(wrong, split, message):
     with pytest.raises(InputError) as caught:
         open_synthetic(wrong, split)
     assert message in str(caught.value)
-
-
-def test_the_default_run_uses_demo_and_the_resnets_syn1():
-    assert dfm_vit.get_config().data.name == "demo" and dfm_vit.get_config("cifar10").data.name == "cifar10"
-    assert dfm_resnet.get_config().data.name == "syn1"
