@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from fsjax.runtime.errors import EXTRAS
-from tests.helpers.launching import launched
+from tests.helpers.processes import launched
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from fsjax.fourier import dfm, published_maps, spectrum
 from fsjax.fourier.masks import at_threshold, best_orbits, chance_iou, expected_iou, iou
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.random_streams import Stream, generator
-from tests.helpers.launching import launched
+from tests.helpers.processes import launched
 from tests.helpers.undrawn import leave_undrawn
 
 SIZE = 8

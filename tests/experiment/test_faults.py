@@ -20,8 +20,7 @@ from PIL import Image
 from benchmarks.cost import killed
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
-from tests.helpers.launching import launched
-from tests.helpers.processes import of_devices
+from tests.helpers.processes import launched, of_devices
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=configs/dfm_vit.py"

@@ -13,7 +13,7 @@ from configs import common, dfm_vit
 from fsjax.experiment import command, runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
-from tests.helpers.launching import launched
+from tests.helpers.processes import launched
 
 ROOT = pathlib.Path(__file__).parents[2]
 VIT = "--config=configs/dfm_vit.py"

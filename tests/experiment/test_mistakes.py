@@ -17,7 +17,7 @@ from fsjax.experiment.stages import train
 from fsjax.models import Network, callables
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
-from tests.helpers.launching import launched
+from tests.helpers.processes import launched
 from tests.helpers.small_run import small_config
 
 

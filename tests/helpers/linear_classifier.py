@@ -64,3 +64,13 @@ def make_maps(classes, size=8, shares=(0.2, 0.5)):
         forward_equivalents=99,
         provenance={},
     )
+
+
+def save_maps(path, shares=(0.05, 0.2), size=16, classes=("C0", "C1", "C2", "C3"), seed=0):
+    """Write maps that are not constant on orbits, and return them."""
+    rng = np.random.default_rng(seed)
+    masks = np.stack([rng.random((len(classes), size, size)) < share for share in shares])
+    about = (classes, "removal", "train", np.ones(len(classes), int), 0, {})
+    maps = dfm.DominantFrequencyMaps(masks, tuple(shares), None, *about)
+    maps.save(path)
+    return maps

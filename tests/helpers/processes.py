@@ -1,10 +1,14 @@
-"""Searches and evaluations in processes of their own."""
+"""Searches and evaluations in processes of their own, and launch.py in this one."""
 
+import logging
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+
+from fsjax.experiment import command
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -29,23 +33,11 @@ def free_address():
 
 def start(directory, output, *, devices, processes=1, worker=("tests/helpers/removal_worker.py",)):
     """The processes of one search; each has this many devices."""
+    words = [sys.executable, *worker, directory, output]
     address = [free_address(), str(processes)] if processes > 1 else []
+    own = {"cwd": ROOT, "env": environment(devices), "stderr": subprocess.PIPE, "text": True}
     return [
-        subprocess.Popen(
-            [
-                sys.executable,
-                *worker,
-                directory,
-                output,
-                *address,
-                *([str(index)] if address else []),
-            ],
-            cwd=ROOT,
-            env=environment(devices),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(processes)
+        subprocess.Popen([*words, *address, *([str(index)] if address else [])], **own) for index in range(processes)
     ]
 
 
@@ -60,3 +52,17 @@ def computed(files):
     """(class, mask) pairs that lie in the files; a pair that was computed twice counts twice."""
     ranges = [file.name.removesuffix(".npz").split("-") for file in files]
     return sum(int(stop) - int(start) for start, stop in ranges)
+
+
+def launched(monkeypatch, capfd, *arguments):
+    """The exit status of launch.py with these arguments, and what it printed."""
+    monkeypatch.chdir(ROOT)
+    handler, handlers = signal.getsignal(signal.SIGTERM), list(logging.root.handlers)
+    try:
+        status = command.main(["launch.py", *arguments])
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        # Its own writes to the standard error of this test.
+        logging.root.handlers[:] = handlers
+    printed = capfd.readouterr()
+    return status, printed.err or printed.out

@@ -18,8 +18,10 @@ from fsjax.runtime.errors import InputError
 from fsjax.training import ways
 from fsjax.training.ways import dfmx
 from fsjax.training.ways.way import read_masks
-from tests.helpers.random_maps import CLASSES, save_maps
+from tests.helpers.linear_classifier import save_maps
 from tests.helpers.small_run import assert_same_bits, train, training_config
+
+CLASSES = ("C0", "C1", "C2", "C3")
 
 
 def random_case(images, height=8, width=7, classes=4, seed=0):

@@ -15,7 +15,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.training import ways
 from fsjax.training.ways import graft
-from tests.helpers.random_maps import save_maps
+from tests.helpers.linear_classifier import save_maps
 
 
 def keys(count, epoch=0):
