@@ -55,8 +55,8 @@ def as_model(model: Any, images: Float[np.ndarray, "images height width channels
     try:
         converted = _convert(model, kind, images[:1])
         logits = jax.eval_shape(converted.apply, converted.params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(str(error).replace("from_torch:", "model:")) from error
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
         raise InputError(f"model: {_reason(error, model, kind, shape)}") from error
     if logits.ndim != 2 or logits.shape[0] != count or logits.shape[1] < num_classes:
