@@ -21,7 +21,6 @@ _MOST_NAMED = 6
 # A terminal lists this many classes, and of the others only shortcuts.
 _FIRST = 20
 _LONGEST_NAME = 30
-_HEADINGS = ("class", "verdict", "smallest share", "psi [95 %]", "at share")
 _NO_VERDICT = Verdict("", kind="", by="", share=None, psi=None, psi_ci=(), smallest=None, sentence="")
 
 
@@ -134,7 +133,8 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
     rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
     lines = [_printable(headline(rows, evaluated.grafts, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
-    cells = [[*_HEADINGS, *(f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR"))], *map(_cells, listed)]
+    headings = ["class", "verdict", "smallest share", "psi [95 %]", "at share"]
+    cells = [headings + [f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR")], *map(_cells, listed)]
     if evaluated.at(share).kept_differs:
         for cell, kept in zip(cells, ["map keeps", *(share_text(row["kept"]) for row in listed)], strict=True):
             cell.append(kept)
@@ -142,8 +142,8 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
     lines += ["  ".join(map(str.ljust, texts, widths)).rstrip() for texts in cells]
     if hidden := len(rows) - len(listed):
         lines.append(f"and {hidden} more{'' if evaluated.grafts is None else ', none of them a shortcut'}")
-    rule = NO_VERDICT if evaluated.grafts is None else f"psi at least {verdict.CONTROL:g}: the map controls the class."
-    lines += ["", rule]
+    rule = f"psi at least {verdict.CONTROL:g}: the map controls the class."
+    lines += ["", NO_VERDICT if evaluated.grafts is None else rule]
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
 
 

@@ -7,6 +7,7 @@ Examples:
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from fsjax.fourier import spectrum
 from fsjax.report import style
 from fsjax.report.style import DOUBLE, SMALL, Inches, draw_mask
 
+_Images: TypeAlias = Float[np.ndarray, "n height width channels"]
 # Line and colour of each order.
 _LOOKS = {"attribution": ("-", style.BLUE), "energy": ("-.", style.GREEN), "random": (":", style.GREY)}
 
@@ -56,24 +58,18 @@ def kept_curves(found: Attribution, width: Inches = DOUBLE) -> Figure:
 @style.paper
 def smallest_sets(
     found: Attribution,
-    images: Float[np.ndarray, "n height width channels"],
+    images: _Images,
     classes: Sequence[str],
     *,
-    baselines: Float[np.ndarray, "n height width channels"] | None = None,
+    baselines: _Images | None = None,
     mean_std: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,)),
     most: int = 6,
     width: Inches = DOUBLE,
 ) -> Figure:
     """Draw images, a row each: whole, the smallest set that keeps its prediction, that set alone, and all without it.
 
-    Args:
-      found: the result of `fsjax.attribute`.
-      images: its images.
-      classes: names in index order.
-      baselines: its baselines, one an image; None = zeros.
-      mean_std: mean and std that normalised the images, of pixels in [0, 1], per channel.
-      most: largest number of rows.
-      width: width in inches.
+    `found` is the result of `fsjax.attribute` on these images and baselines (None = zeros). `classes` are names in
+    index order, `mean_std` normalised the images, per channel of pixels in [0, 1], and `most` is the most rows.
     """
     rows = min(most, len(images))
     images = images[:rows]

@@ -6,6 +6,7 @@
   const root = document.getElementById("explorer");
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const known = new Map();
+  const hint = "Point at a frequency, or move with the arrow keys, to read its values.";
   const state = { label: 0, stop: page.headline, plane: 0, cursor: null };
 
   // ---- classes ----
@@ -207,7 +208,7 @@
   const readOut = (found, { bits, planes }) => {
     const marks = root.querySelectorAll(".cursor");
     marks.forEach((mark) => (mark.hidden = !state.cursor));
-    if (!state.cursor) return (part("read-out").textContent = page.hint);
+    if (!state.cursor) return (part("read-out").textContent = hint);
     const [row, column] = state.cursor;
     const words = [`(${signed((column - page.dc[1]) / page.width)}, ${signed((row - page.dc[0]) / page.height)}) cycles/pixel`];
     if (page.planes.length) {

@@ -73,7 +73,7 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
 
     `rows` come from `overview.rows`; `planes` are the choice of values on the plane.
     """
-    maps, grafts = subject.maps, subject.grafts
+    maps, grafts = subject.maps, subject.evaluated.grafts
     height, width = maps.masks.shape[2:]
     classes, in_page = _classes(subject, rows, stops, planes), len(rows) <= IN_PAGE
     if not in_page:
@@ -98,14 +98,13 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
             plane.colours: matplotlib.colormaps[plane.colours](levels, bytes=True)[:, :3].tobytes().hex()
             for plane in planes
         },
-        "hint": "Point at a frequency, or move with the arrow keys, to read its values.",
         "classes": list(classes) if in_page else None,
     }
 
 
 def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> Iterator[dict]:
     """Yield the data of each class as JSON values, in as much detail as the page has room for."""
-    count, test, grafts = len(rows), subject.test, subject.grafts
+    count, test, grafts = len(rows), subject.test, subject.evaluated.grafts
     room = min(_CLASS, (_PAGE if count <= IN_PAGE else _FILES) // count)
     details = list(_DETAILS)
     for label, row in enumerate(rows):

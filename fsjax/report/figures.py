@@ -50,7 +50,6 @@ _MOST_NUMBERED = 12
 COLUMNS, PANEL = 5, (0.92, 1.7)
 _BESIDE_BAR = (1.15, 0.65)
 _Rates: TypeAlias = Float[np.ndarray, "shares classes"] | list[list[float | None]]
-_UNDEFINED = "#d0d0d0"
 _ERROR: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 1}
 
 
@@ -92,7 +91,7 @@ def planted_grid(found: Masks, planted: Masks, titles: list[str], width: Inches 
         (rows, columns), (height, breadth) = np.nonzero(truth), mask.shape
         places = (columns - breadth // 2) / breadth, (rows - height // 2) / height
         axis.scatter(*places, s=20 * room, facecolors="none", edgecolors=style.VERMILION, linewidths=0.9)
-        style.title(axis, title, room)
+        axis.set_title(style.fitted(title, room))
     frequency_axes(figure)
     return figure
 
@@ -108,7 +107,7 @@ def difference_grid(
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
         sides = ours + 2 * theirs.astype(int)
         draw_plane(axis, sides, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
-        style.title(axis, title, room)
+        axis.set_title(style.fitted(title, room))
     patches = [Patch(color=colours[name], label=name) for name in ("both", *only)]
     figure.legend(handles=patches, loc="outside upper center", ncols=3, frameon=False)
     frequency_axes(figure)
@@ -191,7 +190,7 @@ def overlap_matrix(
     figure = style.empty(min(width, max(side + 1.6, style.SINGLE)), side + 1.1)
     axis = figure.subplots()
     image = axis.imshow(iou, cmap=style.SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
-    axis.set_facecolor(_UNDEFINED)
+    axis.set_facecolor("#d0d0d0")
     for row, column in np.ndindex(iou.shape) if numbered else ():
         value = iou[row, column]
         text, dark = ("–", False) if np.isnan(value) else (f"{value:.2f}".lstrip("0") or "0", value < 0.5)

@@ -41,18 +41,16 @@ def write_page(directory: Path, name: str, figures: Mapping[str, Figure] | None 
 def template(name: str) -> jinja2.Template:
     """Return a template of this folder.
 
-    Its filters: `rate` and `short` write a number with three or two digits, or a dash; `interval` and `short_interval`
-    its limits; `percent` and `share` a share, exactly or with two digits, and `share_limits` its limits. `sortable` is
-    a cell's value, `mean` the mean of known numbers.
+    Its filters: `rate` and `interval` write a number, or a dash, and its limits with some digits; `percent` and `share`
+    a share, exactly or with two digits, and `share_limits` its limits. `sortable` is a cell's value, `mean` the mean of
+    known numbers.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "rate": lambda value: answer.MISSING if pd.isna(value) else f"{value:.3f}",
-        "short": lambda value: answer.MISSING if pd.isna(value) else f"{value:.2f}",
-        "interval": lambda limits: "[{:.3f}, {:.3f}]".format(*limits) if _known(limits) else "",
-        "short_interval": lambda limits: "[{:.2f}, {:.2f}]".format(*limits) if _known(limits) else "",
+        "rate": lambda value, digits=3: answer.MISSING if pd.isna(value) else f"{value:.{digits}f}",
+        "interval": _interval,
         "share": answer.share_text,
         "share_limits": answer.share_limits_text,
         "percent": lambda share: f"{100 * float(share):g} %",
@@ -87,5 +85,6 @@ def _saved(figure: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-def _known(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bool:
-    return len(limits) > 0 and not pd.isna(list(limits)).any()
+def _interval(limits: Sequence[float | None] | Float[np.ndarray, " n"], digits: int = 3) -> str:
+    known = len(limits) > 0 and not pd.isna(list(limits)).any()
+    return f"[{limits[0]:.{digits}f}, {limits[1]:.{digits}f}]" if known else ""

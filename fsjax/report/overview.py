@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_results import MEASURES, Grafts
+from fsjax.evaluation.graft_results import MEASURES
 from fsjax.evaluation.results import Evaluation, MethodEvaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import iou
@@ -20,10 +20,6 @@ from fsjax.search import mask_rule
 
 # A row names at most this many predicted classes.
 _MOST_PREDICTIONS = 6
-# Columns of the table of evidence: heading, and the name in a row's `evidence`.
-EVIDENCE = tuple((measure.column, name) for name, measure in MEASURES.items() if measure.column)
-# Masks whose psi the page compares, and the field of GraftRates for each.
-_MASKS = tuple((measure.mask, name) for name, measure in MEASURES.items() if measure.mask)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,11 +39,6 @@ class Subject:
         return self.evaluation.methods[self.maps.method]
 
     @property
-    def grafts(self) -> Grafts | None:
-        """The grafts of the maps; None without pairs."""
-        return self.evaluated.grafts
-
-    @property
     def share(self) -> float:
         """The map share that the page begins with."""
         return self.maps.nearest(self.config.report.share)
@@ -65,40 +56,27 @@ class Subject:
         return mask_rule(self.maps)(np.asarray(self.maps.scores[label]), share)
 
 
-def rows(subject: Subject, stability: dict) -> list[dict]:
+def rows(subject: Subject) -> list[dict]:
     """Return the rows of `class_rows` at the subject's share, with what else the page shows of a class.
 
-    `at` is the share that the verdict rests on, or the subject's. `evidence` holds the fields of GraftRates, q0 as
-    `base`, the number of pairs, and the smallest share of low-pass; it is empty without grafts. `stability` is the
-    result of search.patch_maps.stability_at_share.
+    `at` is the share that the verdict rests on, or the subject's.
     """
-    names, unfiltered, grafts = subject.maps.classes, subject.evaluation.unfiltered, subject.grafts
-    mean, low, high = (stability.get(name, [None] * len(names)) for name in ("mean", "low", "high"))
+    names, confusion, grafts = subject.maps.classes, subject.evaluation.unfiltered.confusion, subject.evaluated.grafts
     all_rows = class_rows(names, subject.evaluated.at(subject.share), grafts)
+    rates = {} if grafts is None else vars(grafts.rates)
+    psi = {measure.mask: rates[name] for name, measure in MEASURES.items() if measure.mask and rates}
     for label, row in enumerate(all_rows):
         over = bool(row["tpr"] > subject.config.evaluate.threshold)
-        evidence = {}
-        if grafts is not None:
-            evidence = {name: values[label] for name, values in vars(grafts.rates).items()} | {
-                "base": grafts.baseline.base[label],
-                "pairs": int(grafts.baseline.pairs[label]),
-                "low_pass_smallest": grafts.curves["low_pass"].smallest[label],
-            }
-        predicted = np.argsort(-unfiltered.confusion[label], kind="stable")[:_MOST_PREDICTIONS]
+        predicted = np.argsort(-confusion[label], kind="stable")[:_MOST_PREDICTIONS]
         row |= {
             "label": label,
             "at": subject.share if row["share"] is None else row["share"],
             "look": LOOKS[row["kind"]],
             "over": over,
             "marked": over if row["shortcut"] is None else row["shortcut"],
-            "unfiltered_tpr": unfiltered.tpr[label],
-            "unfiltered_fpr": unfiltered.fpr[label],
-            "stability": mean[label],
-            "stability_ci": [low[label], high[label]],
-            "evidence": evidence,
-            "masks_psi": [(mask, evidence[name]) for mask, name in _MASKS if np.isfinite(evidence.get(name, np.nan))],
+            "masks_psi": [(mask, float(each[label])) for mask, each in psi.items() if np.isfinite(each[label])],
             # The most frequent ones for images of the class, with the number of images.
-            "predictions": [(names[other], int(n)) for other in predicted if (n := unfiltered.confusion[label, other])],
+            "predictions": [(names[other], int(n)) for other in predicted if (n := confusion[label, other])],
         }
     return all_rows
 

@@ -12,6 +12,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
+from fsjax.evaluation.graft_results import MEASURES
 from fsjax.evaluation.results import Evaluation, planted_positions, read_method
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
@@ -41,9 +42,6 @@ USES_PLANTED = 0.1
 # The page embeds these figures; the others lie beside it for papers, since the page's script shows more.
 _EMBEDDED = ("psi", "published_and_verdict", "radial_profiles", "average_tpr", "overlap", "planted")
 
-# Classes in the table of several methods; all are on each page.
-_MOST_COMPARED = 40
-
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field of config.report that cannot be used."""
@@ -59,10 +57,10 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     """
     evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
-    share, threshold, grafts = subject.share, config.evaluate.threshold, subject.grafts
+    share, threshold, grafts = subject.share, config.evaluate.threshold, subject.evaluated.grafts
     stability, notes = patch_maps.stability_at_share(maps, share), search_notes(maps, share)
     psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curves["map"].psi, strict=True))
-    rows = overview.rows(subject, stability)
+    rows = overview.rows(subject)
     cards = overview.cards(rows, subject, explorer.IN_PAGE)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = _write_figures(subject, overlaps)
@@ -77,7 +75,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         command=shell_command(directory),
         stages=_stages(directory, config.search.method),
         share_rates=[(each, subject.evaluated.at(each), psi.get(each)) for each in maps.shares],
-        evidence=overview.EVIDENCE,
+        measures=MEASURES,
         rule=verdict.rule(),
         control=verdict.CONTROL,
         no_verdict=answer.NO_VERDICT,
@@ -128,7 +126,7 @@ def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> 
         model=config.model.name,
         methods=methods,
         looks=verdict_figures.LOOKS,
-        classes=evaluation.classes[:_MOST_COMPARED],
+        classes=evaluation.classes[: figures.MOST_CLASSES],
         all_classes=len(evaluation.classes),
     )
 
@@ -206,8 +204,7 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
         patch = provenance.get(WHOLE_PATCHES, provenance.get("fields", {}).get("search.patch", 1))
         notes += patch_maps.few(maps.shares, maps.masks.shape[2:], patch)
     if "chosen" in provenance:
-        index = maps.shares.index(share)
-        chosen = Counter(choices[index] for choices in provenance["chosen"])
+        chosen = Counter(choices[maps.shares.index(share)] for choices in provenance["chosen"])
         learned = chosen.pop("learned", 0)
         others = ", ".join(f"{name} ({count})" for name, count in chosen.most_common()) or "none"
         notes.append(
@@ -225,13 +222,12 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
 
 def _stages(directory: Path, method: str) -> list[dict]:
     """Return name, wall time and devices of the stages behind this report."""
-    records = []
-    for key in ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}"):
-        file = directory / "stages" / f"{key}.json"
-        if file.exists():
-            record = files.read_json(file)
-            records.append({"name": key, "time": clock(record["seconds"]), "devices": record["devices"]})
-    return records
+    keys = ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}")
+    present = {key: file for key in keys if (file := directory / "stages" / f"{key}.json").exists()}
+    records = {key: files.read_json(file) for key, file in present.items()}
+    return [
+        {"name": key, "time": clock(record["seconds"]), "devices": record["devices"]} for key, record in records.items()
+    ]
 
 
 def shell_command(directory: Path) -> str:

@@ -116,7 +116,7 @@ def displayable(model: Model, test: Dataset) -> tuple[Model, Dataset]:
     def apply(params: PyTree, images: Float[Array, "n height width 3"]) -> Any:
         return model.apply(params, images[..., :channels])
 
-    images = np.repeat(levels, 3 // channels, -1)
     mean_std = (np.broadcast_to(mean, 3).astype(float), np.broadcast_to(std, 3).astype(float))
     shape = (*model.image_shape[:2], 3)
-    return Model(apply, model.params, shape, model.classes, mean_std), ArrayDataset(images, test.labels, test.classes)
+    shown = dataclasses.replace(model, apply=apply, image_shape=shape, mean_std=mean_std, apply_bfloat16=None)
+    return shown, ArrayDataset(np.repeat(levels, 3 // channels, -1), test.labels, test.classes)

@@ -27,9 +27,8 @@ def map_rows(masks: list[Masks], labels: list[str], names: tuple[str, ...], widt
         for column, mask in enumerate(run_masks):
             draw_mask(axes[row, column], mask)
             if row == 0:
-                style.title(axes[row, column], names[column], pitch, SMALL)
-        lines = [style.fitted(line, max(pitch, 0.45), SMALL) for line in label.split("\n")]
-        axes[row, 0].set_ylabel("\n".join(lines), fontsize=SMALL)
+                axes[row, column].set_title(style.fitted(names[column], pitch, SMALL), fontsize=SMALL)
+        axes[row, 0].set_ylabel(style.fitted(label, max(pitch, 0.45), SMALL), fontsize=SMALL)
     frequency_axes(figure)
     return figure
 
@@ -63,7 +62,7 @@ def rates(
                 color=_COLOURS[index % len(_COLOURS)],
                 ms=3.5,
                 lw=0.8,
-                label="\n".join(style.fitted(line, 1.2, SMALL) for line in label.split("\n")),
+                label=style.fitted(label, 1.2, SMALL),
             )
         axis.axhline(level, color="0.5", lw=0.8, ls=":")
         lowest = min(0, *(np.nanmin(each, initial=0) for each in values))

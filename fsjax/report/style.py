@@ -116,14 +116,10 @@ def panels(
 ) -> tuple[PaperFigure, list[Axes], float]:
     """Return a figure of panels in rows, the axes row by row, and the width of a panel in inches.
 
-    Args:
-      count: number of panels; surplus axes of the last row are switched off.
-      width: largest width of the figure, in inches.
-      columns: most panels in a row; fewer where panels would be smaller than sizes allow.
-      sizes: smallest and largest width of a panel with its gap, in inches.
-      ratio: a panel's height over its width.
-      margins: room beside the panels, and above and below them, in inches.
-      **shared: sharex and sharey, as `subplots` takes them.
+    A row has at most `columns` panels, and fewer where they would be narrower than the smaller of `sizes`, the limits
+    of a panel's width with its gap. `ratio` is a panel's height over its width; `margins` are the room beside the
+    panels, and above and below them, in inches. `shared` holds sharex and sharey, as `subplots` takes them. Surplus
+    axes of the last row are switched off.
     """
     smallest, largest = sizes
     columns = max(1, min(count, columns, int((width - margins[0]) / smallest)))
@@ -146,7 +142,9 @@ def outer(axes: list[Axes]) -> Iterator[tuple[Axes, bool, bool]]:
 
 
 def fitted(text: str, inches: float, points: float = TEXT, end: str = "") -> str:
-    """Return text + end, with the text shortened to fit a width; a box stands for a missing glyph."""
+    """Return text + end, with each line of the text shortened to fit a width; a box stands for a missing glyph."""
+    if "\n" in text:
+        return "\n".join(fitted(line, inches, points, end) for line in text.split("\n"))
     text = "".join(character if ord(character) in _glyphs() else _NO_GLYPH for character in text)
     if _inches(text + end, points) <= inches:
         return text + end
@@ -163,12 +161,7 @@ def heading(figure: Figure, text: str) -> None:
             lines[-1] = longer
         else:
             lines.append(word)
-    figure.suptitle("\n".join(fitted(line, room, TEXT + 1) for line in lines if line))
-
-
-def title(axis: Axes, text: str, inches: float, points: float = TEXT) -> None:
-    """Add a title over a panel, and shorten every line to a width."""
-    axis.set_title("\n".join(fitted(line, inches, points) for line in text.split("\n")), fontsize=points)
+    figure.suptitle(fitted("\n".join(filter(None, lines)), room, TEXT + 1))
 
 
 def spaced(names: Sequence[str], inches: float, room: float) -> tuple[range, list[str]]:

@@ -50,7 +50,6 @@ _CURVES = {
     "map": ("map", "-", style.BLUE, 1.5),
 }
 _Rates: TypeAlias = Float[np.ndarray, " classes"]
-_TICKS = (0.001, 0.01, 0.1, 0.5)
 # Classes have their name beside the marker where there are at most this many.
 _MOST_NAMED = 12
 # AvgTPR: groups of classes with their colour, rates with their line, and shares in the key.
@@ -101,7 +100,7 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: Inches = DOUBLE) -
     """
     shares, of_map = list(grafts.curve_shares), grafts.curves["map"]
     figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
-    ticks = [share for share in _TICKS if shares[0] <= share <= shares[-1]]
+    ticks = [share for share in (0.001, 0.01, 0.1, 0.5) if shares[0] <= share <= shares[-1]]
     drawn = [grafts.curves[kind].psi[:, : len(axes)] for kind in _CURVES]
     lowest = min(-0.08, float(np.nanmin([0.0, *np.ravel(drawn)])) - 0.03)
     low, high = np.moveaxis(of_map.psi_ci, -1, 0)
@@ -173,7 +172,7 @@ def average_tpr(curves: dict[str, tuple[Point, ...]], width: Inches = DOUBLE) ->
                 filled = colour if rate == "filtered" else "white"
                 axis.scatter(thresholds, values, areas, facecolors=filled, edgecolors=colour, linewidths=0.9, zorder=3)
         axis.set(ylim=(-0.06, 1.06), xlim=(0.03, 0.97))
-        style.title(axis, name, room)
+        axis.set_title(style.fitted(name, room))
         axis.set_xticks(np.arange(1, 10, 2) / 10)
         axis.tick_params(labelleft=True, labelbottom=True)
     figure.supxlabel("t: threshold of a class's TPR\nunder its map, in distribution")

@@ -89,7 +89,7 @@ def subject(tmp_path):
 
 def gallery(subject, count=3):
     rows = [{"label": label, "name": name, "at": (0.05, 0.1, 0.2)[label]} for label, name in enumerate(NAMES[:count])]
-    return graft_gallery(subject, subject.grafts, rows)
+    return graft_gallery(subject, subject.evaluated.grafts, rows)
 
 
 def test_a_pair_is_shown_with_what_is_grafted_and_with_what_the_model_predicts(subject):
@@ -143,7 +143,7 @@ def test_of_two_outputs_none_is_left_out(subject):
 
 
 def test_classes_without_pairs_and_images_that_may_have_been_searched_are_not_shown(subject):
-    subject.grafts.baseline.pairs[1] = 0
+    subject.evaluated.grafts.baseline.pairs[1] = 0
     assert [row["name"] for row in gallery(subject)] == ["ox", "frog"]
     methods = {"imported": subject.evaluated}
     unknown = dataclasses.replace(

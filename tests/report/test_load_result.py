@@ -8,6 +8,7 @@ import pytest
 import fsjax
 from benchmarks.cost import report_workdir
 from configs import common
+from fsjax.evaluation.graft_results import MEASURES
 from fsjax.evaluation.results import Evaluation, read_evaluation
 from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
@@ -86,6 +87,11 @@ def test_a_result_in_a_store_is_read():
 def test_one_page_is_led_to_and_several_are_laid_side_by_side(tmp_path, undrawn):
     report_workdir.write(tmp_path, ("ox", "elk", "zebra"), 16, samples=1)
     assert (tmp_path / "report" / "removal" / "figures" / "maps.png").exists()
+    evidence = (tmp_path / "report" / "removal" / "index.html").read_text().partition("<summary>Evidence</summary>")[2]
+    measured = read_evaluation(tmp_path / "evaluation.json").methods["removal"].grafts
+    for name, measure in MEASURES.items():
+        values = measured.baseline.base if name == "base" else getattr(measured.rates, name, None)
+        assert not measure.column or all(f"<td>{value:.2f}</td>" in evidence for value in values)
     led = (tmp_path / "report" / "index.html").read_text()
     assert '<meta http-equiv="refresh" content="0; url=removal/index.html">' in led
     assert Page(led).addresses == ["removal/index.html"] and "side by side" not in led

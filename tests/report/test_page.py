@@ -21,7 +21,6 @@ from fsjax.report import explorer, figures, overview, pictures
 from fsjax.report.answer import NO_VERDICT
 from fsjax.report.overview import Subject
 from fsjax.report.style import symmetric_log
-from fsjax.search import patch_maps
 from tests.helpers import results
 from tests.helpers.html_page import Page
 from tests.helpers.undrawn import leave_undrawn
@@ -147,33 +146,25 @@ def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
     assert np.isnan(overview.overlaps(np.zeros((2, 4, 4), bool))).all()
 
 
-def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_is_taken_for():
-    iou = {"mean": [[0.1, 0.2], [0.3, 0.4]], "low": [[0.0] * 2] * 2, "high": [[1.0] * 2] * 2}
-    maps = maps_of(scores_of(2), provenance={"stability": {"resamples": 9, "shares": [0.05, 0.2], "iou": iou}})
+def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for():
+    maps = maps_of(scores_of(2))
     evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
-    one, other = overview.rows(subject_of(maps, evaluation), patch_maps.stability_at_share(maps, 0.05))
+    one, other = overview.rows(subject_of(maps, evaluation))
     assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
         ("shortcut", False, True),
         ("band", True, False),
     ]
-    assert (one["stability"], other["stability"], one["stability_ci"]) == (0.1, 0.2, [0.0, 1.0])
     assert one["predictions"] == [("b", 3), ("a", 1)] and other["predictions"] == [("b", 4)]
-    rates = evaluated.grafts.rates
-    assert dict(one["masks_psi"])["low-pass"] == rates.low_pass_psi[0] and len(one["masks_psi"]) == 5
-    for _, name in overview.EVIDENCE:
-        measured = evaluated.grafts.baseline.base if name == "base" else getattr(rates, name)
-        assert [row["evidence"][name] for row in (one, other)] == measured.tolist()
-    assert one["evidence"]["pairs"] == 4
+    assert dict(one["masks_psi"])["low-pass"] == evaluated.grafts.rates.low_pass_psi[0] and len(one["masks_psi"]) == 5
     # The verdict rests on 5 %, whatever share the report shows; the published criterion follows the report's share.
-    subject = subject_of(maps, evaluation, 0.2)
-    far, _ = overview.rows(subject, patch_maps.stability_at_share(maps, 0.2))
-    assert (far["at"], far["tpr"], far["over"], far["stability"]) == (0.05, 0.9, True, 0.3)
+    far, _ = overview.rows(subject_of(maps, evaluation, 0.2))
+    assert (far["at"], far["tpr"], far["over"]) == (0.05, 0.9, True)
     evaluation.methods["removal"] = dataclasses.replace(evaluated, grafts=None)
-    plain, _ = overview.rows(subject, {})
-    assert plain["evidence"] == {} and plain["masks_psi"] == [] and plain["marked"] and plain["at"] == 0.2
+    plain, _ = overview.rows(subject_of(maps, evaluation, 0.2))
+    assert plain["masks_psi"] == [] and plain["marked"] and plain["at"] == 0.2
 
 
 def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_those_that_are_marked():
@@ -220,6 +211,17 @@ def test_an_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(t
     assert "Which frequencies decided this image?" not in page.text, "report.attributions is 0 here"
     rates = results.Evaluation.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
     assert all(f"{value:.3f}" in page.text for value in [*rates.tpr, *rates.fpr])
+
+
+def test_a_grey_image_is_shown_in_three_channels_by_a_model_of_the_same_precision():
+    grey = np.random.default_rng(4).normal(size=(2, 16, 16, 1)).astype(np.float32)
+    model = Model(lambda params, images: images.sum((1, 2)), {}, (16, 16, 1), ("a",), matmul_precision="default")
+    shown, test = pictures.displayable(model, ArrayDataset(grey, np.zeros(2, int), ("a",)))
+    images = test.images(np.arange(2))
+    assert images.min() == pytest.approx(0, abs=1e-3) and images.max() == pytest.approx(255, rel=1e-5)
+    normalised = (images / 255 - shown.mean_std[0]) / shown.mean_std[1]
+    np.testing.assert_allclose(shown(normalised.astype(np.float32)), model(grey), rtol=1e-4, atol=1e-3)
+    assert shown.image_shape == (16, 16, 3) and shown.matmul_precision == "default"
 
 
 @pytest.mark.slow

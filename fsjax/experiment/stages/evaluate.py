@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import report
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluate, judge_maps, ood
 from fsjax.evaluation.ood import sets
@@ -14,13 +13,13 @@ from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.experiment.stages import search, train
-from fsjax.report import html, sections
+from fsjax.report import html, page, sections
 from fsjax.runtime import files, parallel
 
 
 def _check(config: ConfigDict) -> None:
     evaluate.check(config)
-    report.check(config)
+    page.check(config)
 
 
 def _evaluate(workspace: Workspace) -> None:
@@ -97,7 +96,7 @@ OOD = Stage(
 def _report(workspace: Workspace) -> None:
     config, directory = workspace.config, workspace.directory
     maps, classifier, test = workspace.maps, workspace.classifier, workspace.dataset("test")
-    parallel.decide(lambda: report.write(config, directory, classifier, maps, test))
+    parallel.decide(lambda: page.write(config, directory, classifier, maps, test))
 
 
 REPORT = Stage(
