@@ -15,7 +15,7 @@ from fsjax.models.network import Network
 from fsjax.runtime import parallel
 from fsjax.runtime.random_streams import Stream
 from fsjax.training.state import TrainState, overlay
-from fsjax.training.ways.way import Copies, Images, Keys, Labels, Transform
+from fsjax.training.ways.way import Copies, Images, Keys, Transform
 
 Batch = dict[str, jax.Array]
 # Arrays of the network, and of its BatchNorms for copies; the second is None where there are none.
@@ -65,19 +65,38 @@ class Update:
     def _loss(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[jax.Array, tuple[Pair, jax.Array]]:
         """Return the loss, and with it the new BatchNorm statistics and the accuracy."""
         keys, labels = image_keys(self.seed, batch["epoch"], batch["index"]), batch["label"]
-        forward = _Forward(self.network, self.label_smoothing, params, batch_stats, keys, labels)
+        dropout_keys, stats = _folded(keys, Stream.DROPOUT), list(batch_stats)  # each pass updates the statistics
+
+        def forward(images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
+            """Return loss and logits; number: 0 for the images, 1, 2, ... for copies."""
+            which = int(auxiliary and params[1] is not None)
+            variables = {"params": overlay(*params) if which else params[0], "batch_stats": stats[which]}
+            pass_keys = _folded(dropout_keys, Stream.DROPOUT + number) if number else dropout_keys
+            logits, stats[which] = self.network.apply_train(variables, images, pass_keys)
+            return cross_entropy(logits, labels, self.label_smoothing), logits
+
+        def image_gradient(images: Images) -> Images:
+            """Return d loss / d images, without an update of the statistics."""
+            variables = jax.lax.stop_gradient({"params": params[0], "batch_stats": stats[0]})
+
+            def loss(images: Images) -> jax.Array:
+                logits, _ = self.network.apply_train(variables, images, dropout_keys)
+                return cross_entropy(logits, labels, self.label_smoothing)
+
+            return jax.grad(loss)(images)
+
         images = normalise(self.augment(keys, batch["image"].astype(jnp.float32)), *self.mean_std)
         copies: list[tuple[Images, bool]] = []
         for way in self.ways:
             if isinstance(way, Copies):
-                made = jax.lax.stop_gradient(way.make(keys, labels, images, forward.image_gradient))
+                made = jax.lax.stop_gradient(way.make(keys, labels, images, image_gradient))
                 copies += [(copy, way.auxiliary) for copy in made]
             else:
                 images = way(keys, labels, images)
         loss, logits = forward(images)
         losses = [loss, *(forward(copy, number, auxiliary)[0] for number, (copy, auxiliary) in enumerate(copies, 1))]
         accuracy = (logits.argmax(-1) == labels).mean()
-        return sum(losses[1:], loss) / len(losses), (tuple(forward.batch_stats), accuracy)
+        return sum(losses[1:], loss) / len(losses), (tuple(stats), accuracy)
 
     def _stepped(
         self, state: TrainState, gradients: PyTree, batch_stats: PyTree, scale: jax.Array | float
@@ -86,39 +105,6 @@ class Update:
         updates, optimizer_state = self.optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda value: value * scale, updates))
         return TrainState(params, batch_stats, optimizer_state)
-
-
-class _Forward:
-    """Forward passes of a step's images and copies; each pass updates BatchNorm statistics.
-
-    Attributes:
-      batch_stats: of the network and of its BatchNorms for copies, after the passes so far.
-    """
-
-    def __init__(self, network: Network, smoothing: float, params: Pair, batch_stats: Pair, keys: Keys, labels: Labels):
-        self.batch_stats = list(batch_stats)
-        self._network, self._smoothing = network, smoothing
-        self._params, self._labels = params, labels
-        self._dropout_keys = _folded(keys, Stream.DROPOUT)
-
-    def __call__(self, images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Return loss and logits; number: 0 for the images, 1, 2, ... for copies."""
-        which = int(auxiliary and self._params[1] is not None)
-        params = overlay(*self._params) if which else self._params[0]
-        keys = _folded(self._dropout_keys, Stream.DROPOUT + number) if number else self._dropout_keys
-        variables = {"params": params, "batch_stats": self.batch_stats[which]}
-        logits, self.batch_stats[which] = self._network.apply_train(variables, images, keys)
-        return cross_entropy(logits, self._labels, self._smoothing), logits
-
-    def image_gradient(self, images: Images) -> Images:
-        """Return d loss / d images, without an update of the statistics."""
-        variables = jax.lax.stop_gradient({"params": self._params[0], "batch_stats": self.batch_stats[0]})
-
-        def loss(images: Images) -> jax.Array:
-            logits, _ = self._network.apply_train(variables, images, self._dropout_keys)
-            return cross_entropy(logits, self._labels, self._smoothing)
-
-        return jax.grad(loss)(images)
 
 
 def _folded(keys: Keys, number: int) -> Keys:

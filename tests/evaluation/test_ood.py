@@ -549,7 +549,7 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
 
 
 def test_the_shipped_mappings_are_those_of_their_sets():
-    read = {name: mapping.read(mapping.find(name)) for name in mapping.shipped()}
+    read = {name: mapping.read(mapping.find(name)) for name in mapping.SHIPPED}
     assert set(read) == {"imagenet_sct", "imagenet_v2", "imagenet_r", "imagenet_sketch", "imagenet_c", "same"}
     info = pathlib.Path(timm.__file__).parent / "data" / "_info"
     wordnet_ids = (info / "imagenet_synsets.txt").read_text().split()

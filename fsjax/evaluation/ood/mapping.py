@@ -8,7 +8,6 @@ import pathlib
 import re
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import yaml
 
@@ -16,7 +15,11 @@ from fsjax.data.folder import EXTENSIONS, image_files
 from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.storage import Path
 
-SHIPPED = pathlib.Path(__file__).parent / "mappings"
+# Name -> file of the mappings that come with fsjax.
+SHIPPED = {file.stem: file for file in sorted((pathlib.Path(__file__).parent / "mappings").glob("*.yaml"))}
+
+# A combination of groups, placeholder -> folder, and the image files of each model class, none where the set lacks it.
+Place = tuple[dict[str, str], list[list[str]]]
 
 _FIELDS = ("name", "layout", "groups", "classes", "subset", "restrict", "repeated")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -37,18 +40,13 @@ class Mapping:
     repeated: bool = False  # whether all combinations of groups show the same pictures, which count as one image
 
 
-def shipped() -> list[str]:
-    """Return the names of the mappings that come with fsjax."""
-    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-
-
 def find(name: str) -> Path:
     """Return the file of a shipped name or of a path; raises InputError where there is none."""
-    if name in shipped():
-        return SHIPPED / f"{name}.yaml"
+    if name in SHIPPED:
+        return SHIPPED[name]
     path = pathlib.Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        raise InputError(f"ood.sets: got {name!r}; expected a .yaml file, or one of {', '.join(shipped())}")
+        raise InputError(f"ood.sets: got {name!r}; expected a .yaml file, or one of {', '.join(SHIPPED)}")
     return path
 
 
@@ -119,24 +117,14 @@ def _wrong(where: str, value: object, expected: str) -> InputError:
     return InputError(f"{where}: got {reprlib.repr(value)}; expected {expected}")
 
 
-class Place(NamedTuple):
-    """A combination of a set's groups, placeholder -> folder, and the image files of each model class.
-
-    Classes that the set lacks have none. A set without groups is one place.
-    """
-
-    groups: dict[str, str]
-    images: list[list[str]]
-
-
 def find_places(
     mapping: Mapping, root: pathlib.Path, classes: Sequence[str], own: Sequence[str], where: str
 ) -> list[Place]:
-    """Return every combination of groups, after checking that each class folder exists and holds an image.
+    """Return every combination of groups and its images, after checking that each class folder holds an image.
 
-    `classes` are the model's display names, `own` their folders in the run's own data; `where` starts error messages.
-    Raises InputError for a missing root, a class that the model lacks, class folders that lack images, and places with
-    other numbers of `repeated` images.
+    A set without groups is one place. `classes` are the model's display names, `own` their folders in the run's own
+    data; `where` starts error messages. Raises InputError for a missing root, a class that the model lacks, class
+    folders that lack images, and places with other numbers of `repeated` images.
     """
     if not root.is_dir():
         raise InputError(f"{where}: got {root}; expected the folder that holds the set")
@@ -150,8 +138,8 @@ def find_places(
             found = {folder: image_files(folder) if folder.is_dir() else [] for folder in map(above.joinpath, folders)}
             bad += [folder for folder, files in found.items() if not files]
             images.append([*itertools.chain(*found.values())])
-        places.append(Place(groups, images))
-        for files, first in zip(images, places[0].images, strict=True) if mapping.repeated and not bad else ():
+        places.append((groups, images))
+        for files, first in zip(images, places[0][1], strict=True) if mapping.repeated and not bad else ():
             if len(files) != len(first):
                 raise InputError(
                     f"{where}: got {len(files)} images in {os.path.dirname(files[0])}; expected {len(first)} as in "
@@ -159,11 +147,9 @@ def find_places(
                 )
     if bad:
         listed = ", ".join(str(folder.relative_to(root)) for folder in bad[:_LISTED])
-        more = f" and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
         raise InputError(
             f"{where}: got {len(bad)} of {len(places) * sum(map(len, names))} class folders in {root} missing or "
-            f"without an image: {listed}{more}; expected images ({', '.join(EXTENSIONS)}) in every folder that the "
-            "mapping names"
+            f"without an image: {listed}; expected images ({', '.join(EXTENSIONS)}) in every folder that it names"
         )
     return places
 

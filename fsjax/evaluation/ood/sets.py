@@ -122,11 +122,11 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
     def open_rows(source: FolderSource, rows: Rows) -> Dataset:
         return Dataset(source, data.image_size, data.cache_gib, rows, resize_shorter=data.resize_shorter)
 
-    for place in places:
-        source = FolderSource(classes, place.images)
+    for groups, images in places:
+        source = FolderSource(classes, images)
         good = find_decodable(source, str(folder_set.root)) if data.skip_undecodable else np.arange(len(source))
         rows = good[first_of_each_class(source.labels[good], config.ood.images_per_class)]
-        parts += _parts(place.groups, rows, functools.partial(open_rows, source))
+        parts += _parts(groups, rows, functools.partial(open_rows, source))
         files += [source.files[row] for row in rows]
     # The main process reads the files' sizes for all.
     sha256 = parallel.decide(lambda: mapping.digest(files, folder_set.root))
@@ -134,7 +134,7 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
     return Set(
         name=folder_set.name,
         parts=parts,
-        classes=tuple(label for label, images in enumerate(places[0].images) if images),
+        classes=tuple(label for label, of_class in enumerate(places[0][1]) if of_class),
         made_of={**made_of, "images": len(files), "sha256": sha256},
         groups=fields.groups,
         restrict=fields.restrict,
