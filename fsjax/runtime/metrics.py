@@ -1,6 +1,5 @@
 """Metrics of a run: JSON lines for programs, TensorBoard and Weights & Biases for people."""
 
-import importlib.util
 import json
 import logging
 import math
@@ -53,7 +52,10 @@ class Metrics:
             self._writers.append(_TensorBoard(self._folder / "tensorboard"))
             if self._copies and self._shown.exists():
                 self._file.write_bytes(self._shown.read_bytes())
-            _drop_damaged_lines(self._file, self._shown)
+            content = self._file.read_bytes() if self._file.exists() else b""
+            whole = content[: content.rfind(b"\n") + 1]
+            if whole != content:  # a killed writer left an unfinished line
+                files.write_bytes(self._file, whole)
         if wandb_writer := start_wandb():
             self._writers.append(wandb_writer)
 
@@ -116,9 +118,12 @@ def check_wandb(options: ConfigDict) -> None:
         raise InputError(f"wandb.mode: got {options.mode!r}; expected {', '.join(MODES)}")
     if not options.project:
         return
-    package = importlib.util.find_spec("wandb")
-    if package is None or package.origin is None:  # a folder that W&B left counts as a package, without an origin
-        raise InputError(f"wandb.project: {options.project!r} needs a missing package: pip install 'fsjax[wandb]'")
+    try:
+        from wandb import init  # noqa: F401 - a folder of this name counts as a package, without init
+    except ImportError as error:
+        raise InputError(
+            f"wandb.project: {options.project!r} needs a missing package: pip install 'fsjax[wandb]'"
+        ) from error
 
 
 def start_wandb(config: ConfigDict, directory: Path) -> "_WeightsAndBiases | None":
@@ -229,19 +234,3 @@ def _wandb_id(file: Path) -> str:
     if not (isinstance(content, dict) and re.fullmatch(r"\w+", str(content.get("id")))):
         raise InputError(f"{file}: not the id of a run; delete it to begin another run")
     return content["id"]
-
-
-def _drop_damaged_lines(file: pathlib.Path, shown: Path) -> None:
-    """Drop damaged and unfinished lines; the warning calls the file `shown`."""
-    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    whole = [line for line in lines if line.endswith(b"\n") and _is_object(line)]
-    if len(whole) < len(lines):
-        files.write_bytes(file, b"".join(whole))
-        logger.warning("%s: dropped %d damaged lines", shown, len(lines) - len(whole))
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False

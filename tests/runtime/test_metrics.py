@@ -1,7 +1,6 @@
 """Numbers of a run: what was written stays whole, on a disk and in a store, whatever stopped the writer."""
 
 import json
-import logging
 import resource
 import struct
 import uuid
@@ -62,26 +61,13 @@ def test_an_outcome_takes_the_place_of_the_one_before(place):
     assert [event for event in events(file) if event[0] == "accuracy"] == [("accuracy", 0, 0.75)]
 
 
-@pytest.mark.parametrize(
-    ("damage", "left"),
-    [
-        (lambda content: content[:-20], [1, 2]),
-        (lambda content: content[:-1], [1, 2]),
-        (lambda content: content.replace(b'"step": 2', b'"step"; 2'), [1, 3]),
-        (lambda content: content.replace(b"train", b"tr\xffin", 1), [2, 3]),
-    ],
-    ids=["unfinished line", "no newline at the end", "flipped bit", "not text"],
-)
-def test_damaged_lines_are_dropped_with_a_word_and_the_next_one_stands_alone(place, damage, left, caplog):
+@pytest.mark.parametrize("cut", [1, 20])
+def test_an_unfinished_line_is_dropped_and_the_next_one_stands_alone(place, cut):
     write(place, 1, 2, 3)
     file = place / "metrics.jsonl"
-    file.write_bytes(damage(file.read_bytes()))
-    caplog.clear()
-    caplog.set_level(logging.WARNING)
+    file.write_bytes(file.read_bytes()[:-cut])
     write(place, 4)
-    assert [step for _, step, _, _ in lines(place)] == [*left, 4]
-    (record,) = [record for record in caplog.records if record.name == "fsjax.runtime.metrics"]
-    assert record.getMessage() == f"{file}: dropped 1 damaged lines"
+    assert [step for _, step, _, _ in lines(place)] == [1, 2, 4]
 
 
 def test_a_store_gets_the_lines_at_intervals_and_what_it_had_is_taken_up(monkeypatch):
