@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Complex, Float, Int, PyTree
+from jaxtyping import Array, Complex, Float, PyTree
 
 from fsjax.fourier import patches, spectrum
 from fsjax.fourier.masks import unpack
@@ -86,14 +86,16 @@ class Model:
         """Return what `masked_logits` takes for images, computed once: their half spectra."""
         return spectrum.spectra(images)
 
-    def filters(self, masks: PyTree) -> PyTree:
-        """Return masks of any form of `tile.Perturbations` as `spectrum.filter_spectra` takes them."""
+    def filtered(
+        self, encoded: PyTree, masks: PyTree, components: Complex[Array, "masks height width channels"] | None
+    ) -> Float[Array, "masks images height width channels"]:
+        """Return every encoded image under every mask and component, as in `tile.Perturbations`."""
         height, width = self.image_shape[:2]
-        if masks is None:
-            return None
-        if masks.ndim == 2:
-            return patches.without(masks, height, width)
-        return unpack(masks, width) if masks.dtype == jnp.uint8 else masks
+        if masks is not None and masks.ndim == 2:
+            masks = patches.without(masks, height, width)
+        elif masks is not None and masks.dtype == jnp.uint8:
+            masks = unpack(masks, width)
+        return spectrum.filter_spectra(encoded, masks, components, self.transform)
 
     def masked_logits(
         self,
@@ -101,11 +103,11 @@ class Model:
         masks: PyTree,
         components: Complex[Array, "masks height width channels"] | None,
         encoded: PyTree,
-        labels: Int[Array, " images"],
     ) -> Float[Array, "masks images classes"]:
-        """Return the logits of every encoded image under every mask and component, as in `tile.Perturbations`."""
-        filtered = spectrum.filter_spectra(encoded, self.filters(masks), components, self.transform)
-        return apply_to_pairs(self.apply, params, filtered)
+        """Return the logits of the `filtered` images."""
+        images = self.filtered(encoded, masks, components)
+        logits = self.apply(params, images.reshape(-1, *images.shape[2:]))
+        return logits.reshape(*images.shape[:2], -1)
 
 
 class GraftModel(Model):
@@ -125,31 +127,19 @@ class GraftModel(Model):
         recipients, donors = images[:, 0], images[:, 1]
         return recipients, spectrum.spectra(donors) - spectrum.spectra(recipients)
 
-    def masked_logits(
+    def filtered(
         self,
-        params: PyTree,
+        encoded: tuple[Array, Array],
         masks: PyTree,
         components: Complex[Array, "masks height width channels"] | None,
-        encoded: tuple[Array, Array],
-        labels: Int[Array, " images"],
-    ) -> Float[Array, "masks images classes"]:
+    ) -> Float[Array, "masks images height width channels"]:
         recipients, differences = encoded
-        filters = self.filters(masks)
-        grafted = recipients + spectrum.filter_spectra(differences, filters, components, self.transform)
-        return apply_to_pairs(self.apply, params, grafted)
+        return recipients + super().filtered(differences, masks, components)
 
 
 def graft_model(model: Model) -> GraftModel:
     """Return the classifier of grafts."""
     return GraftModel(**vars(model))
-
-
-def apply_to_pairs(
-    apply: Callable, params: PyTree, inputs: Float[Array, "masks images *input"]
-) -> Float[Array, "masks images classes"]:
-    """Apply a function of one batch axis to inputs with two."""
-    logits = apply(params, inputs.reshape(-1, *inputs.shape[2:]))
-    return logits.reshape(*inputs.shape[:2], -1)
 
 
 def _short(classes: tuple[str, ...]) -> str:

@@ -66,7 +66,7 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations
-        logits = bare.masked_logits(params, masks, components, batch.encoded, batch.labels).astype(jnp.float32)
+        logits = bare.masked_logits(params, masks, components, batch.encoded).astype(jnp.float32)
         targets = jnp.zeros(len(logits), int) if targets is None else targets
         return {
             name: jnp.einsum("mi...,ir->mr...", values, batch.weights, precision="highest")

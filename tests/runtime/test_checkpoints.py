@@ -64,7 +64,7 @@ def value(checkpoints, step):
     return only
 
 
-def test_the_newest_comes_back_as_it_was_saved(place):
+def test_the_newest_comes_back_as_it_was_saved_and_only_the_newest_are_kept(place):
     checkpoints = saved(place)
     assert checkpoints.newest() == 3
     assert checkpoints.metadata(3) == {**ABOUT, "at": 3}
@@ -72,10 +72,6 @@ def test_the_newest_comes_back_as_it_was_saved(place):
     restored = checkpoints.training(3, training(0))
     assert float(restored["plateau"]["scale"]) == 3
     assert type(restored["optimizer"]) is type(training(0)["optimizer"])
-
-
-def test_only_the_newest_are_kept_with_their_hashes(place):
-    saved(place)
     assert sorted(path.name for path in place.iterdir()) == ["2", "2.sha256.json", "3", "3.sha256.json"]
 
 
@@ -127,7 +123,7 @@ def test_a_folder_with_nothing_whole_is_refused_and_an_empty_one_is_not(place):
 
 def test_the_best_is_kept_beside_the_newest_over_restarts(place):
     losses = {1: 0.5, 2: 0.25, 3: None, 4: float("nan"), 5: 0.25, 6: 0.75, 7: None}
-    assert Checkpoints(place, 1).best() is None
+    assert Checkpoints(place, 1).best() is None and not chosen_hashes(place, "best").exists()
     for step, loss in losses.items():
         checkpoints = Checkpoints(place, 1)
         save(checkpoints, step, loss)
@@ -142,11 +138,6 @@ def test_the_best_is_kept_beside_the_newest_over_restarts(place):
     assert checkpoints.best() == 8
     assert sorted(path.name for path in place.iterdir()) == ["8", "8.sha256.json"]
     checkpoints.close()
-
-
-def test_without_a_loss_there_is_no_best(place):
-    assert saved(place).best() is None
-    assert not chosen_hashes(place, "best").exists()
 
 
 def test_a_damaged_best_is_named_and_not_replaced_by_another(place):

@@ -198,19 +198,6 @@ def test_a_torchscript_archive_is_refused(tmp_path):
         torch_files.load(tmp_path / "file")
 
 
-def test_the_source_text_of_a_module_makes_no_file(tmp_path, monkeypatch):
-    """PyTorch's legacy reader writes NAME.patch where a class asks for it, and a pickle may set its attributes."""
-    monkeypatch.chdir(tmp_path)
-    content, function = legacy([torch.ones(1)]), b"ctorch._utils\n_rebuild_parameter\n"
-    build = b"N}X\x08\x00\x00\x00__name__X\x01\x00\x00\x00asX\x0c\x00\x00\x00dump_patches\x88s\x86b"
-    for changed in (function, function + build, b"cother\nClass\n", b"cother\nClass\n" + build):
-        module = b"(X\x06\x00\x00\x00module" + changed + b"X\x01\x00\x00\x00fX\x01\x00\x00\x00ttQ."
-        start = content.index(b"\x80\x02]")
-        (tmp_path / "file").write_bytes(content[:start] + b"\x80\x02" + module + content[start:])
-        ignoring_errors(torch_files.load, tmp_path / "file")
-        assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
 @pytest.mark.parametrize("name", ["_rebuild_parameter", "_rebuild_tensor_v2", "_load_from_bytes"])
 def test_a_file_cannot_change_our_functions_and_unknown_globals_share_no_class(tmp_path, name):
     """BUILD sets attributes of whatever stands on the stack: here __name__ of the global itself."""
