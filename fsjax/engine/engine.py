@@ -6,7 +6,7 @@ Searches, filtered evaluation and controls differ only in their perturbations, w
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -15,17 +15,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
-from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, make_encoder, make_tile
+from fsjax.engine.tile import ImageBatch, Perturbations, make_encoder, make_tile
 from fsjax.runtime import parallel
-
-
-@runtime_checkable
-class Sliceable(Protocol):
-    """A sequence whose slices are arrays: an array, or a `LazyArray`."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, which: slice, /) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +44,10 @@ class LazyArray:
         return LazyArray(len(which), lambda start, stop: _rows(self, which[start:stop]))
 
 
+# Masks or components: slices of them are arrays.
+Rows: TypeAlias = np.ndarray | Array | LazyArray
+
+
 class Engine:
     """Evaluates perturbations on a classifier.
 
@@ -63,9 +58,6 @@ class Engine:
         whether it is the perturbation's target class, `predicted` the predicted class itself, one-hot.
       tile_images: perturbed images of one tile on one device, at most; the batch that the model sees.
 
-    Raises:
-      ValueError: another statistic.
-
     Examples:
       >>> engine = Engine(as_model(model, images, 3), statistics=("loss", "correct"))
       >>> batches = engine.image_batches(images, labels)
@@ -75,8 +67,6 @@ class Engine:
     """
 
     def __init__(self, model: Model, *, statistics: tuple[str, ...] = ("loss",), tile_images: int = 256):
-        if unknown := set(statistics) - set(STATISTICS):
-            raise ValueError(f"statistics: got {sorted(unknown)}; expected some of {STATISTICS}")
         self.tile_images = tile_images
         self._mesh = parallel.mesh()
         self._replicated = NamedSharding(self._mesh, P())
@@ -129,8 +119,8 @@ class Engine:
     def tiles(
         self,
         image_batches: list[ImageBatch],
-        masks: Sliceable | None,
-        components: Sliceable | None = None,
+        masks: Rows | None,
+        components: Rows | None = None,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
         items: Int[np.ndarray, " items"] | None = None,
@@ -164,8 +154,8 @@ class Engine:
     def sums(
         self,
         image_batches: list[ImageBatch],
-        masks: Sliceable | None,
-        components: Sliceable | None = None,
+        masks: Rows | None,
+        components: Rows | None = None,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
         on_tile: Callable[[int], None] = lambda perturbations: None,
@@ -186,7 +176,7 @@ class Engine:
         return jax.tree.map(place, perturbations)
 
 
-def _rows(rows: Sliceable | None, items: Int[np.ndarray, " n"]) -> Any:
+def _rows(rows: Rows | None, items: Int[np.ndarray, " n"]) -> Any:
     """Return rows by their indices, sliced where they are neighbours."""
     if rows is None:
         return None

@@ -108,8 +108,6 @@ class PartialResults:
                 raise InputError(
                     f"{self.directory}: partial results of another {thing}; delete the folder to search anew"
                 )
-        if any(type(on_disk.get(name)) is not type(value) for name, value in layout.items()):
-            raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search anew")
         return on_disk
 
 
@@ -160,14 +158,8 @@ class Table:
             self._store._write(f"{self._item}/{rows[0]:06d}-{rows[-1] + 1:06d}", arrays)
 
     def _read(self, file: str) -> None:
-        """Read the rows of a file; ignore a file that is damaged or does not fit."""
-        arrays = self._store._read(f"{self._item}/{file}")
-        rows, values = arrays.get("items", np.zeros(0)), arrays.get("values", np.zeros(0))
-        if rows.ndim != 1 or rows.dtype.kind != "i" or not len(rows):
-            return
-        fits = values.shape == (*self.values.shape[:-1], len(rows)) and values.dtype.kind == "f"
-        if fits and rows.min() >= 0 and rows.max() < self.values.shape[-1] and np.isfinite(values).all():
-            self.values[..., rows] = values
+        if arrays := self._store._read(f"{self._item}/{file}"):
+            self.values[..., arrays["items"]] = arrays["values"]
 
 
 def class_item(label: int) -> str:

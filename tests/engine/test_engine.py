@@ -189,11 +189,6 @@ def test_one_compilation_serves_any_number_of_masks():
     assert made._tile._cache_size() == 1
 
 
-def test_an_unknown_statistic_is_refused():
-    with pytest.raises(ValueError, match="statistics: got \\['accuracy'\\]; expected some of"):
-        Engine(Model(apply, problem()[0], (9, 6, 3)), statistics=("accuracy",))
-
-
 def test_some_lazy_masks_are_made_tile_by_tile_and_summed_as_those_of_an_array(monkeypatch):
     monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
     params, batch, labels, rng = problem()
