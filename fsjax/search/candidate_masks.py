@@ -123,8 +123,7 @@ def patch_numbers(plane: tuple[int, int], patch: int, shifted: bool) -> Int[np.n
     The plane is cut into patch x patch blocks from its top left corner or, shifted, from half a patch further, around
     its edges. A patch is a block with its image under a half-turn of the array, (r, c) -> (H-1-r, W-1-c). On an even
     plane the true conjugate of a block lies one row and column further, so each orbit belongs as a whole to the patch
-    of its last member in raster order. Patches are thus Hermitian and do not overlap: a share of them is that share of
-    the plane but for a row and a column of each. At size 1 they are the orbits, and nothing shifts.
+    of its last member in raster order. Patches are thus Hermitian and do not overlap. At size 1 they are the orbits.
     """
     if patch == 1:
         return spectrum.orbits(*plane).astype(np.intp)

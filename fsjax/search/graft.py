@@ -196,12 +196,12 @@ def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int
 
 def batch_size(problem: Problem, *, resident: int = 0) -> int:
     """Return how many images' backward pass fits on a device beside resident images, by XLA's analysis."""
-    model, shape = problem.model, jax.ShapeDtypeStruct
-    members = patches.members(*problem.plane, problem.options.patch)
+    model, members = problem.model, patches.members(*problem.plane, problem.options.patch)
+    program, label = functools.partial(_compiled, problem.searched_model), jax.ShapeDtypeStruct((), jnp.int32)
 
     def temporaries(images: int) -> int:
-        shapes = shape((images, *model.image_shape), jnp.float32), shape((), jnp.int32), members
-        return tile_size.compiled_bytes(functools.partial(_compiled, problem.searched_model), model.params, *shapes)
+        shape = jax.ShapeDtypeStruct((images, *model.image_shape), jnp.float32)
+        return tile_size.compiled_bytes(program, model.params, shape, label, members)
 
     size = tile_size.most_images(
         model,

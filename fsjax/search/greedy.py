@@ -86,7 +86,7 @@ class EliminationState(NamedTuple):
 
 
 # Inputs of steps: the part whose turn it is (-1 in the first step), the class, and the images it may cost.
-EliminationInputs: TypeAlias = tuple[Int[AnyArray, "*steps"], Int[AnyArray, "*steps"], Int[AnyArray, "*steps"]]
+EliminationInputs: TypeAlias = tuple[Int[AnyArray, "*steps"], ...]
 
 
 class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):

@@ -248,12 +248,10 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own = options.learned
     if own.objective not in OBJECTIVES:
         raise InputError(f"search.learned.objective: got {own.objective!r}; expected {', '.join(OBJECTIVES)}")
-    for name in ("steps", "batch", "restarts", "judged"):
-        if own[name] < 1:
-            raise InputError(f"search.learned.{name}: got {own[name]}; expected 1 or more")
-    for name in ("learning_rate", "hottest", "coldest", "others"):
-        if not own[name] > 0:
-            raise InputError(f"search.learned.{name}: got {own[name]}; expected a number above 0")
+    for name, value in own.items():
+        if name != "objective" and not value > 0:
+            expected = "1 or more" if isinstance(value, int) else "a number above 0"
+            raise InputError(f"search.learned.{name}: got {value}; expected {expected}")
 
 
 METHOD = Method(search, DEFAULTS, _check)

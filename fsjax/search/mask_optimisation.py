@@ -159,9 +159,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
     def _read_images(self, label: int) -> Float[np.ndarray, "most height width channels"]:
         """Return the images of a class, padded to the same number for all classes."""
-        images = np.asarray(self._problem.images(label), np.float32)
-        # Padded with an image, since a model may return NaN for zeros.
-        return np.pad(images, [(0, max(self._problem.counts) - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
+        images = self._problem.images(label)
+        return stepwise.cut_batches(images, np.ones(len(images)), max(self._problem.counts))[0].images
 
     def _draw(self, count: int, stream: Stream, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
         """Return the images of each step: every image once, in random order, before one is repeated."""

@@ -116,9 +116,7 @@ def make_problem(
     """Return the search of a classifier on options.images_per_class images of each class of a data set.
 
     The seed draws images of a class that has more, and seeds the method. `others` are further attributes of Problem.
-
-    Raises:
-      InputError: other classes, or a class without images.
+    Raises InputError for other classes, or a class without images.
     """
     classifier.check_classes(dataset.classes, f"data split {searched_on}")
     labels = range(len(dataset.classes))

@@ -28,10 +28,7 @@ _BATCH = 100
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Return exact removal scores of every patch for every class, and the maps at the config's shares.
-
-    The provenance has the results of `measure_stability`, empty without resamples, and of `check_precision`.
-    """
+    """Return exact removal scores of every patch for every class, and the maps at the config's shares."""
     options, counts = problem.options, problem.counts
     masks, resamples = removal_masks(problem.plane, options.patch), patch_maps.resample_count(options)
     sums = sweep(

@@ -142,13 +142,9 @@ class Throughput:
 
     def _write(self) -> None:
         if self._metrics and self._images:
-            progress = self._progress
-            rates = {
-                f"{progress.unit}_per_second": progress.rate,
-                "images_per_second": self._images / progress.seconds,
-                "eta_seconds": progress.eta,
-            }
-            self._metrics.write("search", progress.count, rates)
+            done, rate = self._progress, self._images / self._progress.seconds
+            rates = {f"{done.unit}_per_second": done.rate, "images_per_second": rate, "eta_seconds": done.eta}
+            self._metrics.write("search", done.count, rates)
 
 
 def check_precision(
