@@ -194,8 +194,7 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
             f"float32 'highest', the scores have rank correlations from {spearman}, and their best 5 % overlap (IoU) "
             f"from {top_iou}, lowest to highest class."
         )
-    if "imported" in provenance:
-        origin = provenance["imported"]
+    if origin := provenance.get("imported"):
         notes.append(
             f"These maps were imported from {origin['path']} "
             f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
@@ -214,8 +213,7 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     if "stages" in provenance:
         stages = ", ".join(f"{stage['candidates']} of patch {stage['patch']}" for stage in provenance["stages"])
         notes.append(f"Candidates of each stage: {stages}.")
-    if "positions_kept" in provenance:
-        positions = provenance["positions_kept"]
+    if positions := provenance.get("positions_kept"):
         notes.append(f"Greedy removal kept {min(positions)} to {max(positions)} positions a class.")
     return notes
 
