@@ -1,7 +1,6 @@
 """Faults, end to end: a run ends with the results of an undisturbed run, or says in one line what is wrong."""
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -328,23 +327,6 @@ def test_a_second_run_is_refused_and_sigterm_to_the_first_loses_nothing(whole, c
     status, printed = launch(copy)
     assert status == 0 and "train: already done" in printed, printed
     assert {path: path.stat().st_mtime_ns for path in computed} == computed, "nothing computed is computed again"
-    assert_same(whole, copy)
-
-
-def test_a_clock_that_was_moved_back_changes_nothing(whole, copy, launch, monkeypatch):
-    """Files of next year, and a process that lives a year ago."""
-    back_to(copy, "search-removal")
-    later, now = time.time() + 3e7, time.time
-    for path in copy.rglob("*"):
-        os.utime(path, (later, later))
-    parts = {path: path.read_bytes() for path in (copy / "search").rglob("*.npz")}
-    with monkeypatch.context() as moved:
-        moved.setattr(time, "time", lambda: now() - 3e7)
-        status, printed = launch(copy)
-    assert status == 0 and "train: already done" in printed, printed
-    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["time"] < time.time() - 2e7, "the clock was moved"
-    assert {path: path.read_bytes() for path in parts} == parts
     assert_same(whole, copy)
 
 

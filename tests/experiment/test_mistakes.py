@@ -220,10 +220,6 @@ def test_a_call_ends_with_one_line_before_anything_runs(monkeypatch, mistake):
     assert not ran
 
 
-def test_the_lists_are_long_enough():
-    assert len(COMMANDS) >= 10 and len(CALLS) >= 10
-
-
 def test_a_killed_first_start_leaves_the_workdir_free_and_one_that_kept_something_does_not(tmp_path):
     def killed(workspace):
         raise KeyboardInterrupt
