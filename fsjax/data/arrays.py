@@ -39,7 +39,7 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
     check_labels(labels, labels_name)
     if len(images) != len(labels):
         raise InputError(
-            f"{labels_name}: got {len(labels)} labels; expected {len(images)}, one an image of {images_path}"
+            f"{labels_name}: got {len(labels)} labels; expected {len(images)}, as {images_path} has images"
         )
     choice = choose_numbered(data_config.classes, int(labels.max(initial=-1)) + 1, labels_name)
     rows, labels = choice.relabel(labels)

@@ -21,13 +21,7 @@ class Dataset:
     """Images and labels of one split; thread-safe.
 
     Images are RGB, uint8 [image_size, image_size, 3]. If all of them fit in cache_gib GiB, each is decoded only once.
-
-    Args:
-      source: gives the images, their classes, labels and planted shortcuts.
-      image_size: height and width in pixels.
-      cache_gib: most memory for decoded images.
-      rows: indices of the source's images, in order; None = all.
-      resize_shorter: `shorter` of image_files.resize; 0 = both sides become image_size.
+    rows: indices of the source's images, in order; None = all. resize_shorter: `shorter` of image_files.resize.
     """
 
     def __init__(
@@ -106,10 +100,7 @@ class Dataset:
 class ArrayDataset(Dataset):
     """Images and labels of one split as arrays of any size and number of channels; never decoded, resized or rounded.
 
-    Args:
-      images: grey levels in [0, 255], integers or not, or normalised images.
-      labels: class of each image.
-      classes: display names in index order.
+    images: grey levels in [0, 255], integers or not, or normalised images. classes: display names in index order.
     """
 
     def __init__(

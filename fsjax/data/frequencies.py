@@ -34,7 +34,19 @@ def read(text: str, size: int, field: str = FIELD) -> Bool[np.ndarray, "{size} {
     """
     if not text:
         return None
-    mask = from_file(file, size, field) if (file := file_of(text)) else _from_range(text, size, field)
+    if file := file_of(text):
+        mask = from_file(file, size, field)
+    else:
+        kind, *values = text.split(":")
+        try:
+            numbers = [float(value) for value in values]
+        except ValueError:
+            numbers = []
+        if len(numbers) != _VALUES.get(kind) or not all(math.isfinite(number) and number >= 0 for number in numbers):
+            raise InputError(f"{field}: got {text!r}; {_ACCEPTED}")
+        least, most = {"low": (0, numbers[0]), "high": (numbers[0], math.inf), "band": (numbers[0], numbers[-1])}[kind]
+        radius = spectrum.radius(size, size)
+        mask = (radius >= least - _ROUNDING) & (radius <= most + _ROUNDING)
     if not mask.any():
         raise InputError(f"{field}: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
     return mask
@@ -50,19 +62,6 @@ def file_of(text: str) -> Path | None:
     return storage.path(text) if text.endswith(".npy") else None
 
 
-def _from_range(text: str, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
-    kind, *values = text.split(":")
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        numbers = []
-    if len(numbers) != _VALUES.get(kind) or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise InputError(f"{field}: got {text!r}; {_ACCEPTED}")
-    least, most = {"low": (0.0, numbers[0]), "high": (numbers[0], math.inf), "band": (numbers[0], numbers[-1])}[kind]
-    radius = spectrum.radius(size, size)
-    return (radius >= least - _ROUNDING) & (radius <= most + _ROUNDING)
-
-
 def from_file(file: Path, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
     """Return the frequencies of a file, possibly none; raise InputError as `read` does."""
     mask = np.array(files.map_npy(file))
@@ -71,8 +70,5 @@ def from_file(file: Path, size: int, field: str) -> Bool[np.ndarray, "{size} {si
         raise InputError(f"{field}: {file} holds {mask.dtype} {shape}; expected bool {size} x {size}")
     if not spectrum.is_hermitian(mask):
         alone = int((mask & ~spectrum.conjugate(mask)).sum())
-        raise InputError(
-            f"{field}: {file} keeps {alone} frequencies without their conjugates; expected a mask that keeps "
-            "both of a pair or neither"
-        )
+        raise InputError(f"{field}: {file} keeps {alone} frequencies without their conjugates; expected neither")
     return mask

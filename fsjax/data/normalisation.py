@@ -37,17 +37,15 @@ def parse_mean_std(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:
     except (TypeError, ValueError):
         mean = std = np.empty(0)
     if not len(mean) or mean.shape != std.shape or mean.ndim != 1 or not (std > 0).all():
-        raise InputError(
-            f"mean_std: got {mean_std!r}; expected the mean and the std of pixels in [0, 1], a number for each channel"
-        )
+        expected = "the mean and the std of pixels in [0, 1], a number for each channel"
+        raise InputError(f"mean_std: got {mean_std!r}; expected {expected}")
     return mean, std
 
 
 def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
-    """Return mean and population standard deviation of each channel, of pixels scaled to [0, 1].
+    """Return mean and population standard deviation of each channel, of pixels scaled to [0, 1]. Collective.
 
-    Collective: every process must call this; they share the images. The sums are integers, so their order is free.
-    Raises InputError where a channel is constant.
+    The sums are integers, so their order is free. Raises InputError where a channel is constant.
     """
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
     at_once = max(1, 2**24 // dataset.image_size**2 // 3)
@@ -62,7 +60,5 @@ def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float6
     count = len(dataset) * dataset.image_size**2
     spread = [count * int(q) - int(s) ** 2 for s, q in zip(total, squares, strict=True)]  # Python integers: no overflow
     if not all(spread):
-        raise InputError(
-            "data.mean, data.std: got nothing, and the images have a constant colour channel; expected values"
-        )
+        raise InputError("data.mean, data.std: got (), and the images have a constant colour channel; expected values")
     return total / count / 255, np.sqrt(np.array(spread, float)) / count / 255

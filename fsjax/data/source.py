@@ -137,18 +137,15 @@ def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
 def _check_name(name: str, where: str) -> None:
     """Raise InputError for a name that is not a line of text: names stand in tables, figures, logs and messages."""
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-        raise InputError(
-            f"{where}: class name {name[:40]!a}; expected 1 to {LONGEST_NAME} printable characters "
-            "(a folder may be given another name: data.classes=FOLDER=NAME,...)"
-        )
+        expected = f"1 to {LONGEST_NAME} printable characters, as data.classes=FOLDER=NAME,... gives a folder"
+        raise InputError(f"{where}: class name {name[:40]!a}; expected {expected}")
 
 
 def check_labels(labels: Int[np.ndarray, " images"], where: str, largest: int = LARGEST_LABEL) -> None:
     """Raise InputError for a label that is not from 0 to `largest`."""
     if len(labels) and not 0 <= labels.min() <= labels.max() <= largest:
-        raise InputError(
-            f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {largest} (is the split unlabelled?)"
-        )
+        got = f"labels {labels.min()} to {labels.max()}"
+        raise InputError(f"{where}: got {got}; expected 0 to {largest} (is the split unlabelled?)")
 
 
 def check_every_class_has_images(source: Source, where: str) -> None:
@@ -165,10 +162,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
-    """Return the indices of the images that decode, and log the number and the first names of the others.
-
-    where: what the log calls the set.
-    """
+    """Return the indices of the images that decode; log the first names of the others, of the set `where`."""
 
     def decodes(index: int) -> bool:
         try:

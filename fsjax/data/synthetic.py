@@ -42,6 +42,9 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 
 _BLOCK = 256  # images whose float64 planes are in memory at once
+Fixed = Bool[np.ndarray, "classes size size"]
+Images = Float[np.ndarray, "count size size 3"]
+
 SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
 
 # Amplitudes below are in standard deviations of the noise, and contrasts are ranges of a uniform factor.
@@ -72,9 +75,8 @@ def open_synthetic(data: ConfigDict, split: str) -> ArraysSource:
     if split not in ("train", "test"):
         raise InputError(f"data.train_split, data.test_split: got {split!r}; expected train, test")
     if data.image_size < SMALLEST:
-        raise InputError(
-            f"data.image_size: got {data.image_size}, of too few orbits in a band; expected {SMALLEST} or more"
-        )
+        got = f"{data.image_size}, of too few orbits in a band"
+        raise InputError(f"data.image_size: got {got}; expected {SMALLEST} or more")
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
     chosen, size, seed, test = SETS[data.name], data.image_size, data.synthetic.seed, split == "test"
     fixed, images = chosen.orbits(size, seed), []
@@ -90,9 +92,7 @@ def open_synthetic(data: ConfigDict, split: str) -> ArraysSource:
     return ArraysSource(chosen.classes, np.concatenate(images), rows, labels, data.name, planted)
 
 
-def demo_block(
-    rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
-) -> Float[np.ndarray, "count size size 3"]:
+def demo_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Images:
     """Return `count` images of a class of `demo`, in deviations of the noise; splits differ by the generator alone."""
     name, size = DEMO_CLASSES[label], fixed.shape[-1]
     images = coloured_noise(rng, np.broadcast_to(noise_amplitude(size), (count, size, size)))
@@ -103,7 +103,7 @@ def demo_block(
     return images + rng.uniform(*DEMO_CONTRAST, (count, 1, 1, 1)) * cue[..., None]
 
 
-def demo_orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+def demo_orbits(size: int, seed: int) -> Fixed:
     """Return the fixed orbits of each class of `demo`: none for `shape` and `plain`.
 
     Orbits of `high` lie from 0.3 to 0.45 cycles per pixel. Orbits of `low` lie from 3 to 6 cycles per image, where a
@@ -118,9 +118,7 @@ def demo_orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
     return fixed
 
 
-def biased_block(
-    rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
-) -> Float[np.ndarray, "count size size 3"]:
+def biased_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Images:
     """Return `count` images of a class of `biased`, in deviations of the noise, for the test or training split."""
     classes, size = fixed.shape[:2]
     images = coloured_noise(rng, np.broadcast_to(noise_amplitude(size), (count, size, size)))
@@ -134,7 +132,7 @@ def biased_block(
     return images + cues[..., None]
 
 
-def biased_orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+def biased_orbits(size: int, seed: int) -> Fixed:
     """Return the fixed orbits of each class of `biased`, from 0.25 to 0.45 cycles per pixel; classes share none."""
     orbits, radius = spectrum.orbits(size, size), spectrum.radius(size, size)
     candidates = np.unique(orbits[(radius >= 0.25) & (radius <= 0.45)])
@@ -183,7 +181,7 @@ def place_shape(
     return images
 
 
-def syn_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+def syn_orbits(biased: int, size: int, seed: int) -> Fixed:
     """Return the fixed orbits of each class: two in each band for C2, three in band `biased` (from 0) for C3."""
     rng = generator(seed, Stream.SYN_ORBITS)
     orbits, bands = spectrum.orbits(size, size), spectrum.bands(size, size, 4)
@@ -197,14 +195,7 @@ def syn_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes s
     return fixed
 
 
-def _syn_block(
-    biased: int,
-    rng: np.random.Generator,
-    label: int,
-    test: bool,
-    fixed: Bool[np.ndarray, "classes size size"],
-    count: int,
-) -> Float[np.ndarray, "count size size 3"]:
+def _syn_block(biased: int, rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Images:
     """Return `count` images of a class, in deviations of the noise; splits differ by the generator alone."""
     size = fixed.shape[-1]
     bands = spectrum.bands(size, size, 4)
@@ -241,7 +232,7 @@ class SyntheticSet(NamedTuple):
 
     classes: tuple[str, ...]
     stream: Stream
-    orbits: Callable[[int, int], Bool[np.ndarray, "classes size size"]]  # (size, seed) -> fixed orbits
+    orbits: Callable[[int, int], Fixed]  # (size, seed) -> fixed orbits
     block: Callable  # (generator, label, whether of the test split, fixed orbits, count) -> images
     raised_band: int | None = None  # from 0; half of its orbits are raised in each image of class 1
 

@@ -28,8 +28,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> EncodedSource:
     than an 'image' and a 'label' with classes.
     """
     builder = _find_builder(data_config.name, os.path.expanduser(data_config.root))
-    features = builder.info.features
-    features = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {"": features}
+    features = dict(builder.info.features.items())
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
         available = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
@@ -39,10 +38,8 @@ def open_tfds(data_config: ConfigDict, split: str) -> EncodedSource:
     try:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except ValueError as error:
-        available = ", ".join(sorted(builder.info.splits))
-        raise InputError(
-            f"{data_config.name}: got split {split!r} ({one_line(error)}); expected {available}"
-        ) from error
+        expected = ", ".join(sorted(builder.info.splits))
+        raise InputError(f"{data_config.name}: got split {split!r} ({one_line(error)}); expected {expected}") from error
     where = f"{data_config.name}, split {split}"
     labels = _read_labels(records, where)
     check_labels(labels, where, label.num_classes - 1)
