@@ -178,15 +178,10 @@ def from_scores(
       **attributes: the other attributes of DominantFrequencyMaps.
     """
     shares = tuple(sorted(shares))
-
-    def masks_and_scores(
-        plane: np.ndarray,
-    ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
-        # Rounded as in the file, so that masks made from its scores at other shares are nested with these.
-        plane = plane.astype(np.float32)
-        return np.stack([mask(plane, share) for share in shares]), plane
-
-    return from_classes(map(masks_and_scores, scores), shares, **attributes)
+    # Rounded as in the file, so that masks made from its scores at other shares are nested with these.
+    planes = (plane.astype(np.float32) for plane in scores)
+    pairs = ((np.stack([mask(plane, share) for share in shares]), plane) for plane in planes)
+    return from_classes(pairs, shares, **attributes)
 
 
 def from_classes(

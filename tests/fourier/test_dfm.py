@@ -1,7 +1,5 @@
 """Maps: budgets per share, and files that come back as they were saved or are refused."""
 
-import weakref
-
 import numpy as np
 import pytest
 
@@ -9,13 +7,11 @@ from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime.errors import InputError
 
 
-def make_maps(scores=None, size=9, shares=(0.2, 0.05)):
-    if scores is None:
-        per_orbit = np.random.default_rng(0).normal(size=(3, 41)).astype(np.float32)
-        scores = per_orbit[:, spectrum.orbits(size, size)]
+def make_maps():
+    per_orbit = np.random.default_rng(0).normal(size=(3, 41)).astype(np.float32)
     return dfm.from_scores(
-        scores,
-        shares,
+        per_orbit[:, spectrum.orbits(9, 9)],
+        (0.2, 0.05),
         classes=("cat", "<script>", "naïve, 猫"),
         method="removal",
         searched_on="train",
@@ -53,24 +49,6 @@ def test_a_file_gives_back_what_was_saved(tmp_path, ranked):
         else:
             assert read == saved and type(read) is type(saved)
     assert [path.name for path in (tmp_path / "dfm").iterdir()] == ["removal.npz"], "no temporary file is left"
-
-
-def test_scores_come_one_class_at_a_time():
-    """Beside the maps, the scores of a single class are in memory."""
-    known = []
-
-    class Plane(np.ndarray):
-        pass
-
-    def planes():
-        for label in range(3):
-            assert sum(plane() is not None for plane in known) <= 1
-            plane = np.full((9, 9), label, np.float64).view(Plane)
-            known.append(weakref.ref(plane))
-            yield plane
-            del plane
-
-    make_maps(scores=planes())
 
 
 def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
