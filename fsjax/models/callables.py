@@ -25,7 +25,6 @@ _EVALUATION = {
     "torch": "a module of each image by itself",
     "": "a function of each image by itself, in evaluation mode (model.eval(), train=False)",
 }
-_LONGEST = 200
 _JIT = ("jit", "pjit")
 
 
@@ -129,7 +128,7 @@ def _reason(error: Exception, model: Any, kind: str, shape: list[int]) -> str:
     if _is_in_training(error, model, kind):
         return f"got a model in training mode ({type(error).__name__}); expected {_EVALUATION[kind]}"
     return (
-        f"got {type(error).__name__} for images of shape {[1, *shape]} ({one_line(error)[:_LONGEST]}); "
+        f"got {type(error).__name__} for images of shape {[1, *shape]} ({one_line(error)[:200]}); "
         "expected a function from float32 images [n, height, width, channels] to logits [n, classes]"
     )
 

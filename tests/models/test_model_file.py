@@ -180,7 +180,7 @@ HOSTILE = {
     "lacks an array": (lambda c: {name: c[name] for name in list(c)[:-1]}, "array7"),
     "other shape": (lambda c: {**c, "array0": c["array0"][..., :1]}, "Shape mismatch"),
     "program cut off": (lambda c: {**c, "program": c["program"][: len(c["program"]) // 2]}, ""),
-    "pickled": (lambda c: {**c, "array0": np.array([Model], object)}, "pickled"),
+    "pickled": (lambda c: {**c, "array0": np.array([Model], object)}, "allow_pickle"),
 }
 
 

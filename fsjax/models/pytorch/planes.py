@@ -38,14 +38,7 @@ def _convolution(
 
 
 def _reduce_windows(
-    x: Array,
-    size: Sequence[int],
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
-    start: int | float,
-    reduce: Callable,
+    x: Array, size: list[int], stride: Any, padding: Any, dilation: Any, ceil_mode: bool, start: float, reduce: Callable
 ) -> Array:
     """Reduce windows of the last dimensions; ceil_mode adds windows that begin within the image or its padding."""
     count = len(size)
@@ -98,7 +91,7 @@ def _avg_pool2d(
     divisor_override: int | None = None,
 ) -> Array:
     size = _repeat(kernel_size, 2)
-    sums = _reduce_windows(x, size, stride, padding, 1, ceil_mode, 0, lax.add)
+    sums = _reduce_windows(x, size, stride, padding, 1, ceil_mode, 0.0, lax.add)
     if divisor_override:
         return sums / divisor_override
     # Numbers of the image and its padding in each window; with ceil_mode a window may reach beyond them.
