@@ -10,6 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, Float, Shaped
 
 from fsjax.engine.model import Model
+from fsjax.models.convolution import conv_general_dilated
 from fsjax.models.pytorch.graph import from_torch
 from fsjax.runtime.errors import InputError, one_line
 
@@ -213,6 +214,8 @@ def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> li
         if equation.primitive.name in _JIT:
             inner = equation.params["jaxpr"].jaxpr
             outputs = _evaluate(inner, arrays, [read(variable) for variable in equation.invars])
+        elif equation.primitive.name == "conv_general_dilated":
+            outputs = [conv_general_dilated(*map(read, equation.invars), **equation.params)]
         else:
             # As a jaxpr of one equation: how a primitive is called is internal to JAX and changes with its versions.
             inputs = list(dict.fromkeys(variable for variable in equation.invars if not isinstance(variable, Literal)))

@@ -8,6 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from fsjax.models.convolution import conv_general_dilated
+
 # The inputs of a network, the keys of its dropout in training, and its outputs.
 Images = Float[Array, "images height width 3"]
 Keys = Key[Array, " images"]
@@ -22,7 +24,10 @@ def conv(
 ) -> nnx.Conv:
     """Return a convolution with explicit padding, since "SAME" shifts strided ones; `arguments` are nnx.Conv's."""
     del axis_name
-    return nnx.Conv(channels, width, (kernel, kernel), padding=((padding, padding), (padding, padding)), **arguments)
+    around = ((padding, padding), (padding, padding))
+    return nnx.Conv(
+        channels, width, (kernel, kernel), padding=around, conv_general_dilated=conv_general_dilated, **arguments
+    )
 
 
 def linear(channels: int, width: int, *, axis_name: str | None = None, **arguments: Any) -> nnx.Linear:

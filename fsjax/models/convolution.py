@@ -1,0 +1,174 @@
+"""Convolutions that choose their arithmetic by shape on a CPU, where XLA's own are slow for many shapes.
+
+`benchmarks/cost/convolutions.py` measures each shape in both forms, and docs/results/cost.md has the table. On other
+platforms every convolution is XLA's own.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Windows(NamedTuple):
+    """How a kernel moves over an image: a number, or the padding before and after, for each spatial dimension."""
+
+    strides: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    **options: Any,
+) -> Array:
+    """Compute what jax.lax.conv_general_dilated computes from the same arguments; on a CPU, float32 may round apart.
+
+    Three kinds of float32 convolutions leave XLA's own on a CPU: depthwise ones are sums of shifted images, 1 x 1 ones
+    are matrix products, and so are those whose output has no more positions than their kernel. Two-dimensional or not,
+    all can be differentiated in reverse mode.
+    """
+    own = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=window_strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
+        **options,
+    )
+    axes = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    count = lhs.ndim - 2
+    windows = Windows(tuple(window_strides), tuple((a, b) for a, b in padding), tuple(rhs_dilation or [1] * count))
+    dilated = any(step > 1 for step in lhs_dilation or ())
+    if {lhs.dtype, rhs.dtype} != {np.dtype(np.float32)} or batch_group_count > 1 or dilated:
+        return own(lhs, rhs)
+    way = _choose(
+        [rhs.shape[axis] for axis in axes.rhs_spec[2:]],
+        [jax.eval_shape(own, lhs, rhs).shape[axis] for axis in axes.out_spec[2:]],
+        rhs.shape[axes.rhs_spec[1]],
+        feature_group_count,
+        windows.padding,
+    )
+    if way is None:
+        return own(lhs, rhs)
+
+    def on_cpu(lhs: Array, rhs: Array) -> Array:
+        images = lhs.transpose(axes.lhs_spec[0], *axes.lhs_spec[2:], axes.lhs_spec[1])
+        kernel = rhs.transpose(*axes.rhs_spec[2:], axes.rhs_spec[1], axes.rhs_spec[0])
+        back = np.argsort([axes.out_spec[0], *axes.out_spec[2:], axes.out_spec[1]])
+        return way(images, kernel, windows).transpose(back)
+
+    return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=own)
+
+
+def _choose(kernel: list[int], output: list[int], group: int, groups: int, padding: Pairs) -> Callable | None:
+    """Return the function (images, kernel, windows), channels last, that beats XLA's own on a CPU, or None.
+
+    `kernel` and `output` are spatial sizes, `group` the number of input channels of each of the groups.
+    """
+    if math.prod(output) == 0 or math.prod(kernel) == 0:
+        return None
+    if groups > 1:
+        return _depthwise if group == 1 else None
+    if math.prod(kernel) == 1:
+        return None if np.any(padding) else _pointwise
+    return _few_positions if math.prod(output) <= math.prod(kernel) else None
+
+
+def _pointwise(
+    images: Float[Array, "n *size inputs"], kernel: Float[Array, "*ones inputs outputs"], windows: Windows
+) -> Float[Array, "n *positions outputs"]:
+    steps = tuple(slice(None, None, step) for step in windows.strides)
+    return images[:, *steps] @ kernel.reshape(kernel.shape[-2:])
+
+
+def _few_positions(
+    images: Float[Array, "n *size inputs"], kernel: Float[Array, "*taps inputs outputs"], windows: Windows
+) -> Float[Array, "n *positions outputs"]:
+    """Cut out what the kernel sees at each position, and multiply all positions by the kernel at once."""
+    taps, output = kernel.shape[:-2], _output(images, kernel, windows)
+    padded = _pad(images, windows.padding)
+    seen = [
+        padded[:, *_every(np.multiply(place, windows.strides), windows.dilation, taps)].reshape(len(images), 1, -1)
+        for place in np.ndindex(*output)
+    ]
+    product = jnp.concatenate(seen, 1) @ kernel.reshape(-1, kernel.shape[-1])
+    return product.reshape(len(images), *output, -1)
+
+
+def _depthwise(
+    images: Float[Array, "n *size channels"], kernel: Float[Array, "*taps 1 outputs"], windows: Windows
+) -> Float[Array, "n *positions outputs"]:
+    several = kernel.shape[-1] // images.shape[-1]
+    return _shifted_sum(windows, jnp.repeat(images, several, -1) if several > 1 else images, kernel[..., 0, :])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _shifted_sum(
+    windows: Windows, images: Float[Array, "n *size channels"], kernel: Float[Array, "*taps channels"]
+) -> Float[Array, "n *positions channels"]:
+    """Add shifted images, each times the kernel's value for its shift.
+
+    Its gradient by the images is such a sum itself; automatic differentiation would add an array for each shift.
+    """
+    output, padded = _output(images, kernel[..., None], windows), _pad(images, windows.padding)
+    return sum(
+        padded[:, *_every(np.multiply(tap, windows.dilation), windows.strides, output)] * kernel[tap]
+        for tap in np.ndindex(*kernel.shape[:-1])
+    )
+
+
+def _forward(windows: Windows, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _shifted_sum(windows, images, kernel), (images, kernel)
+
+
+def _backward(windows: Windows, inputs: tuple[Array, Array], by_output: Array) -> tuple[Array, Array]:
+    images, kernel = inputs
+    sizes = zip(images.shape[1:-1], by_output.shape[1:-1], kernel.shape[:-1], *windows, strict=True)
+    around = []
+    for size, positions, taps, stride, (before, _), apart in sizes:
+        around.append((apart * (taps - 1) - before, size + before - stride * (positions - 1) - 1, stride - 1))
+    spread = lax.pad(by_output, np.zeros((), by_output.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+    each = Windows((1,) * len(around), ((0, 0),) * len(around), windows.dilation)
+    by_images = _shifted_sum(each, spread, jnp.flip(kernel, range(len(around))))
+    _, pull_back = jax.vjp(functools.partial(_shifted_sum.fun, windows, images), kernel)
+    return by_images, *pull_back(by_output)
+
+
+_shifted_sum.defvjp(_forward, _backward)
+
+
+def _output(images: Array, kernel: Array, windows: Windows) -> tuple[int, ...]:
+    """Return the number of positions in each spatial dimension."""
+    sizes = zip(images.shape[1:-1], kernel.shape[:-2], *windows, strict=True)
+    return tuple((size + sum(pads) - apart * (taps - 1) - 1) // stride + 1 for size, taps, stride, pads, apart in sizes)
+
+
+def _pad(images: Array, padding: Pairs) -> Array:
+    """Add zeros around images; negative padding cuts off."""
+    return lax.pad(images, np.zeros((), images.dtype), [(0, 0, 0), *((a, b, 0) for a, b in padding), (0, 0, 0)])
+
+
+def _every(first: np.ndarray, step: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
+    """Return the slice of `count` places from `first` on, in each dimension."""
+    each = zip(first.tolist(), step, count, strict=True)
+    return tuple(slice(start, start + apart * (number - 1) + 1, apart) for start, apart, number in each)
