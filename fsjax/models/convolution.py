@@ -44,17 +44,14 @@ def conv_general_dilated(
     are matrix products, and so are those whose output has no more positions than their kernel. Two-dimensional or not,
     all can be differentiated in reverse mode.
     """
-    own = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=window_strides,
-        padding=padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
-        batch_group_count=batch_group_count,
-        **options,
-    )
+
+    def own(lhs: Array, rhs: Array) -> Array:
+        dilations = (lhs_dilation, rhs_dilation)
+        groups = (feature_group_count, batch_group_count)
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, *dilations, dimension_numbers, *groups, **options
+        )
+
     axes = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     count = lhs.ndim - 2
     windows = Windows(tuple(window_strides), tuple((a, b) for a, b in padding), tuple(rhs_dilation or [1] * count))
@@ -131,10 +128,11 @@ def _shifted_sum(
     Its gradient by the images is such a sum itself; automatic differentiation would add an array for each shift.
     """
     output, padded = _output(images, kernel[..., None], windows), _pad(images, windows.padding)
-    return sum(
+    shifted = (
         padded[:, *_every(np.multiply(tap, windows.dilation), windows.strides, output)] * kernel[tap]
         for tap in np.ndindex(*kernel.shape[:-1])
     )
+    return functools.reduce(jnp.add, shifted)
 
 
 def _forward(windows: Windows, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
