@@ -1,6 +1,7 @@
 """Images of one split at the model's size, resized on first use and cached in memory where they fit."""
 
 import copy
+import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import SupportsIndex
@@ -9,8 +10,10 @@ import numpy as np
 from jaxtyping import Int, Int32, Num, UInt8
 
 from fsjax.data.source import EncodedSource, Source, short_name
-from fsjax.runtime import image_files, workers
+from fsjax.runtime import files, image_files, workers
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize
+from fsjax.runtime.storage import Path
 
 _THREADS = workers.most_processes()
 # Fewer images a process are decoded in threads: processes are not worth their start.
@@ -135,3 +138,27 @@ class JoinedDataset(Dataset):
         images[~later] = self._first.images(rows[~later])
         images[later] = self._second.images(rows[later] - len(self._first))
         return images
+
+
+def check_unchanged(file: Path, split: str, dataset: Dataset) -> None:
+    """Compare a split with its entry in `file`, from when the run began, or add the entry.
+
+    An entry holds the number of images of each class and, for files, a hash of their names; not their content. Raises
+    InputError where an image was added, removed or renamed since.
+    """
+    recorded = files.read_json(file) if file.exists() else {}
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
+    names = "\n".join(dataset.names).encode(errors="surrogateescape")
+    images = [list(pair) for pair in zip(dataset.classes, counts, strict=True)]
+    entry = {"images": images, "names": hashlib.sha256(names).hexdigest()}
+    if not isinstance(recorded, dict) or not isinstance(before := recorded.get(split, entry), dict):
+        raise InputError(f"{file}: got no record of images; delete it, and the run writes it again")
+    if split not in recorded:
+        files.write_json(file, {**recorded, split: entry})
+    elif before != entry:
+        had = dict(before.get("images", []))
+        changes = (f"class {name!r} has {n}, had {had.get(name) or 'none'}" for name, n in images if had.get(name) != n)
+        raise InputError(
+            f"data: the images of split {split!r} are not those that this run began with "
+            f"({next(changes, 'other names or another order')}); put them back, or name another --workdir"
+        )

@@ -10,8 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import data, search
-from fsjax.data import listing
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Dataset, check_unchanged
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm
@@ -40,7 +39,7 @@ class Workspace:
         if split not in self._datasets:
             dataset = data.load(self.config.data, split, self.config.seed)
             if parallel.is_main_process():
-                listing.check(self.directory / "images.json", split, dataset)
+                check_unchanged(self.directory / "images.json", split, dataset)
             self._datasets[split] = dataset
         return self._datasets[split]
 

@@ -95,7 +95,9 @@ def anchors(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_relative_link_and_picture_leads_to_a_file_and_a_heading_of_it(page):
+def test_every_relative_link_and_every_script_leads_to_a_file_and_a_heading_of_it(page):
+    for file in re.findall(r"\b((?:configs|benchmarks|tests)/[\w/]+\.py)", page.read_text()):
+        assert (ROOT / file).exists(), file
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not re.match(r"https?:", target):
             file, _, anchor = target.partition("#")
@@ -126,12 +128,6 @@ def test_every_config_field_that_a_page_names_exists(page):
     assert not [name for name in named if name not in known]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_config_and_benchmark_that_a_page_runs_exists(page):
-    for file in re.findall(r"\b((?:configs|benchmarks|tests)/[\w/]+\.py)", page.read_text()):
-        assert (ROOT / file).exists(), file
-
-
 def test_the_guide_names_every_stage_search_source_and_evaluator():
     pages = [*(DOCS / "guide").glob("*.md"), DOCS / "contributing.md", DOCS / "files.md"]
     text = "".join(page.read_text() for page in pages)
@@ -144,21 +140,6 @@ def test_the_table_of_fields_has_every_field_with_its_default_and_its_help():
     for name in flat(common.base()):
         value = functools.reduce(lambda group, part: group[part], name.split("."), common.base())
         assert isinstance(value, ConfigDict) or f"| `{name}` | `{value!r}` |" in table, name
-    for line in (
-        "| `train.schedule` | `'cosine'` | cosine, plateau, constant |",
-        "| `search.images_per_class` | `100` | 0 = all |",
-        "| `search.graft.steps` | `8` | points of the path from recipient to donor at which the gradient is taken |",
-        "this many pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size) |",
-        "| `study.seeds` | `'0'` | seeds of each model and variant, separated by commas |",
-    ):
-        assert line in table
-
-
-def test_the_page_of_configs_has_the_code_s_table(site):
-    names = [
-        line.split("`")[1] for line in docs_module("config_tables").fields().splitlines() if line.startswith("| `")
-    ]
-    assert len(names) > 100 and not [name for name in names if f"<code>{name}</code>" not in site["configs.html"]]
 
 
 def test_every_key_of_the_results_is_in_the_page_of_file_formats():
@@ -252,6 +233,3 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     assert cited["version"] == fsjax.__version__
     released = re.search(r"^## \[(\d.*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert released and released[1] == fsjax.__version__
-    paper = cited["references"][0]
-    assert paper["year"] == 2023 and paper["authors"][0]["family-names"] == "Wang"
-    assert paper["title"].lower() in (ROOT / "README.md").read_text().lower().replace("{a}", "a")

@@ -24,17 +24,8 @@ def installed(tmp_path_factory):
         shutil.copy(ROOT / name, folder)
     for name in ("fsjax", "configs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir=out",
-        ".",
-    ]
+    options = "--quiet --no-deps --no-build-isolation --wheel-dir=out ."
+    command = [sys.executable, "-m", "pip", "wheel", *options.split()]
     subprocess.run(command, cwd=folder, check=True)
     (wheel,) = (folder / "out").glob("fsjax-*.whl")
     with zipfile.ZipFile(wheel) as archive:
