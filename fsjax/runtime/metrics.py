@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import pathlib
-import re
 import tempfile
 import time
 import uuid
@@ -136,12 +135,15 @@ def start_wandb(config: ConfigDict, directory: Path) -> "_WeightsAndBiases | Non
         return None
     import wandb
 
+    id_file = directory / "wandb.json"
+    if not id_file.exists():
+        files.write_json(id_file, {"id": uuid.uuid4().hex[:8]})
     try:
         run = wandb.init(
             project=config.wandb.project,
             entity=config.wandb.entity or None,
             mode=config.wandb.mode,
-            id=_wandb_id(directory / "wandb.json"),
+            id=files.read_json(id_file)["id"],
             resume="allow",
             name=str(directory),
             config=config.to_dict(),
@@ -225,12 +227,3 @@ def _add(file: Any, step: int, *parts: Any) -> None:
     for part in parts:
         file.write_event(Event(wall_time=time.time(), step=step, summary=part))
     file.flush()
-
-
-def _wandb_id(file: Path) -> str:
-    if not file.exists():
-        files.write_json(file, {"id": uuid.uuid4().hex[:8]})
-    content = files.read_json(file)
-    if not (isinstance(content, dict) and re.fullmatch(r"\w+", str(content.get("id")))):
-        raise InputError(f"{file}: not the id of a run; delete it to begin another run")
-    return content["id"]

@@ -3,7 +3,6 @@
 import logging
 import os
 import pathlib
-import socket
 from typing import Any
 
 import jax
@@ -50,8 +49,6 @@ def initialize(
     if jax.config.jax_platforms in ("cpu", None):  # type: ignore[attr-defined]  # JAX types few of its flags
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     interrupt.end_with_the_others()
-    if explicit and index == 0 and coordinator is not None:
-        _check_free(coordinator)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -61,6 +58,10 @@ def initialize(
             initialization_timeout=startup_seconds,
             heartbeat_timeout_seconds=heartbeat_seconds,
         )
+    except jax.errors.JaxRuntimeError as error:
+        if "start RPC server" not in str(error):
+            raise
+        raise InputError(f"--coordinator: process 0 cannot listen at {coordinator}; expected a free port") from error
     except ValueError as error:
         if explicit:
             raise
@@ -122,18 +123,6 @@ def _are_given(coordinator: str | None, processes: int | None, index: int | None
             "process 0, such as 10.0.0.1:8476, a number N, and 0 to N-1"
         )
     return True
-
-
-def _check_free(coordinator: str) -> None:
-    """Raise InputError if this machine cannot listen at the port; JAX's runtime may crash on that."""
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    try:
-        socket.create_server(("", int(coordinator.rpartition(":")[2])), family=family, dualstack_ipv6=both).close()
-    except OSError as error:
-        raise InputError(
-            f"--coordinator: process 0 cannot listen at {coordinator} ({error.strerror}); expected a free port"
-        ) from error
 
 
 def _launcher() -> str:

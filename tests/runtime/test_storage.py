@@ -110,33 +110,19 @@ def test_a_run_in_a_store_serves_as_weights_and_as_maps(runs, tmp_path):
     assert json.loads((tmp_path / "weights.json").read_text())["file"] == str(place)
 
 
-def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
-    """train.select chooses what is searched, also where another run's workdir is taken as weights."""
-    best = make_config(train__select="best", train__evaluate_every=1, train__learning_rate=1.0, run__keep_checkpoints=1)
-    best.stages = "train"
-    runner.run(best, tmp_path / "run")
-    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
-    losses = {line["step"]: line["validation_loss"] for line in lines if "validation_loss" in line}
-    lowest = min(losses, key=losses.get)
-    assert sorted(losses) == [1, 2, 3, 4, 5, 6] and lowest < 6, "a rate at which it gets worse"
-    names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    assert names == {str(lowest), f"{lowest}.sha256.json", "6", "6.sha256.json"}
-    images = jax.random.normal(jax.random.key(0), (3, 24, 24, 3))
-
-    def logits(select, model=""):
-        config = make_config(train__select=select, model__weights=model)
-        directory = tmp_path / "run"
-        if model:
-            directory, config.stages = tmp_path / f"other-{select}", "train"
-            runner.run(config, directory)
-        found = model_source(config).model(directory)
-        return np.asarray(found.apply(found.params, images))
-
-    assert not np.array_equal(logits("best"), logits(""))
-    for select, step in (("best", lowest), ("", 6)):
-        np.testing.assert_array_equal(logits(select, str(tmp_path / "run")), logits(select))
+def test_the_best_weights_of_another_run_are_those_of_its_lowest_validation_loss(tmp_path):
+    config = make_config(
+        train__select="best", train__evaluate_every=1, train__learning_rate=1.0, run__keep_checkpoints=1
+    )
+    config.stages = "train"
+    runner.run(config, tmp_path / "run")
+    (lowest,) = (path.name for path in (tmp_path / "run" / "checkpoints").glob("[1-5].sha256.json"))
+    for select, step in (("best", lowest), ("", "6.sha256.json")):
+        other = make_config(train__select=select, model__weights=str(tmp_path / "run"))
+        other.stages = "train"
+        runner.run(other, tmp_path / f"other-{select}")
         seen = json.loads((tmp_path / f"other-{select}" / "weights.json").read_text())["sha256"]
-        assert seen == files.sha256(tmp_path / "run" / "checkpoints" / f"{step}.sha256.json")
+        assert seen == files.sha256(tmp_path / "run" / "checkpoints" / step)
     with pytest.raises(InputError, match=r"train\.select was 'best', now"):
         runner.run(make_config(train__evaluate_every=1, train__learning_rate=1.0), tmp_path / "run")
 
