@@ -39,16 +39,8 @@ _KNOWN: weakref.WeakKeyDictionary[Callable, dict[str, int]] = weakref.WeakKeyDic
 def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
     """Return how a search divides its work, for groups of `counts` images; one group at a time lies on the devices.
 
-    Args:
-      model: the classifier.
-      counts: images of each group.
-      memory_mib: as config.run.memory_mib.
-
-    Returns:
-      `tile_images` and `chunk`, the tile size and the image batch size.
-
-    Raises:
-      InputError: not one image fits into memory_mib.
+    The keys are `tile_images` and `chunk`, the tile size and the image batch size. `memory_mib` and the error are as for
+    `most_images`.
     """
     tile_images = fit(model, resident_images=max(counts), memory_mib=memory_mib)
     return {"tile_images": tile_images, "chunk": image_batch_size(counts, tile_images)}
@@ -57,18 +49,15 @@ def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[
 def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:
     """Return the tile size: perturbed images of a tile on one device, by XLA's analysis of the compiled tile.
 
-    Args:
-      model: the classifier; only the shapes of its parameters are used.
-      resident_images: images that lie encoded on the device beside the tile.
-      memory_mib: as config.run.memory_mib.
-
-    Raises:
-      InputError: as `most_images`.
+    Of the parameters only the shapes are used. `resident_images` lie encoded on the device beside the tile.
+    `memory_mib` and the error are as for `most_images`.
     """
+    image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
+    encoded = _bytes(jax.eval_shape(model.encode_images, model.params, image))
     return most_images(
         model,
         lambda images: temporary_bytes(model, images),
-        resident=resident_images * _encoded_bytes(model),
+        resident=resident_images * encoded,
         memory_mib=memory_mib,
         on_cpu=lambda each: max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each)),
         name="a tile",
@@ -164,12 +153,6 @@ def image_batch_size(counts: Sequence[int], tile_images: int) -> int:
     thrifty = [size for size in sizes if padded[size] == min(padded.values())]
     filled = {size: tile_images // size * size for size in thrifty}
     return max(size for size in thrifty if 4 * filled[size] >= 3 * max(filled.values()))
-
-
-def _encoded_bytes(model: Model) -> int:
-    """Return the bytes of one encoded image."""
-    image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
-    return _bytes(jax.eval_shape(model.encode_images, model.params, image))
 
 
 def _bytes(tree: PyTree) -> int:

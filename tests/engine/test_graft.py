@@ -9,7 +9,6 @@ from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import STATISTICS
-from fsjax.runtime.errors import InputError
 from tests.helpers.engine_oracle import apply, centred_spectrum, network_params, oracle_sums, real_image
 
 CLASSES, PAIRS, MASKS = 4, 11, 13
@@ -78,7 +77,7 @@ def test_captured_leaves_out_the_recipients_class_where_others_remain_and_of_equ
     assert classes == 1 or (ties > 20 and 0 < expected.mean() < 1)
 
 
-def test_a_tile_of_grafts_stays_within_its_memory_and_too_little_is_refused_with_the_least_that_works():
+def test_a_tile_of_grafts_stays_within_its_memory():
     model = problem((16, 10))[0]
     grafts, pairs = graft_model(model), 2000
     # A pair lies on the device as the recipient, in float32, and the half spectrum of the difference, complex64.
@@ -87,6 +86,4 @@ def test_a_tile_of_grafts_stays_within_its_memory_and_too_little_is_refused_with
     for size, memory in zip(sizes, (10, 12), strict=True):
         used = resident + tile_size.temporary_bytes(grafts, size)
         assert 0.8 * memory * tile_size.MIB < used <= memory * tile_size.MIB * 1.02
-    with pytest.raises(InputError, match=r"run.memory_mib: got 1; expected 9 or more for a tile of one image"):
-        tile_size.fit(grafts, resident_images=pairs, memory_mib=1)
     assert tile_size.layout(grafts, [pairs], memory_mib=9)["chunk"] >= 1

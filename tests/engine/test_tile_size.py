@@ -115,14 +115,9 @@ def broken(images):
 
 
 def test_an_accelerator_that_reports_no_memory_has_no_cpus_tile(model, monkeypatch):
-    class Silent:
-        platform = "tpu"
-
-        def memory_stats(self):
-            return {}
-
+    silent = SimpleNamespace(platform="tpu", memory_stats=dict)
     assert parallel.free_bytes() is None
-    monkeypatch.setattr(parallel, "local_devices", lambda: [Silent()])
+    monkeypatch.setattr(parallel, "local_devices", lambda: [silent])
     assert parallel.free_bytes() == parallel.UNREPORTED_BYTES
     assert parallel.peak_bytes() is None
 
@@ -173,10 +168,3 @@ def test_what_a_tile_takes_whatever_its_images_counts_once():
     memory = -(-(resident + copies) // tile_size.MIB) + 2
     images = tile_size.fit(model, resident_images=1, memory_mib=memory)
     assert images > 20 and resident + used(images) <= memory * tile_size.MIB
-
-
-@pytest.mark.parametrize(
-    ("few", "more", "expected"), [(800, 1600, (0, 100)), (1000, 1800, (200, 100)), (900, 900, (420, 60))]
-)
-def test_temporaries_are_split_into_those_of_each_image_and_the_rest(few, more, expected):
-    assert tile_size.split({8: few, 16: more}.__getitem__, (5, 3, 1)) == expected
