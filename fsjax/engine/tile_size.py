@@ -39,8 +39,8 @@ _KNOWN: weakref.WeakKeyDictionary[Callable, dict[str, int]] = weakref.WeakKeyDic
 def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
     """Return how a search divides its work, for groups of `counts` images; one group at a time lies on the devices.
 
-    The keys are `tile_images` and `chunk`, the tile size and the image batch size. `memory_mib` and the error are as for
-    `most_images`.
+    The keys are `tile_images` and `chunk`, the tile size and the image batch size. `memory_mib` and the error are as
+    for `most_images`.
     """
     tile_images = fit(model, resident_images=max(counts), memory_mib=memory_mib)
     return {"tile_images": tile_images, "chunk": image_batch_size(counts, tile_images)}
