@@ -313,21 +313,6 @@ def test_initial_variables_are_drawn_with_the_keys_of_flaxs_own_streams():
     jax.tree.map(np.testing.assert_array_equal, network.init(3), expected)
 
 
-def test_networks_of_the_same_arguments_share_compilations():
-    traced = []
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def classes(network):
-        traced.append(network)
-        return jnp.zeros(network.num_classes)
-
-    for dtype in (jnp.float32, "float32"):
-        classes(build("vit_micro_patch8", num_classes=10, image_size=32, dtype=dtype))
-    assert len(traced) == 1
-    classes(build("vit_micro_patch8", num_classes=10, image_size=40))
-    assert len(traced) == 2
-
-
 def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_have_their_own():
     def folded(name="vit_nano_patch4", seed=0, **changes):
         network = build(name, num_classes=3, image_size=12)
