@@ -90,16 +90,11 @@ def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[n
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 
 
-def _open_later(name: str) -> Callable[[ConfigDict, str], Source]:
-    """Return open_<name> of fsjax.data.<name>, imported on first use: it needs an extra and takes seconds."""
-    return lambda *arguments: getattr(importlib.import_module(f"fsjax.data.{name}"), f"open_{name}")(*arguments)
-
-
-# name -> open(data_config, split name) -> Source
+# name -> open(data_config, split name) -> Source; what needs an extra is imported on first use.
 SOURCES: dict[str, Callable[[ConfigDict, str], Source]] = {
     "synthetic": open_synthetic,
     "folder": open_folder,
     "arrays": open_arrays,
-    "tfds": _open_later("tfds"),
-    "huggingface": _open_later("huggingface"),
+    "tfds": lambda *arguments: importlib.import_module("fsjax.data.tfds").open_tfds(*arguments),
+    "huggingface": lambda *arguments: importlib.import_module("fsjax.data.huggingface").open_huggingface(*arguments),
 }

@@ -12,12 +12,11 @@ from fsjax.engine.model import NORMALISED
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
+Pixels = Num[Array, "*batch channels"] | Num[np.ndarray, "*batch channels"]
+Levels = Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"]
 
-def normalise(
-    images: Num[Array, "*batch channels"] | Num[np.ndarray, "*batch channels"],
-    mean: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
-    std: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
-) -> Float32[Array, "*batch channels"]:
+
+def normalise(images: Pixels, mean: Levels, std: Levels) -> Float32[Array, "*batch channels"]:
     """Return (images / 255 - mean) / std by channel, in float32; NORMALISED for mean and std returns images unchanged.
 
     images: grey levels in [0, 255]. mean, std: of pixels in [0, 1].

@@ -1,11 +1,9 @@
 """The mitigation benchmark's table: shares of the oracle, over seeds."""
 
-import json
 import pathlib
 import re
 
 import pytest
-from absl import app
 
 from benchmarks.planted import mitigation_table
 
@@ -32,19 +30,6 @@ def test_a_line_has_medians_over_seeds_and_the_worst_of_them():
 def test_where_the_oracle_fails_nothing_is_a_share_of_it():
     lines = mitigation_table.summarise([row("oracle", 0, 0.0), row("afa", 0, 0.5)])
     assert lines["high-32", "m, 30 steps"]["afa"].share == 0 and not mitigation_table.summarise([row("afa", 0, 0.5)])
-
-
-def test_rows_come_from_a_workdir_and_from_a_file(tmp_path):
-    rows = [row("oracle", 0, 0.5), row("probe", 0, 0.4)]
-    for run in rows:
-        folder = tmp_path / "high-32-0" / f"m-30-{run['way']}"
-        folder.mkdir(parents=True)
-        (folder / "row.json").write_text(json.dumps(run) + "\n")
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(run) + "\n" for run in rows))
-    assert mitigation_table.read(tmp_path) == mitigation_table.read(file) == rows
-    with pytest.raises(app.UsageError, match="nowhere"):
-        mitigation_table.read(tmp_path / "nowhere")
 
 
 def test_the_page_of_results_has_the_numbers_of_the_published_rows():

@@ -105,12 +105,6 @@ def test_a_seed_makes_a_set_and_the_number_of_images_moves_nothing_that_is_plant
     assert len(np.unique(orbits[everything[:, 0], everything[:, 1]])) == len(everything) == 18 + 8
 
 
-@pytest.mark.parametrize(("kind", "size", "found"), [("quadruple", 32, "quadruple"), ("pair", 8, "needed: 26")])
-def test_a_kind_or_a_size_that_cannot_be_planted_is_named(kind, size, found):
-    with pytest.raises(ValueError, match=found):
-        sets.make_set(kind, size)
-
-
 @pytest.mark.parametrize(("kind", "sufficient"), [("pair", 1 / 3), ("redundant", 2 / 3)])
 def test_scores_are_those_counted_by_hand(kind, sufficient):
     made = sets.make_set(kind, 32, train=1, test=5)

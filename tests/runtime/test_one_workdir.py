@@ -13,12 +13,12 @@ from tests.helpers.processes import environment, free_address
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def processes(worker, *directories):
+def processes(function, *directories):
     """What each of two processes prints, one in each of the directories."""
     address = free_address()
     workers = [
         subprocess.Popen(
-            [sys.executable, f"tests/helpers/{worker}.py", directory, address, "2", str(index)],
+            [sys.executable, "tests/helpers/workdir_worker.py", function, directory, address, "2", str(index)],
             cwd=ROOT,
             env=environment(devices=1),
             stdout=subprocess.PIPE,
@@ -37,7 +37,7 @@ def processes(worker, *directories):
 
 
 def test_one_process_of_a_run_writes_and_all_read_the_same(tmp_path):
-    one, other = processes("checkpoint_worker", tmp_path / "run", tmp_path / "run")
+    one, other = processes("checkpoint", tmp_path / "run", tmp_path / "run")
     assert (
         one
         == other
@@ -54,7 +54,7 @@ def test_one_process_of_a_run_writes_and_all_read_the_same(tmp_path):
 
 def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):
     folders = tmp_path / "one", tmp_path / "other"
-    for folder, seen in zip(folders, processes("checkpoint_worker", *folders), strict=True):
+    for folder, seen in zip(folders, processes("checkpoint", *folders), strict=True):
         assert seen["error"] == (
             f"--workdir: process 1 does not see what process 0 wrote to {folder}; expected a folder that all "
             "processes share, or gs://..., s3://..."
@@ -64,7 +64,7 @@ def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):
 @pytest.mark.slow
 def test_the_main_process_alone_writes_what_all_share(tmp_path):
     """Other processes write the partial results that they have computed, and nothing else, in any stage."""
-    main, other = processes("shared_files_worker", tmp_path / "run", tmp_path / "run")
+    main, other = processes("share_files", tmp_path / "run", tmp_path / "run")
     partial = re.compile(r"search/|grafts/|ood/removal/[^/]+/counts/")
     assert {name for name in other if not partial.match(name)} == set()
     assert not set(main) & set(other)
