@@ -78,11 +78,6 @@ def decide(find: Callable[[], Any]) -> Any:
     return value
 
 
-def wait_for_main() -> None:
-    """Wait until the main process calls this. Collective."""
-    from_main(None)
-
-
 def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Merge the values of all processes, in float64; NaN marks values that a process lacks. Collective."""
     if jax.process_count() == 1:

@@ -65,8 +65,6 @@ def load(path: Path) -> Any:
             return _plain(_unpickled(file))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected a pickle or a PyTorch file") from error
-    except ImportError as error:
-        raise InputError(f"{path}: holds tensors of PyTorch, which is not installed: {_INSTALL}") from error
     except Exception as error:  # untrusted input: unpickling may raise anything
         raise InputError(f"{path}: not a readable pickle or PyTorch file ({one_line(error)[:300]})") from error
 
@@ -85,18 +83,14 @@ def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]], besi
 
 def tensor(array: Shaped[np.ndarray, "..."]) -> "torch.Tensor":
     """Return a tensor with a copy of an array; raise InputError where PyTorch is not installed."""
-    try:
-        return _torch().from_numpy(np.array(array))
-    except ImportError as error:
-        raise InputError(f"PyTorch is needed to write its files: {_INSTALL}") from error
-
-
-_INSTALL = "pip install 'fsjax[torch]'"
+    return _torch().from_numpy(np.array(array))
 
 
 def _torch() -> Any:
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("PyTorch is not installed: pip install 'fsjax[torch]'") from error
     return torch
 
 

@@ -100,7 +100,7 @@ def run_steps(
             if stopping and not last:
                 # All wait for the checkpoint, since a scheduler may end all processes once one has ended.
                 checkpoints.wait()
-                parallel.wait_for_main()
+                parallel.from_main(None)
                 raise interrupt.Terminated
 
 

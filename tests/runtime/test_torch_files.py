@@ -133,7 +133,7 @@ def test_without_pytorch_its_files_are_refused_with_the_extra_and_numpy_s_are_re
     arrays, *refused = printed.splitlines()
     assert arrays == "[1.0, 1.0]" and len(refused) == len(WRITERS)
     for line in refused:
-        assert line.endswith("holds tensors of PyTorch, which is not installed: pip install 'fsjax[torch]'")
+        assert line.endswith("(PyTorch is not installed: pip install 'fsjax[torch]')")
 
 
 # Hostile files
