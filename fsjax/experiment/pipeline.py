@@ -28,13 +28,19 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
     config = model_source(config).named_config()
     chosen = [stages[name] for name in check(config, stages)]
     parallel.decide(lambda: _check_records(config, directory, chosen))
+    before: dict[Path, bytes | None] = {}
     with lock.held(directory):
-        parallel.decide(lambda: _prepare(config, directory, stages, command))
+        parallel.decide(lambda: before.update(_prepare(config, directory, stages, command)))
         workspace = Workspace(config, directory)
-        with workspace.metrics:
-            opened = False
-            for index, stage in enumerate(chosen):
-                opened |= _run_stage(stage, workspace, chosen[index:], first=not opened)
+        has_run = False
+        try:
+            with workspace.metrics:
+                for index, stage in enumerate(chosen):
+                    has_run |= _run_stage(stage, workspace, chosen[index:], first=not has_run)
+        except InputError:
+            if not has_run:
+                _restore(before)
+            raise
 
 
 def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
@@ -73,14 +79,31 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
                 )
 
 
-def _prepare(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], command: list[str] | None) -> None:
+def _prepare(
+    config: ConfigDict, directory: Path, stages: Mapping[str, Stage], command: list[str] | None
+) -> dict[Path, bytes | None]:
+    """Write the config and the command; return what the files of a start held beside results, {} without results."""
     files.remove_leftovers(directory)
-    if not _keeps_results(config, directory, stages):
+    of_start = [directory / name for name in ("config.json", "command.json", "images.json")]
+    before = {}
+    if _keeps_results(config, directory, stages):
+        before = {file: file.read_bytes() if file.exists() else None for file in of_start}
+    else:
         # A start without results stopped here; the next may have other images.
-        (directory / "images.json").unlink(missing_ok=True)
-    files.write_json(directory / "config.json", config.to_dict())
+        of_start[-1].unlink(missing_ok=True)
+    files.write_json(of_start[0], config.to_dict())
     if command:
-        files.write_json(directory / "command.json", command)
+        files.write_json(of_start[1], command)
+    return before
+
+
+def _restore(before: dict[Path, bytes | None]) -> None:
+    """Undo a start that ended with a mistake: the earlier results go on with their own config and images."""
+    for file, content in before.items():
+        if content is None:
+            file.unlink(missing_ok=True)
+        else:
+            files.write_bytes(file, content)
 
 
 def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Stage]) -> bool:

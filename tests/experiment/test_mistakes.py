@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 import fsjax
 from fsjax.experiment import pipeline
-from fsjax.experiment.stages import train
+from fsjax.experiment.stages import spectra, train
 from fsjax.models import Network, callables
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
@@ -236,6 +236,24 @@ def test_a_killed_first_start_leaves_the_workdir_free_and_one_that_kept_somethin
     (tmp_path / "checkpoints" / "1.json").write_text("{}")
     with pytest.raises(InputError, match=r"made with other settings \(data.name was 'syn3', now 'syn2'"):
         start(killed, data__name="syn2")
+
+
+def test_a_mistake_in_a_workdir_with_results_leaves_them_usable(tmp_path, photographs):
+    ran, stages = [], {"train": stopped_by(lambda workspace: ran.append("train")), "heat_map": spectra.HEAT_MAP}
+
+    def start(chosen, name):
+        config = small_config(stages=chosen, **folder(str(photographs / name)) | {"train__batch_size": 4})
+        pipeline.run(config, tmp_path, stages, command=[name])
+
+    start("train", "right")
+    kept = ("config.json", "command.json", "images.json", "stages/train.json")
+    before = {name: (tmp_path / name).read_bytes() for name in kept}
+    with pytest.raises(InputError, match="no trained model"):
+        start("heat_map", "class_new")  # other test images
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == before
+    stages["heat_map"] = dataclasses.replace(stages["heat_map"], run=lambda workspace: ran.append("heat_map"))
+    start("train,heat_map", "right")
+    assert ran == ["train", "heat_map"]
 
 
 def stopped_by(run):
