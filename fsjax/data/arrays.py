@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data.source import Source, check_labels, choose_numbered
+from fsjax.data.source import Source, check_labels, choose_classes
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -41,7 +41,8 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
         raise InputError(
             f"{labels_name}: got {len(labels)} labels; expected {len(images)}, as {images_path} has images"
         )
-    choice = choose_numbered(data_config.classes, int(labels.max(initial=-1)) + 1, labels_name)
+    numbers = [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
+    choice = choose_classes(data_config.classes, numbers, labels_name)
     rows, labels = choice.relabel(labels)
     return ArraysSource(choice.display, images, rows, labels, str(images_path))
 

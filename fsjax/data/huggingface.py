@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from fsjax.data.source import EncodedSource, check_labels, choose_classes, choose_numbered
+from fsjax.data.source import EncodedSource, check_labels, choose_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.image_files import Encoded, undecodable
@@ -107,8 +107,7 @@ def _kind(records: datasets.Dataset, column: str) -> str:
 def _read(records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str) -> EncodedSource:
     records = records.with_format(None)  # else a set's format or transform changes its rows
     labels, names = _read_labels(records, label, where)
-    numbered = names == [str(number) for number in range(len(names))]
-    choice = choose_numbered(classes, len(names), where) if numbered else choose_classes(classes, names, where)
+    choice = choose_classes(classes, names, where)
     try:
         images = records.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     except Exception as error:  # Arrow's, where the column holds no images; the cause stays attached

@@ -88,32 +88,21 @@ def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str
     """Choose classes of a source by data.classes; '' = all of them in the source's order.
 
     chosen: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names; or
-    a sequence of names. where: what holds the names, for messages. Raises InputError for a malformed text and for an
-    unknown name.
+    a sequence of names. Where names are '0', '1', ..., other names name them in order ('plane,car'). where: what holds
+    the names, for messages. Raises InputError for a malformed text, an unknown name, and fewer names than numbers.
     """
     positions = {name: position for position, name in enumerate(names)}
     given = parse_classes(chosen)
+    if list(names) == list(map(str, range(len(names)))) and not any(name in positions for name, _ in given) and given:
+        if len(given) < len(names):
+            raise InputError(f"data.classes: got {len(given)} names; expected {len(names)}, as many as in {where}")
+        return ClassChoice(tuple(range(len(names))), tuple(display for _, display in given))
     pairs = given or [(name, name) for name in names]
     for name, display in pairs:
         if name not in positions:
             raise unknown(f"data.classes, in {where}", name, names)
         _check_name(display, "data.classes" if given else where)
     return ClassChoice(tuple(positions[name] for name, _ in pairs), tuple(display for _, display in pairs))
-
-
-def choose_numbered(chosen: str | Sequence[str], available: int, where: str) -> ClassChoice:
-    """Choose among labels 0 to available - 1, whose classes are called '0', '1', ...
-
-    chosen: picks among those ('3=cat,5=dog'); or other names, which name the labels 0, 1, ... in order ('plane,car').
-    Raises InputError for fewer such names than labels.
-    """
-    numbers = [str(label) for label in range(available)]
-    pairs = parse_classes(chosen)
-    if not pairs or any(name in numbers for name, _ in pairs):
-        return choose_classes(chosen, numbers, where)
-    if len(pairs) < available:
-        raise InputError(f"data.classes: got {len(pairs)} names; expected {available}, as many as classes in {where}")
-    return ClassChoice(tuple(range(available)), tuple(display for _, display in pairs))
 
 
 def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
