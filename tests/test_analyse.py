@@ -16,7 +16,7 @@ from fsjax.evaluation import evaluate as evaluation
 from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
-from fsjax.runtime import interrupt, profiling
+from fsjax.runtime import interrupt, progress
 from fsjax.runtime.errors import InputError
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions
 
@@ -157,11 +157,11 @@ def test_the_model_of_a_result_is_not_compiled_again(result):
     grafts = fsjax.graft(result.model, others, waves, result.maps.at(0.05)[1])
     np.testing.assert_array_equal(found.predicted, model(waves).argmax(1))
     np.testing.assert_allclose(grafts.before, model(others), atol=1e-6)
-    before = profiling.compiled()[0]
+    before = progress.compiled()[0]
     fsjax.attribute(result.model, waves + 1, **few)
     fsjax.graft(result.model, waves, others, result.maps.at(0.05)[1])
     fsjax.evaluate(result.model, result.maps, planted(1))
-    assert profiling.compiled()[0] == before
+    assert progress.compiled()[0] == before
 
 
 def test_maps_are_evaluated_by_themselves(result):

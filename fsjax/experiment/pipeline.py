@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fsjax.experiment import opening
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
-from fsjax.runtime import files, lock, metrics, parallel, profiling, storage
+from fsjax.runtime import files, lock, metrics, parallel, progress, storage
 from fsjax.runtime.errors import CheckFailed, InputError, unknown
 from fsjax.runtime.parallel import versions
 from fsjax.runtime.progress import clock
@@ -140,10 +140,10 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
         for line in opening.lines(workspace.config, remaining, datasets):
             logger.info(line)
     parallel.decide(lambda: files.write_json(record_file, record))
-    started, compiled_before = time.monotonic(), profiling.compiled()
+    started, compiled_before = time.monotonic(), progress.compiled()
     traced = workspace.config.profile and parallel.is_main_process()
     try:
-        with profiling.tracing(workspace.directory / "profile" / stage.name if traced else None):
+        with progress.tracing(workspace.directory / "profile" / stage.name if traced else None):
             stage.run(workspace)
     except CheckFailed:
         parallel.decide(lambda: files.write_json(record_file, {**record, "failed_check": True}))
@@ -156,7 +156,7 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
 
 
 def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before: tuple[int, float]) -> None:
-    programs, compiling = (after - before for after, before in zip(profiling.compiled(), compiled_before, strict=True))
+    programs, compiling = (after - before for after, before in zip(progress.compiled(), compiled_before, strict=True))
     peak = parallel.peak_bytes()
     memory = {"device_peak_gib": peak / 2**30} if peak else {}
     workspace.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})

@@ -1,32 +1,59 @@
-"""Show the progress of long work: a bar on a terminal, a plain line every few seconds elsewhere."""
+"""Show the progress of long work, trace some of its steps, and count what compiles.
+
+A bar on a terminal, a plain line every few seconds elsewhere.
+"""
 
 import collections
 import contextlib
 import contextvars
+import itertools
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+import jax
 from tqdm import tqdm
 
-from fsjax.runtime import parallel
+from fsjax.runtime import files, parallel, storage
+from fsjax.runtime.storage import Path
 
 LINE_SECONDS = 10
+# Updates of progress bars: a trace skips the first, which compile and fill caches, and covers the next.
+SKIPPED, TRACED = 3, 5
 # The time left follows the pace of this many lines, so that compilation and pauses stop counting within a minute.
 _PACE_LINES = 6
 
+_COMPILED = "/jax/core/compile/backend_compile_duration"
 _on_update: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar("on_update", default=lambda: None)
 
 
 @contextlib.contextmanager
-def observed(on_update: Callable[[], object]) -> Iterator[None]:
-    """Call `on_update` at every update of the bars that start in the block."""
-    token = _on_update.set(on_update)
-    try:
+def tracing(directory: Path | None) -> Iterator[None]:
+    """Trace the first steps of the block's progress bars, and replace an earlier trace; None = no trace.
+
+    TensorBoard's profile plugin and Perfetto read the trace.
+    """
+    if directory is None:
         yield
-    finally:
-        _on_update.reset(token)
+        return
+    storage.remove(directory)
+    updates = itertools.count(1)
+    with files.replacing_folder(directory) as folder, contextlib.ExitStack() as trace:
+
+        def on_update() -> None:
+            update = next(updates)
+            if update == SKIPPED:
+                trace.enter_context(jax.profiler.trace(str(folder)))
+            elif update == SKIPPED + TRACED:
+                trace.close()
+
+        token = _on_update.set(on_update)
+        try:
+            yield
+        finally:
+            _on_update.reset(token)
 
 
 class Progress:
@@ -101,3 +128,17 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def compiled() -> tuple[int, float]:
+    """Return how many programs this process has compiled, and the seconds spent compiling."""
+    return len(_compile_seconds), math.fsum(_compile_seconds)
+
+
+def _on_event(event: str, duration_secs: float, **_: str | int) -> None:
+    if event == _COMPILED:
+        _compile_seconds.append(duration_secs)
+
+
+_compile_seconds: list[float] = []  # of each program
+jax.monitoring.register_event_duration_secs_listener(_on_event)

@@ -1,10 +1,16 @@
 """Progress: one bar on a terminal, plain lines every few seconds elsewhere, nothing of other processes."""
 
+import gzip
 import os
+import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
+
+from fsjax.runtime import parallel, progress
 
 # Ten updates, of which the fourth to the seventh take six seconds each and the others none.
 PROGRAM = """
@@ -33,8 +39,6 @@ def test_elsewhere_than_on_a_terminal_plain_lines_come_at_intervals_and_one_at_t
 
 
 def test_units_that_an_earlier_run_did_move_the_count_and_not_the_rate(monkeypatch):
-    from fsjax.runtime import progress
-
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with progress.Progress("grafts", 1000, "images") as shown:
@@ -45,8 +49,6 @@ def test_units_that_an_earlier_run_did_move_the_count_and_not_the_rate(monkeypat
 
 
 def test_the_time_left_forgets_compilation_and_pauses_within_a_minute(monkeypatch):
-    from fsjax.runtime import progress
-
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with progress.Progress("train", 100_000, "images") as shown:
@@ -60,8 +62,6 @@ def test_the_time_left_forgets_compilation_and_pauses_within_a_minute(monkeypatc
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_of_several_processes_only_the_main_one_prints(monkeypatch, capsys, terminal):
-    from fsjax.runtime import parallel, progress
-
     monkeypatch.setattr(parallel, "is_main_process", lambda: False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
@@ -69,3 +69,53 @@ def test_of_several_processes_only_the_main_one_prints(monkeypatch, capsys, term
         shown.update(1)
         shown.update(1)
     assert capsys.readouterr() == ("", "")
+
+
+# Traces and compilations
+
+
+def annotated(folder):
+    """Numbers of the steps that the trace under a folder has seen."""
+    (file,) = folder.rglob("*.trace.json.gz")
+    return sorted({int(number) for number in re.findall(r"number-(\d+)-", gzip.open(file, "rt").read())})
+
+
+def work(steps, fails_at=None):
+    with progress.Progress("work", steps, "steps") as shown:
+        for step in range(1, steps + 1):
+            with jax.profiler.TraceAnnotation(f"number-{step}-"):
+                jax.block_until_ready(jnp.ones(100) * step)
+            if step == fails_at:
+                raise ArithmeticError
+            shown.update(1)
+
+
+def test_a_trace_covers_five_steps_after_those_that_compile(tmp_path):
+    with progress.tracing(tmp_path / "train"):
+        work(20)
+    assert annotated(tmp_path / "train") == [4, 5, 6, 7, 8]
+    with progress.tracing(tmp_path / "train"):
+        work(6)
+    assert annotated(tmp_path / "train") == [4, 5, 6], "the next one takes its place"
+
+
+def test_without_a_folder_nothing_is_traced_and_an_error_leaves_none_behind(tmp_path):
+    with progress.tracing(None):
+        work(20)
+    with pytest.raises(ArithmeticError), progress.tracing(tmp_path / "train"):
+        work(20, fails_at=5)
+    assert not list(tmp_path.iterdir())
+    with progress.tracing(tmp_path / "again"):
+        work(20)
+    assert annotated(tmp_path / "again") == [4, 5, 6, 7, 8]
+
+
+def test_what_compiles_is_counted_once():
+    programs, seconds = progress.compiled()
+    twice = jax.jit(lambda x: jnp.sin(x) @ x * 1.23456)
+    argument = jnp.ones((3, 3))
+    before = progress.compiled()[0]
+    twice(argument)
+    assert progress.compiled()[0] == before + 1 and progress.compiled()[1] > seconds
+    twice(argument)
+    assert progress.compiled()[0] == before + 1 > programs

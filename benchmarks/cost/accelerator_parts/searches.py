@@ -13,7 +13,7 @@ from benchmarks.cost.accelerator_parts.train import TrainedModel, load_or_train
 from fsjax import models, search
 from fsjax.engine import tile_size
 from fsjax.fourier import patches
-from fsjax.runtime import parallel, profiling, storage
+from fsjax.runtime import parallel, progress, storage
 from fsjax.search.removal import removal_masks
 from fsjax.search.sweep import rank_correlation, sweep, top_iou
 
@@ -37,11 +37,11 @@ def search_row(trained: TrainedModel, method: str, precision: str, settings: Set
     directory = settings.directory / "search" / f"{method}-{precision}"
     storage.remove(directory)  # nothing is resumed
     problem = trained.problem(method, precision, settings.image_count(method, precision), settings, directory)
-    compiled_before, started = profiling.compiled()[1], time.perf_counter()
+    compiled_before, started = progress.compiled()[1], time.perf_counter()
     maps = search.run(problem)
     maps.save(directory / "maps.npz")
     seconds = time.perf_counter() - started
-    compile_seconds, passes = profiling.compiled()[1] - compiled_before, int(maps.forward_equivalents)
+    compile_seconds, passes = progress.compiled()[1] - compiled_before, int(maps.forward_equivalents)
     rate = passes / (seconds - compile_seconds)
     network = models.build(trained.config.model.name, num_classes=len(problem.classes), image_size=problem.plane[0])
     row = {
