@@ -1,11 +1,9 @@
 """A training that continues another run's last step equals the uninterrupted training."""
 
-import numpy as np
 import pytest
 
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
-from fsjax.training import settings
 from tests.helpers.small_run import assert_same_bits, final_variables, losses_of, train, training_config
 
 FIELDS = {"train__ways": "graft", "train__graft__maps": "low:0.2", "train__warmup_steps": 2}
@@ -48,9 +46,3 @@ def test_a_run_that_cannot_be_continued_is_refused_in_one_line(runs, tmp_path):
             train(config, tmp_path / "refused")
         assert "\n" not in str(caught.value)
         assert Checkpoints(tmp_path / "refused" / "checkpoints").newest() is None
-
-
-@pytest.mark.parametrize("until", [0.0, -0.5, 1.5, np.nan])
-def test_a_share_is_above_0_and_up_to_1(until):
-    with pytest.raises(InputError, match=r"^train.until: got .*; expected above 0, up to 1"):
-        settings.check(part(until))

@@ -115,22 +115,6 @@ def test_a_mask_a_workdirs_maps_and_the_probes_are_read(tmp_path):
     assert ways.files(options(maps="probe"), tmp_path) == {"train.graft.maps": graft.probed_file(tmp_path)}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (np.ones((16, 16)), "holds float64 16 x 16; expected bool 16 x 16"),
-        (np.ones((8, 8), bool), "holds bool 8 x 8; expected bool 16 x 16"),
-    ],
-)
-def test_a_mask_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, message):
-    file = tmp_path / "mask.npy"
-    np.save(file, content)
-    with pytest.raises(InputError) as caught:
-        ways.check(options(maps=str(file)), 16)
-    assert str(caught.value).startswith("train.graft.maps: ") and message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_ways_are_named_once_and_in_order(tmp_path):
     save_maps(tmp_path / "dfm" / "two.npz")
     config = options()
