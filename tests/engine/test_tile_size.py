@@ -153,9 +153,16 @@ def test_a_cpus_tile_has_16_images_where_they_take_no_more_than_its_most(monkeyp
 
 
 def test_what_a_tile_takes_whatever_its_images_counts_once():
-    """XLA copies the weights of this network, and the copies are larger than what a hundred images take."""
-    network = models.build("resnet18_imagenet", num_classes=10, image_size=16)
-    model = Model(network.apply, jax.eval_shape(lambda: network.init(0)), IMAGE)
+    """XLA copies kernels that are larger than an image, and the copies take more than a hundred images do."""
+    kernels = [jax.ShapeDtypeStruct((3, 3, *channels), np.float32) for channels in [(768, 512), *[(512, 512)] * 3]]
+
+    def apply(kernels, images):
+        x = images.reshape(-1, 1, 1, 768)
+        for kernel in kernels:
+            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return x[:, 0, 0]
+
+    model = Model(apply, kernels, IMAGE)
 
     def used(images):
         return tile_size.temporary_bytes(model, images)
