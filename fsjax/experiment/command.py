@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -34,14 +34,6 @@ command continues."""
 _HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 _PACKAGE = pathlib.Path(fsjax.__file__).parent
 _SHIPPED = _PACKAGE / "shipped" / "configs"
-
-
-class Command(NamedTuple):
-    """A parsed command line."""
-
-    config: ConfigDict
-    workdir: Path
-    values: flags.FlagValues
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,7 +77,7 @@ def _exit_status(action: Callable[[], None]) -> int:
 
 def _help(argv: list[str]) -> str:
     name, _ = _split_config(argv[1:])
-    return _fields(name, parse([word for word in argv if word not in _HELP]).config) if name else _overview(argv)
+    return _fields(name, parse([word for word in argv if word not in _HELP])[0]) if name else _overview(argv)
 
 
 def _overview(argv: list[str]) -> str:
@@ -150,7 +142,7 @@ def _as_typed(program: list[str]) -> list[str]:
     return ["python", str(path)] if path.suffix == ".py" else [path.name]
 
 
-def parse(argv: list[str]) -> Command:
+def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
     """Return the config, the workdir and the flags of a command line.
 
     Raises:
@@ -193,7 +185,7 @@ def parse(argv: list[str]) -> Command:
     # An ARG that is a folder contributes its last part.
     parts = (pathlib.Path(path).stem, pathlib.PurePath(argument or config.get("arg") or "").name)
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
-    return Command(config, storage.path(values.workdir) if values.workdir else default, values)
+    return config, storage.path(values.workdir) if values.workdir else default, values
 
 
 def _check_fields(words: list[str], known: ConfigDict) -> None:

@@ -151,35 +151,27 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
     seconds = time.monotonic() - started
     # decide: the other processes continue after the main process has written the files that they may read.
     parallel.decide(lambda: files.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
-    _log_costs(stage.name, workspace, seconds, compiled_before)
-    return True
-
-
-def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before: tuple[int, float]) -> None:
     programs, compiling = (after - before for after, before in zip(progress.compiled(), compiled_before, strict=True))
     peak = parallel.peak_bytes()
     memory = {"device_peak_gib": peak / 2**30} if peak else {}
-    workspace.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
+    workspace.metrics.write(stage.name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
     note = f", {clock(compiling)} of it for {programs} compilations" if programs else ""
     note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
-    logger.info("%s: done in %s%s", name, clock(seconds), note)
+    logger.info("%s: done in %s%s", stage.name, clock(seconds), note)
+    return True
 
 
 def _new_record(stage: Stage, workspace: Workspace, record_file: Path) -> dict[str, Any] | None:
     """Return the record of a stage that has to run; None if it is done."""
     record = _read_record(record_file)
-    fields, inputs = fingerprint(workspace.config, stage), _hash_inputs(stage, workspace)
+    paths = [path for needed in stage.needs for path in needed.outputs(workspace)]
+    paths = [*(path for path in paths if path.is_file()), *stage.reads(workspace)]
+    inputs = {str(path).removeprefix(f"{workspace.directory}/"): files.sha256(path) for path in paths}
+    fields = fingerprint(workspace.config, stage)
     is_unchanged = record and (record["fields"], record["inputs"], record["done"]) == (fields, inputs, True)
     if is_unchanged and all(path.exists() for path in stage.outputs(workspace)):
         return None
     return {"stage": stage.name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
-
-
-def _hash_inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:
-    """Return the SHA-256 of each file that the stage reads."""
-    paths = [path for needed in stage.needs for path in needed.outputs(workspace)]
-    paths = [*(path for path in paths if path.is_file()), *stage.reads(workspace)]
-    return {str(path).removeprefix(f"{workspace.directory}/"): files.sha256(path) for path in paths}
 
 
 def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:

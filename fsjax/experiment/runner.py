@@ -4,16 +4,11 @@ from ml_collections import ConfigDict
 
 from fsjax.experiment import pipeline
 from fsjax.experiment.stage import Stage
-from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
-from fsjax.experiment.stages import dynamics, probe, study
+from fsjax.experiment.stages import STAGES as STAGES_OF_A_RUN
+from fsjax.experiment.stages import study
 from fsjax.runtime.storage import Path
 
-STAGES: dict[str, Stage] = {
-    probe.STAGE.name: probe.STAGE,
-    **STAGES_OF_ONE_RUN,
-    dynamics.STAGE.name: dynamics.STAGE,
-    study.STAGE.name: study.STAGE,
-}
+STAGES: dict[str, Stage] = {**STAGES_OF_A_RUN, study.STAGE.name: study.STAGE}
 
 
 def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None) -> None:

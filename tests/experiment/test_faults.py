@@ -162,16 +162,12 @@ def test_a_damaged_checkpoint_is_not_used(whole, copy, launch, damage):
     status, printed = launch(copy)
     assert status == 2 and "checkpoints/15 is damaged or incomplete; skipping it" in printed
     assert "the newest whole checkpoint is of step 10 of 15; delete stages/train.json there" in error_of(printed)
-
-
-def test_what_the_line_on_a_damaged_checkpoint_advises_ends_with_the_same_bits(whole, copy, launch):
-    (copy / "evaluation.json").unlink()
-    damaged(copy, "checkpoint", flip)
-    (copy / "stages" / "train.json").unlink()
-    status, printed = launch(copy)
-    assert status == 0 and "train: resumes from step 10 of 15" in printed
-    assert "search: done in" in printed, "a search rests on the checkpoint it was made from"
-    assert_same(whole, copy)
+    if damage is flip:  # what the line advises ends with the same bits
+        (copy / "stages" / "train.json").unlink()
+        status, printed = launch(copy)
+        assert status == 0 and "train: resumes from step 10 of 15" in printed
+        assert "search: done in" in printed, "a search rests on the checkpoint it was made from"
+        assert_same(whole, copy)
 
 
 def test_training_goes_on_from_the_checkpoint_before_one_without_its_hashes(whole, copy, launch):
@@ -204,10 +200,9 @@ def test_a_damaged_layout_of_a_search_is_named(copy, launch, damage):
     assert status == 2 and str(file) in error_of(printed)
 
 
-@each_damage
-def test_damaged_notes_of_a_run_do_not_stop_it(whole, copy, launch, damage):
+def test_damaged_notes_of_a_run_do_not_stop_it(whole, copy, launch):
     """What a run only writes: its metrics, its config, its command."""
-    for name in ("metrics.jsonl", "config.json", "command.json"):
+    for name, damage in (("metrics.jsonl", truncate), ("config.json", empty), ("command.json", flip)):
         damaged(copy, name, damage)
     status, printed = launch(copy)
     assert status == 0, printed

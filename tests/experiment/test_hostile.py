@@ -37,7 +37,6 @@ from fsjax.report import page
 from fsjax.runtime import files, image_files, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode
-from fsjax.runtime.partial_results import PartialResults
 from tests.helpers import results
 
 READERS = {
@@ -230,13 +229,9 @@ def test_a_file_that_is_not_what_it_says_is_refused_in_one_line(tmp_path, name):
     assert str(file) in said and "MemoryError" not in said and "allocate" not in said
 
 
-def test_large_pictures_and_films_are_read(tmp_path):
-    """A picture of 30 million pixels, and a film of many frames."""
+def test_a_picture_of_30_million_pixels_is_read(tmp_path):
     (tmp_path / "large.png").write_bytes(png(6000, 5000, bytes(5000 * (1 + 3 * 6000))))
     assert decode(tmp_path / "large.png", "large").size == (6000, 5000)
-    frames = [Image.new("P", (8, 8), index % 256) for index in range(3000)]
-    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
-    assert decode(tmp_path / "film.gif", "film").size == (8, 8)
 
 
 # Numbers and texts of the wrong kind
@@ -250,7 +245,6 @@ WRONG_MAPS = {
     "a field too many": {"about": {"more": 1}},
     "no JSON": {"about": "{"},
     "JSON of a list": {"about": "[]"},
-    "deep JSON": {"about": "[" * 100_000},
     "classes too few": {"classes": np.array(["a"])},
     "classes of numbers": {"classes": np.array([1, 2])},
     "shares too many": {"shares": np.array([0.05, 0.1])},
@@ -301,10 +295,6 @@ def with_grafts(part, **changes):
 
 WRONG_EVALUATIONS = {
     "a list": "[]",
-    "a page": "<html>",
-    "nothing": "",
-    "no number": '{"classes": NaN}',
-    "deep": "[" * 100_000,
     "classes too few": evaluation(classes=["a"]),
     "images of text": evaluation(images=["<script>", 1]),
     "images beyond count": evaluation(images=[10**300, 1]),
@@ -351,16 +341,6 @@ def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
     assert files.read_json(file)["classes"] == ["c", "d"]
 
 
-@pytest.mark.parametrize("number", [1.5, "3", True, None, [3]])
-def test_the_layout_of_a_search_has_whole_numbers(tmp_path, number):
-    params = {"a": np.zeros(3)}
-    layout = PartialResults(tmp_path, {"tile": 8}, params).layout
-    files.write_json(tmp_path / "layout.json", layout | {"tile": 24})
-    assert PartialResults(tmp_path, {"tile": 8}, params).layout["tile"] == 24
-    files.write_json(tmp_path / "layout.json", layout | {"tile": number})
-    assert str(tmp_path / "layout.json") in refused(PartialResults, tmp_path, {"tile": 8}, params)
-
-
 def test_a_mapping_of_folders_repeats_nothing_and_makes_nothing(tmp_path):
     laughs = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'lol'}]" for i in range(9))
     for text in (laughs, f"layout: !!python/object/apply:os.system ['touch {tmp_path}/it-ran']\nclasses: same"):
@@ -397,9 +377,8 @@ def test_a_name_that_is_no_line_of_text_is_refused_in_one(name):
     assert choose_classes("cat", ["cat", name], "folder x").display == ("cat",)
 
 
-@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
-def test_a_name_that_is_odd_is_kept_as_it_is(name):
-    assert choose_classes("", ["cat", name], "folder x").display == ("cat", name)
+def test_names_that_are_odd_are_kept_as_they_are():
+    assert choose_classes("", ODD_NAMES, "folder x").display == tuple(ODD_NAMES)
 
 
 def test_a_folder_whose_name_is_no_utf8_is_refused_or_renamed(tmp_path):
@@ -580,7 +559,8 @@ def test_the_report_shows_names_as_text(workspace, undrawn):
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace, undrawn):
     left, right = hostile_maps(), hostile_maps()
-    compare.write_page(workspace, *compared(left, right))
+    comparison, masks = compare.compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
+    compare.write_page(workspace, comparison | {"classes": NAMES, "masks": NAME, "min_iou": 0.0}, masks)
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
     table = pd.DataFrame({"class": NAMES, "TPR": 1.0, "psi": 1.0})
@@ -594,19 +574,3 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
     dynamics_page.write(workspace, found, found.summary())
     for name in ("compare", "study", "dynamics"):
         assert NAME in Page((workspace / "report" / f"{name}.html").read_text()).text, name
-
-
-def compared(left, right, classes=NAMES):
-    comparison, masks = compare.compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
-    return comparison | {"classes": classes, "masks": NAME, "min_iou": 0.0}, masks
-
-
-def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
-    names = ("a" * 255, "نمر虎")
-    maps = hostile_maps(names)
-    counts = np.tile(np.eye(2, dtype=int), (1, 1, 2, 1, 1))
-    found = Dynamics(names, (band_dynamics.ORIGINAL, "12"), (0,), np.array([5]), counts)
-    dynamics_page.write(workspace, found, found.summary())
-    assert names[0] in (workspace / "report" / "dynamics.html").read_text()
-    compare.write_page(workspace, *compared(maps, maps, names))
-    assert names[1] in (workspace / "report" / "compare.html").read_text()

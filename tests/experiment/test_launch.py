@@ -157,7 +157,7 @@ def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expe
 )
 def test_a_length_that_the_command_line_sets_replaces_the_other_one_of_the_config_file(monkeypatch, given, expected):
     monkeypatch.chdir(ROOT)
-    options = command.parse(["launch.py", "--config=cifar10_cpu", *given]).config.train
+    options = command.parse(["launch.py", "--config=cifar10_cpu", *given])[0].train
     assert (options.epochs, options.steps) == expected
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from configs import dfm_vit
-from fsjax import models
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.runtime import startup
+from fsjax.runtime import startup, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from tests.helpers.processes import environment, free_address
+from tests.helpers.small_run import final_variables, small_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
@@ -94,11 +94,7 @@ def losses(directory):
 
 
 def weights(directory):
-    network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
-    checkpoints = Checkpoints(directory / "checkpoints")
-    found = checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
-    checkpoints.close()
-    return jax.tree.leaves(found)
+    return jax.tree.leaves(final_variables(small_config(), storage.path(directory)))
 
 
 def wait_until(condition, running, seconds=240):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from configs import dfm_resnet, mitigate
-from fsjax import models
 from fsjax.data.normalisation import normalise
 from fsjax.evaluation import probes
 from fsjax.evaluation.ood import attacks, corruptions
@@ -25,6 +24,7 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import settings
 from fsjax.training.ways import graft
+from tests.helpers.small_run import final_variables, small_config
 from tests.helpers.undrawn import leave_undrawn
 
 ATTACK = "fgsm:8/255"
@@ -54,9 +54,7 @@ def small(config):
 
 
 def weights(directory):
-    network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
-    checkpoints = Checkpoints(storage.path(directory) / "checkpoints")
-    return jax.tree.leaves(checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0))))
+    return jax.tree.leaves(final_variables(small_config(), storage.path(directory)))
 
 
 def use(patch, used):

@@ -1,11 +1,12 @@
-"""The stages of one run, in their order."""
+"""The stages of a run, in their order."""
 
 from fsjax.experiment.stage import Stage
-from fsjax.experiment.stages import compare, evaluate, export, search, spectra, train
+from fsjax.experiment.stages import compare, dynamics, evaluate, export, probe, search, spectra, train
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
+        probe.STAGE,
         train.STAGE,
         spectra.ADCS,
         search.STAGE,
@@ -15,5 +16,6 @@ STAGES: dict[str, Stage] = {
         evaluate.REPORT,
         export.STAGE,
         compare.STAGE,
+        dynamics.STAGE,
     )
 }

@@ -1,11 +1,4 @@
-"""The stage compare: how alike two sets of maps are, by their masks and by the ranks of their scores.
-
-Examples:
-  >>> scores = np.random.default_rng(0).normal(size=(8, 8))
-  >>> value, interval = rank_correlations(scores, scores**3, seed=0)["kendall"]
-  >>> round(value, 3), np.round(interval, 3).tolist()
-  (1.0, [1.0, 1.0])
-"""
+"""The stage compare: how alike two sets of maps are, by their masks and by the ranks of their scores."""
 
 import dataclasses
 import logging
@@ -161,7 +154,6 @@ def _overlap(left: DominantFrequencyMaps, right: DominantFrequencyMaps, row: int
     sides = {"left": left, "right": right}
     masks = list(zip(left.masks[row], right.masks[row], strict=True))
     ious, chance = [iou(*pair) for pair in masks], [chance_iou(*pair) for pair in masks]
-
     return {
         **{side: maps.shares[row] for side, maps in sides.items()},
         "mean_iou": mean(ious),

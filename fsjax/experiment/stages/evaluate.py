@@ -94,9 +94,8 @@ OOD = Stage(
 
 
 def _report(workspace: Workspace) -> None:
-    config, directory = workspace.config, workspace.directory
-    maps, classifier, test = workspace.maps, workspace.classifier, workspace.dataset("test")
-    parallel.decide(lambda: page.write(config, directory, classifier, maps, test))
+    read = workspace.classifier, workspace.maps, workspace.dataset("test")  # by all processes
+    parallel.decide(lambda: page.write(workspace.config, workspace.directory, *read))
 
 
 REPORT = Stage(

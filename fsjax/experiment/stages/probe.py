@@ -103,8 +103,6 @@ def _run(workspace: Workspace) -> None:
         files.write_json(graft.start_file(workspace.directory), {"run": len(rounds.done) if rounds.point else None})
 
     parallel.decide(write)
-    if not rounds.grafted.any():
-        logger.info("probe: no map of %g %% controls a class; nothing is grafted", 100 * config.probe.share)
 
 
 def _train_short(rounds: "Rounds", count: int) -> None:

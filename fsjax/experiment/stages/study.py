@@ -14,8 +14,7 @@ from ml_collections import ConfigDict
 from fsjax import models
 from fsjax.experiment import pipeline, study_tables
 from fsjax.experiment.stage import Stage, Workspace
-from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
-from fsjax.experiment.stages import dynamics, probe
+from fsjax.experiment.stages import STAGES, dynamics, probe
 from fsjax.experiment.study_tables import Cell
 from fsjax.runtime import config_fields, parallel, storage
 from fsjax.runtime.errors import InputError
@@ -23,9 +22,6 @@ from fsjax.runtime.storage import Path
 from fsjax.training import settings, ways
 
 logger = logging.getLogger(__name__)
-
-# The stages that config.study.stages may name.
-_STAGES = {probe.STAGE.name: probe.STAGE, **STAGES_OF_ONE_RUN, dynamics.STAGE.name: dynamics.STAGE}
 
 
 def check(config: ConfigDict) -> None:
@@ -38,7 +34,7 @@ def check(config: ConfigDict) -> None:
         if cell.config.train.dfmx.maps in workdirs:
             cell.config.train.dfmx.maps = ""  # an earlier run of the grid writes these maps
         with _named(cell):
-            if not {"train", "search", "evaluate"} <= set(pipeline.check(cell.config, _STAGES)):
+            if not {"train", "search", "evaluate"} <= set(pipeline.check(cell.config, STAGES)):
                 raise InputError(f"study.stages: got {config.study.stages!r}; expected train, search, evaluate")
 
 
@@ -51,7 +47,7 @@ def run_study(config: ConfigDict, directory: Path) -> None:
     for number, cell in enumerate(grid, 1):
         logger.info("study: run %d of %d, %s", number, len(grid), cell.directory.name)
         with _named(cell):
-            pipeline.run(cell.config, cell.directory, _STAGES)
+            pipeline.run(cell.config, cell.directory, STAGES)
     parallel.decide(lambda: study_tables.write(config, directory, grid))
 
 
