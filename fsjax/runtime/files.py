@@ -91,7 +91,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Delete temporary files and folders that killed writers left under a local directory; nobody may write there."""
+    """Delete temporary files that killed writers left under a local directory, while nobody writes there."""
     if storage.is_local(directory):
         for path in list(directory.rglob(".*.tmp")):
             storage.remove(path)

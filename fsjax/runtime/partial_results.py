@@ -94,7 +94,6 @@ class PartialResults:
         """Return the layout to compute with; raise InputError where the folder belongs to another search."""
         if self.directory is None:
             return layout
-        files.remove_leftovers(self.directory)
         layout = {**layout, "format": FORMAT, "model": digest(params), "search": identity}
         file = self.directory / "layout.json"
         if not file.exists():
