@@ -8,6 +8,7 @@ import pathlib
 import re
 import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import yaml
 
@@ -81,13 +82,13 @@ def read(path: Path) -> Mapping:
     )
 
 
-def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
+def _classes(value: Any, where: str) -> dict[str, tuple[str, ...]] | None:
     if value == "same":
         return None
     if isinstance(value, list):
         value = {name: name for name in _folders(value, where)}
-    if not isinstance(value, dict) or not value:
-        raise _wrong(where, value, "same, a list of folders, or class: folder (or folders)")
+    expected = "same, a list of folders, or class: folder (or folders)"
+    _check(isinstance(value, dict) and len(value) > 0, where, value, expected)
     return {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
 
 
@@ -102,19 +103,14 @@ def _folders(value: object, where: str) -> tuple[str, ...]:
     return folders
 
 
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise _wrong(where, value, "text of one line")
-    return value
+def _text(value: Any, where: str) -> str:
+    _check(isinstance(value, str) and value.strip() != "" and value.isprintable(), where, value, "text of one line")
+    return str(value)
 
 
 def _check(accepted: bool, where: str, value: object, expected: str) -> None:
     if not accepted:
-        raise _wrong(where, value, expected)
-
-
-def _wrong(where: str, value: object, expected: str) -> InputError:
-    return InputError(f"{where}: got {reprlib.repr(value)}; expected {expected}")
+        raise InputError(f"{where}: got {reprlib.repr(value)}; expected {expected}")
 
 
 def find_places(
