@@ -78,7 +78,7 @@ def runs(tmp_path_factory):
     # For greedy, position by position as DFM-X's code.
     np.save(folders[0].parent / "order.npy", np.arange(64.0).reshape(8, 8))
     for processes, folder in enumerate(folders, start=1):
-        worker = ("tests/helpers/method_worker.py",)
+        worker = ("tests/helpers/search_worker.py", "all")
         printed.append(finish(start(folder, folder, devices=processes, processes=processes, worker=worker)))
     return folders, printed
 
