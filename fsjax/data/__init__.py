@@ -57,22 +57,22 @@ def check(data_config: ConfigDict) -> None:
         require(source)
     larger = f"0 (both sides to data.image_size), or data.image_size, {size}, or more"
     levels = "three numbers in [0, 1], a std above 0, or () for both of data.mean and data.std"
+
+    def are_levels(values: tuple) -> bool:
+        return all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
+
     for field, accepted, expected in (
         ("image_size", size >= 1, "whole numbers from 1"),
         ("resize_shorter", shorter == 0 or shorter >= size, larger),
         ("resize_shorter", shorter == 0 or source != "synthetic", "0 for data.source=synthetic, to keep its orbits"),
         ("validation_share", 0 <= data_config.validation_share < 1, "0 or more, and less than 1"),
-        ("mean", len(data_config.mean) in (0, 3) and all(map(_is_level, data_config.mean)), levels),
-        ("std", len(data_config.std) == len(data_config.mean) and all(map(_is_level, data_config.std)), levels),
+        ("mean", len(data_config.mean) in (0, 3) and are_levels(data_config.mean), levels),
+        ("std", len(data_config.std) == len(data_config.mean) and are_levels(data_config.std), levels),
         ("std", 0 not in data_config.std, levels),
         ("cache_gib", data_config.cache_gib >= 0, "0 (keep none) or more"),
     ):
         if not accepted:
             raise InputError(f"data.{field}: got {data_config[field]}; expected {expected}")
-
-
-def _is_level(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -38,10 +38,9 @@ def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
 
 
 def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> EncodedSource:
-    """Return the images of an opened set with one column of Image and one of ClassLabel.
+    """Return the images of an opened set with one column of Image and one of ClassLabel; messages call it `where`.
 
-    classes: the used classes in index order; () = all. where: what messages call the set. Raises InputError for other
-    columns and for labels that are missing.
+    classes: the used classes in index order; () = all. Raises InputError for other columns and for missing labels.
     """
     advice = ": cast_column makes a column one, remove_columns leaves one"
     image, label = (_only_column(records, kind, where, advice) for kind in (datasets.Image, datasets.ClassLabel))

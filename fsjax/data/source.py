@@ -162,8 +162,8 @@ def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
     with ThreadPoolExecutor(workers.core_count()) as pool:
         good = np.fromiter(pool.map(decodes, range(len(source))), bool, len(source))
     if not good.all():
-        files = getattr(source, "files", ())
-        bad = [short_name(files[index]) if files else str(index) for index in np.flatnonzero(~good).tolist()]
+        files = getattr(source, "files", ()) or [*map(str, range(len(source)))]
+        bad = [short_name(files[index]) for index in np.flatnonzero(~good).tolist()]
         message = "%s: left out %d of %d images, which do not decode: %s"
         logger.info(message, where, len(bad), len(source), _listed(bad))
     return np.flatnonzero(good)

@@ -40,11 +40,8 @@ def open_splits(
         if (source := _open_source(split, field, names, len(mean_std[0]), image_size)) is not None:
             assert image_size is not None, "_open_source refuses None"
             opened[field], names = Dataset(source, image_size), source.classes
-    arrays = {
-        field: _arrays(split, field, len(mean_std[0]), image_size)
-        for field, split in splits.items()
-        if field not in opened
-    }
+    others = [field for field in splits if field not in opened]
+    arrays = {field: _arrays(splits[field], field, len(mean_std[0]), image_size) for field in others}
     if not names:
         names = tuple(map(str, range(max(int(labels.max(initial=0)) for _, labels in arrays.values()) + 1)))
     for field, (images, labels) in arrays.items():
@@ -68,10 +65,8 @@ def normalised_images(images: Any, field: str) -> Float32[np.ndarray, "images he
     """Return normalised images as float32; raise InputError for pixels, NaN, or channels before height and width."""
     images = _check_shape(np.asarray(images), field)
     if images.dtype.kind != "f":
-        raise InputError(
-            f"{field}: got {images.dtype}; expected normalised floats, (images / 255 - mean) / std, "
-            "or with mean_std where that is an argument"
-        )
+        expected = "normalised floats, (images / 255 - mean) / std, or with mean_std where that is an argument"
+        raise InputError(f"{field}: got {images.dtype}; expected {expected}")
     images = images.astype(np.float32, copy=False)
     finite = np.isfinite(images).all((1, 2, 3))
     if not finite.all():
@@ -126,10 +121,8 @@ def _read_arrays(split: Any, field: str, image_size: int | None) -> tuple[np.nda
         else:
             images, labels = zip(*(split[index] for index in range(len(split))), strict=True)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise InputError(
-            f"{field}: got {type(split).__name__}; expected (images, labels), a folder, a datasets.Dataset, or a "
-            "sequence of (image, label)"
-        ) from error
+        expected = "(images, labels), a folder, a datasets.Dataset, or a sequence of (image, label)"
+        raise InputError(f"{field}: got {type(split).__name__}; expected {expected}") from error
     if image_size is not None or isinstance(images, tuple | list):
         images = [_resized(image, image_size) for image in images]
         if len(shapes := sorted({image.shape for image in images})) > 1:
@@ -147,10 +140,11 @@ def _resized(image: Any, image_size: int | None) -> np.ndarray:
     if image_size is None or image.shape[:2] == (image_size, image_size):
         return image
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(
-            f"image_size: got {image_size} for an image of {image.dtype} and shape {image.shape}; expected its own "
-            "size, or uint8 of shape [height, width, 3], which is resized"
+        got, expected = (
+            f"{image_size} for an image of {image.dtype} and shape {image.shape}",
+            "its own size, or uint8 RGB",
         )
+        raise InputError(f"image_size: got {got}; expected {expected}, which is resized")
     return resize(image, image_size)
 
 

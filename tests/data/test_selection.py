@@ -16,13 +16,6 @@ def draw(labels, usable, label, count, seed):
     return selection.draw_pairs(selection.images_by_class(labels, usable), label, count, seed)
 
 
-def test_images_are_grouped_by_class_in_their_order():
-    labels, usable = np.array([2, 0, 2, 5, 0, 2, 7]), np.array([5, 4, 3, 2, 1, 0])
-    found = selection.images_by_class(labels, usable)
-    assert {label: images.tolist() for label, images in found.items()} == {0: [4, 1], 2: [5, 2, 0], 5: [3]}
-    assert selection.images_by_class(labels, usable[:0]) == {}
-
-
 def times(images, rows):
     """How often each of some images was drawn."""
     assert np.isin(rows, images).all()
