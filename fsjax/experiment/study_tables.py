@@ -113,7 +113,7 @@ def summary(outcomes: list[Outcome]) -> pd.DataFrame:
 
     The smallest share is the median over classes and seeds, and missing where half of the values lack psi = 1/2.
     """
-    classes = _table(outcomes)
+    classes = pd.concat([outcome.table for outcome in outcomes], join="inner", ignore_index=True)
     runs = classes.drop(columns=["class", _SMALLEST]).groupby([*_GROUP, "seed"], sort=False).mean().reset_index()
     seeds = runs.groupby(_GROUP, sort=False)["seed"].count().rename("seeds")
     smallest = classes.groupby(_GROUP, sort=False)[_SMALLEST].median()
@@ -132,7 +132,7 @@ def by_class(outcomes: list[Outcome]) -> pd.DataFrame:
     "shortcut" is the share of decided runs that call the class a shortcut. "smallest share" is the median over seeds,
     and missing where half of the values lack psi = 1/2.
     """
-    classes, by = _table(outcomes), ["class", *_GROUP]
+    classes, by = pd.concat([outcome.table for outcome in outcomes], join="inner"), ["class", *_GROUP]
     order = classes["class"].unique().tolist()
     means = _with_spread(classes.drop(columns=_SMALLEST), by)
     smallest = classes.groupby(by, sort=False)[_SMALLEST].median()
@@ -142,11 +142,6 @@ def by_class(outcomes: list[Outcome]) -> pd.DataFrame:
     runs = [name for name in table if name.removesuffix(" spread").endswith(("accuracy", "above threshold"))]
     others = [name for name in table if name not in {*by, *first, *runs}]
     return table[[*by, *first, *others]].replace(np.inf, np.nan)
-
-
-def _table(outcomes: list[Outcome]) -> pd.DataFrame:
-    """Return the rows of all runs, with the columns that every run has."""
-    return pd.concat([outcome.table for outcome in outcomes], join="inner", ignore_index=True)
 
 
 def _with_spread(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -173,8 +168,7 @@ def _stability(outcomes: list[Outcome]) -> pd.DataFrame:
 
 def _groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
     """Return the seeds of each model and way of training."""
-    groups = itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
-    return [list(seeds) for _, seeds in groups]
+    return [list(g) for _, g in itertools.groupby(outcomes, key=lambda one: (one.cell.model, one.cell.variant))]
 
 
 def as_markdown(table: pd.DataFrame) -> str:
@@ -207,11 +201,11 @@ def write_page(config: ConfigDict, directory: Path, outcomes: list[Outcome], tab
     several = len({first.cell.model for first in firsts}) > 1
     labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
     maps = study_figures.map_rows([first.masks[: len(names)] for first in firsts], labels, names)
-    tpr, psi = (
+    measured = [
         [np.stack([seed.table[column][: len(names)] for seed in seeds]) for seeds in groups]
         for column in ("TPR", "psi")
-    )
-    rates = study_figures.rates(tpr, psi, labels, names, config.evaluate.threshold)
+    ]
+    rates = study_figures.rates(*measured, labels, names, config.evaluate.threshold)
     words = {name: in_words(table) for name, table in tables.items()}
     folders = [outcome.cell.directory for outcome in outcomes]
     html.write_page(

@@ -142,14 +142,8 @@ def test_sides_of_other_classes_or_planes_are_refused():
     left = maps_of(planes())
     assert class_names(maps_of(planes(), classes=("0", "1", "2")), left) == CLASSES
     for right, message in (
-        (
-            maps_of(planes(), classes=("cat", "dog", "ox")),
-            r"left has 3 classes .*right 3 classes \(cat, dog, ox",
-        ),
-        (
-            maps_of(planes(classes=2), classes=("0", "1")),
-            r"right 2 classes \(0, 1\) at 8 x 8; expected the",
-        ),
+        (maps_of(planes(), classes=("cat", "dog", "ox")), r"left has 3 classes .*right 3 classes \(cat, dog, ox"),
+        (maps_of(planes(classes=2), classes=("0", "1")), r"right 2 classes \(0, 1\) at 8 x 8; expected the"),
         (maps_of(planes(size=6)), "at 8 x 8, right 3 classes .* at 6 x 6; expected"),
     ):
         with pytest.raises(InputError, match=message):
@@ -171,12 +165,8 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     left = dataclasses.replace(left, provenance={"stability": stable})
     left.save(tmp_path / "a" / "dfm" / "removal.npz")
     right.save(tmp_path / "b.npz")
-    arguments = [
-        f"--config.left={tmp_path / 'a'}",
-        f"--config.right={tmp_path / 'b.npz'}",
-        f"--workdir={tmp_path / 'w'}",
-    ]
-    arguments += ["--config.search.shares=(0.1,)", "--config.report.share=0.25"]
+    arguments = [f"--config.left={tmp_path / 'a'}", f"--config.right={tmp_path / 'b.npz'}"]
+    arguments += [f"--workdir={tmp_path / 'w'}", "--config.search.shares=(0.1,)", "--config.report.share=0.25"]
     assert launch(*arguments)[0] == 0
     result = json.loads((tmp_path / "w" / "compare.json").read_text())
     assert result["classes"] == list(CLASSES) and [row["left"] for row in result["shares"]] == [0.1, 0.25]

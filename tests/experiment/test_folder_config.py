@@ -11,6 +11,7 @@ from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 from fsjax.search import patch_maps
+from tests.helpers.small_run import OF_PHOTOGRAPHS
 
 
 def write(root, split, name, sizes, mode="RGB"):
@@ -39,12 +40,7 @@ def photographs(tmp_path):
 def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, caplog, undrawn):
     config = folder.get_config(str(photographs))
     assert (config.data.image_size, config.data.test_split, config.model.name) == (32, "val", "resnet20")
-    config.model.name = "vit_nano_patch8"
-    config.train.batch_size, config.train.epochs, config.search.resamples = 4, 1.0, 0
-    config.evaluate.pairs, config.evaluate.grid = 2, ()
-    config.report.samples, config.report.attributions = 1, 0
-    config.search.images_per_class, config.search.patch = 2, 8
-    config.search.shares, config.report.share = (0.2,), 0.2
+    config.update_from_flattened_dict(OF_PHOTOGRAPHS)
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(config, tmp_path / "run")
     assert "left out 1 of 10 images, which do not decode: heron/broken.jpg" in caplog.text

@@ -199,7 +199,6 @@ BROKEN = {
     "header that nests": ("npz", npz_of(a=npy_header("(" * 4000 + ")" * 4000))),
     "negative length": ("npz", npz_of(a=npy_header("(-4, -4)") + bytes(64))),
     "no archive": ("npz", npy_header("(1,)") + bytes(4)),
-    "empty": ("npz", b""),
     "mapped header of 10^12 numbers": ("npy", npy_header("(1000000000000,)") + bytes(64)),
     "mapped header of 10^30": ("npy", npy_header(f"({10**30},)") + bytes(64)),
     "mapped objects": ("npy", npy_of(0)),
@@ -215,7 +214,6 @@ BROKEN = {
     "digits": ("json", b"[1" + b"0" * 1_000_000 + b"]"),
     "infinity": ("json", b'{"a": 1e999}'),
     "not a number": ("json", b'{"a": NaN}'),
-    "a page": ("json", b"<html><script>alert(1)</script></html>"),
     **{name: ("image", content) for name, content in images().items()},
 }
 
@@ -322,20 +320,12 @@ def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
     files.write_json(file, evaluation())
     assert files.read_json(file) == evaluation()
     whole = file.read_bytes()
-    for place in range(0, len(whole), 7):
-        for bit in (0, 2):
-            changed = bytearray(whole)
-            changed[place] ^= 1 << bit
-            if changed.split() == whole.split():
-                continue
+    for place in range(0, whole.index(b'"checksum"'), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 4
+        if not whole[place : place + 1].isspace():
             file.write_bytes(bytes(changed))
-            try:
-                found = files.read_json(file)
-            except InputError as error:
-                assert str(error).startswith(f"{file}: ")
-            else:
-                # What was flipped is a letter of the word checksum itself, or white space.
-                assert {key: value for key, value in found.items() if key in evaluation()} == evaluation()
+            assert refused(files.read_json, file).startswith(f"{file}: ")
     # By hand, without a checksum, is no damage.
     file.write_text(json.dumps(evaluation(classes=["c", "d"])))
     assert files.read_json(file)["classes"] == ["c", "d"]
@@ -455,14 +445,14 @@ def workspace(tmp_path):
     assert outside(tmp_path, directory) == before
 
 
-def hostile_maps(classes=NAMES, method="removal"):
+def hostile_maps():
     rng = np.random.default_rng(0)
     planes = rng.normal(size=(2, 8, 8)).astype(np.float32)
     planes += np.roll(planes[:, ::-1, ::-1], 1, (1, 2))
     provenance = {"fsjax": NAME, "jax": NAME, "imported": {"path": NAME, "sha256": NAME, "method": NAME}}
     provenance |= {"file": {"path": NAME, "sha256": NAME}}
-    about = {"method": method, "searched_on": "train", "images": np.array([2, 2]), "forward_equivalents": 1}
-    return dfm.from_scores(planes, (0.05, 0.25), classes=classes, provenance=provenance, **about)
+    about = {"method": "removal", "searched_on": "train", "images": np.array([2, 2]), "forward_equivalents": 1}
+    return dfm.from_scores(planes, (0.05, 0.25), classes=NAMES, provenance=provenance, **about)
 
 
 class Pictures:
@@ -494,14 +484,8 @@ def out_of_distribution():
     rates = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1]}
     point = {"classes": 1, "share": 0.5, "filtered": 0.5, "unfiltered": 0.5}
     curve = [{"threshold": step / 10, "shortcut": point, "other": point} for step in range(1, 10)]
-    own = {
-        "images": [2, 2],
-        "accuracy": 0.5,
-        "unfiltered": rates,
-        "filtered": rates,
-        "average_tpr": curve,
-        "controls": None,
-    }
+    own = {"images": [2, 2], "accuracy": 0.5, "unfiltered": rates, "filtered": rates, "average_tpr": curve}
+    own |= {"controls": None}
     one = own | {"restricted": True, "made_of": {"attack": NAME, "fields": {"repeated": True}}}
     one |= {"groups": {NAME: {NAME: own}}}
     found = {"version": OodResult.version, "classes": list(NAMES), "share": 0.05, "threshold": 0.6}

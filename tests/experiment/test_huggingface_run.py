@@ -11,6 +11,7 @@ from PIL import Image
 from configs import folder
 from fsjax.experiment import runner
 from fsjax.runtime.errors import InputError
+from tests.helpers.small_run import OF_PHOTOGRAPHS
 
 
 def birds(labels, modes=()):
@@ -29,15 +30,9 @@ def test_a_saved_set_goes_to_a_page_and_has_to_be_the_same_set_at_a_restart(tmp_
     root = tmp_path / "birds"
     train, validation = birds([0] * 6 + [1] * 4, {2: "broken", 3: "L", 8: "RGBA"}), birds([0, 0, 1])
     datasets.DatasetDict(train=train, validation=validation).save_to_disk(str(root))
-    # The sizes of the run of test_folder_config.py, whose programs are then compiled once for both.
     config = folder.get_config()
     config.data.source, config.data.root, config.data.test_split = "huggingface", str(root), "validation"
-    config.model.name = "vit_nano_patch8"
-    config.train.batch_size, config.train.epochs, config.search.resamples = 4, 1.0, 0
-    config.evaluate.pairs, config.evaluate.grid = 2, ()
-    config.report.samples, config.report.attributions = 1, 0
-    config.search.images_per_class, config.search.patch = 2, 8
-    config.search.shares, config.report.share = (0.2,), 0.2
+    config.update_from_flattened_dict(OF_PHOTOGRAPHS)
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(config, tmp_path / "run")
     assert f"data: huggingface {root}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text

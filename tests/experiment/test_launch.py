@@ -28,7 +28,6 @@ def launch(monkeypatch, capfd):
 
 MISTAKES = (
     ([], "--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py"),
-    (["--config"], "--config: got nothing; expected"),
     (["--config=configs/nothing.py"], "--config: got 'configs/nothing.py', which is no file; expected a Python file"),
     (["--config=configs/dfm_vti.py"], "'configs/dfm_vti.py', which is no file; did you mean configs/dfm_vit.py?"),
     (["--config=dfm_vti:cifar10"], "--config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?"),
@@ -36,25 +35,17 @@ MISTAKES = (
     ([VIT, "--config.serch.patch=2"], "unknown field 'serch'; did you mean --config.search.patch?"),
     ([VIT, "--config.patch=2"], "--config.patch: unknown field 'patch'; did you mean --config.search.patch?"),
     ([VIT, "--config.search.learned.stepz=1"], "'stepz'; did you mean --config.search.learned.steps?"),
-    ([VIT, "--config.search.steps=1"], "unknown field 'steps'; did you mean --config.search.graft.steps?"),
     ([VIT, "--noconfig.profle"], "--config.profle: unknown field 'profle'; did you mean --config.profile?"),
     ([VIT, "--config.seed.x=1"], "--config.seed.x: unknown field 'x'; did you mean --config.seed?"),
-    ([VIT, "--config.search.=1"], "--config.search.: unknown field ''"),
     ([VIT, "--config.zzz=2"], "--config.zzz: unknown field 'zzz'; expected adcs, arg, data, "),
-    (
-        ["--config.search.patch=two", VIT],
-        "--config.search.patch=two: invalid literal for int() with base 10: 'two'",
-    ),
-    ([VIT, "--config.train.learning_rate=fast"], "learning_rate=fast: could not convert string to float: 'fast'"),
+    (["--config.search.patch=two", VIT], "search.patch=two: invalid literal for int() with base 10: 'two'"),
     ([VIT, "--config.data.skip_undecodable=7"], "skip_undecodable=7: ('Non-boolean argument to boolean flag', '7')"),
     ([VIT, "--config.data.mean=(1,"], "flag --config.data.mean=(1,: Error while parsing string: (1, as tuple."),
     ([VIT, "--config.search=1"], "flag --config.search=1: Failed to parse '1' as a ConfigDict"),
     ([VIT, "--wokdir=x"], "Unknown command line flag 'wokdir'. Did you mean: workdir ?"),
     ([VIT, "extra"], "command line: got 'extra'; expected only flags"),
     ([VIT, "--config.stages=trian"], " (did you mean train?)"),
-    ([VIT, "--config.search.method=lerned"], " (did you mean learned?)"),
     ([VIT, "--config.train.evaluators=validate"], "expected validation, dynamics (did you mean validation?)"),
-    ([VIT, "--config.model.name=resnet_20"], " (did you mean resnet20?)"),
     ([VIT, "--config.train.optimizer=adam"], "train.optimizer: got 'adam'; expected adamw, sgd"),
     ([VIT, "--config.data.source=folder"], "data.root"),
 )
@@ -99,9 +90,8 @@ def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_witho
     assert "python launch.py --config=configs/dfm_vit.py" in lines[0] and "143 stopped by SIGTERM" in done.stdout
     for file in (ROOT / "configs").glob("*.py"):
         first = file.read_text().splitlines()[0].strip('"')
-        assert any(line.split() == [f"configs/{file.name}", *first.split()] for line in lines) == (
-            file.stem != "common"
-        )
+        listed = any(line.split() == [f"configs/{file.name}", *first.split()] for line in lines)
+        assert listed == (file.stem != "common")
     flags = [line.split()[0] for line in lines if line.startswith("  --")]
     assert flags == ["--config", "--config.FIELD", "--workdir", "--coordinator", "--processes", "--process"]
     assert len(lines) < 40 and "flagfile" not in done.stdout

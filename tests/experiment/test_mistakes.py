@@ -40,10 +40,6 @@ def photographs(tmp_path_factory):
     write("class_missing", train_cat=2, train_dog=2, test_cat=1)
     write("class_empty", train_cat=2, train_dog=2, test_cat=1, test_dog=0)
     write("class_new", train_cat=2, train_dog=2, test_cat=1, test_dog=1, test_yak=1)
-    np.save(root / "train_images.npy", np.zeros((4, 8, 8, 3), np.uint8))
-    np.save(root / "train_labels.npy", np.arange(4) % 3)
-    np.save(root / "test_images.npy", np.zeros((2, 8, 8, 3), np.uint8))
-    np.save(root / "test_labels.npy", np.arange(2))
     kernel = np.zeros((8, 3, 3, 3), np.float32)
     files.write_bytes(root / "other.safetensors", save({"layer1.0.conv1.weight": kernel, "fc.weight": kernel}))
     return root
@@ -60,15 +56,11 @@ COMMANDS = {
         folder("class_missing"),
         "data: got no class 'dog' in the test images, which the train images have; expected the same classes in every ",
     ),
+    "a class without test images": (folder("class_empty"), "{root}/class_empty/test/dog: got no images"),
+    "a folder that cannot be read": (folder("right"), "{root}/right/test/dog: cannot be read (Permission denied); "),
     "a class without a training folder": (
         folder("class_new"),
         "data: got no class 'yak' in the train images, which the test images have; expected the same classes in every ",
-    ),
-    "a class without test images": (folder("class_empty"), "{root}/class_empty/test/dog: got no images"),
-    "a folder that cannot be read": (folder("right"), "{root}/right/test/dog: cannot be read (Permission denied); "),
-    "labels that the test array lacks": (
-        {"data__source": "arrays", "data__root": "", "train__batch_size": 8},
-        "data: got no class '2' in the test images, which the train images have; expected the same classes in every ",
     ),
     "a share without a whole patch": (
         {"search__patch": 4, "search__shares": (0.05, 0.2)},
@@ -86,10 +78,6 @@ COMMANDS = {
     "fewer pixels than a ResNet's first convolution": (
         {"data__image_size": 6, "model__name": "resnet18_imagenet", "search__shares": (0.2,), "report__share": 0.2},
         "data.image_size: got 6; expected 7 or more for a ResNet whose first convolution is 7 x 7",
-    ),
-    "a share that the report shows and the search lacks": (
-        {"report__share": 0.3},
-        "report.share: got 0.3; expected one of search.shares, 0.01, 0.05, 0.1, 0.2",
     ),
     "half a model's name": ({"model__name": "resnet18"}, " (did you mean resnet18_cifar or resnet18_imagenet?)"),
     "weights of another model": (
@@ -161,12 +149,9 @@ CALLS = {
     "a mistyped path": (FOLDER, "train: got '/nowhere'; expected a folder with <class>/ folders in it"),
     "a class without test images": (
         {"test": (IMAGES[LABELS > 0], LABELS[LABELS > 0])},
-        "test labels: got no image of class 0; expected",
+        "got no image of class 0",
     ),
-    "fewer labels than images": (
-        {"test": (IMAGES, LABELS[:3])},
-        "test labels: got int64 of shape (3,); expected 12 whole numbers",
-    ),
+    "fewer labels than images": ({"test": (IMAGES, LABELS[:3])}, "test labels: got int64 of shape (3,); expected 12"),
     "pixels of uint8": (
         {"train": ((IMAGES * 50 + 99).astype(np.uint8), LABELS)},
         "train: got uint8; expected normalised floats",

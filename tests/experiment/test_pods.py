@@ -19,18 +19,15 @@ from fsjax.fourier import dfm
 from fsjax.runtime import startup, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
+from tests.helpers import small_run
 from tests.helpers.processes import environment, free_address
-from tests.helpers.small_run import final_variables, small_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
 STEPS = 30
-SMALL = {
-    "data.image_size": 24,
+SMALL = small_run.SMALL | {
     "data.synthetic.train_per_class": 24,
     "data.synthetic.test_per_class": 4,
-    "model.name": "vit_nano_patch8",
-    "train.batch_size": 16,
     "train.steps": STEPS,
     "train.schedule": "constant",
     "train.warmup_steps": 5,
@@ -42,9 +39,7 @@ SMALL = {
     "search.patch": 2,
     "search.shares": (0.05, 0.2),
     "search.resamples": 2,
-    "report.attributions": 0,
     "evaluate.pairs": 2,
-    "evaluate.grid": (0.3,),
 }
 
 
@@ -94,7 +89,7 @@ def losses(directory):
 
 
 def weights(directory):
-    return jax.tree.leaves(final_variables(small_config(), storage.path(directory)))
+    return jax.tree.leaves(small_run.final_variables(small_run.small_config(), storage.path(directory)))
 
 
 def wait_until(condition, running, seconds=240):

@@ -25,6 +25,10 @@ SMALL = {
     "evaluate.grid": (0.3,),
     "evaluate.pairs": 6,
 }
+# Two runs have these sizes, so that their programs are compiled once.
+OF_PHOTOGRAPHS = {"model.name": "vit_nano_patch8", "train.batch_size": 4, "train.epochs": 1.0, "evaluate.pairs": 2}
+OF_PHOTOGRAPHS |= {"evaluate.grid": (), "report.samples": 1, "report.attributions": 0, "report.share": 0.2}
+OF_PHOTOGRAPHS |= {"search.images_per_class": 2, "search.patch": 8, "search.shares": (0.2,), "search.resamples": 0}
 
 
 def small_config(**changes):

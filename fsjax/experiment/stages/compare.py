@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -130,23 +130,20 @@ def pair(
     Without scores either, each mask of the side with fewer meets the nearest mask of the other side.
     """
     if common := sorted(set(left.shares) & set(right.shares)):
-        return _nearest(left, common), _nearest(right, common), "their own masks, at the shares that both have"
+        return _at(left, common), _at(right, common), "their own masks, at the shares that both have"
     if left.scores is not None and right.scores is not None:
         how = "masks cut from the scores of each side, since they have no share in common"
-        return _cut(left, shares), _cut(right, shares), how
+        return _at(left, sorted(shares), masks_at), _at(right, sorted(shares), masks_at), how
     fewer = min(left.shares, right.shares, key=len)
     how = "their own masks, at the nearest shares, since they have none in common"
-    return _nearest(left, fewer), _nearest(right, fewer), how
+    nearest = [_at(maps, [maps.nearest(share) for share in fewer]) for maps in (left, right)]
+    return nearest[0], nearest[1], how
 
 
-def _nearest(maps: DominantFrequencyMaps, shares: Iterable[float]) -> DominantFrequencyMaps:
-    chosen = tuple(maps.nearest(share) for share in shares)
-    return dataclasses.replace(maps, masks=np.stack([maps.at(share) for share in chosen]), shares=chosen)
-
-
-def _cut(maps: DominantFrequencyMaps, shares: tuple[float, ...]) -> DominantFrequencyMaps:
-    ordered = tuple(sorted(shares))
-    return dataclasses.replace(maps, masks=np.stack([masks_at(maps, share) for share in ordered]), shares=ordered)
+def _at(
+    maps: DominantFrequencyMaps, shares: Iterable[float], mask: Callable[..., np.ndarray] = DominantFrequencyMaps.at
+) -> DominantFrequencyMaps:
+    return dataclasses.replace(maps, masks=np.stack([mask(maps, share) for share in shares]), shares=tuple(shares))
 
 
 def _overlap(left: DominantFrequencyMaps, right: DominantFrequencyMaps, row: int) -> dict[str, Any]:

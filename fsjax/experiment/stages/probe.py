@@ -158,7 +158,7 @@ class Rounds:
         pipeline.run(round_config, directory, {"train": train.STAGE, "search": search.STAGE})
         workspace, images = Workspace(round_config, directory), self._workspace.dataset("train")
         classifier, ranked = workspace.classifier, workspace.maps
-        assert ranked.scores is not None, "the graft search ranks frequencies"
+        assert ranked.scores is not None
         energy, unmeasured = _energy(images, classifier.mean_std), np.full(len(images.classes), np.nan)
         sample = GraftSample(
             images=lambda rows: np.asarray(normalise(images.images(rows), *classifier.mean_std)),
