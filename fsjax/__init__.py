@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from fsjax.api.analysis import analyse, dominant_frequencies, evaluate
     from fsjax.api.images import attribute, filter, graft
     from fsjax.api.result import Result, load_result
-    from fsjax.api.weights import load_weights
     from fsjax.models.model_file import load_model, save_model
     from fsjax.models.pytorch.graph import from_torch
+    from fsjax.models.state_dict import load_weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,7 +32,7 @@ _MODULES = {
     **dict.fromkeys(("attribute", "filter", "graft"), "api.images"),
     **dict.fromkeys(("Result", "load_result"), "api.result"),
     **dict.fromkeys(("load_model", "save_model"), "models.model_file"),
-    "load_weights": "api.weights",
+    "load_weights": "models.state_dict",
     "from_torch": "models.pytorch.graph",
 }
 

@@ -27,8 +27,6 @@ class Graft(NamedTuple):
 def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike) -> Graft:
     """Put frequencies of some images into others: Re F^-1[(1 - M) F r + M F d] for recipient r and donor d.
 
-    Returns the grafts as `images`, their `logits`, and the logits `before`, of the unchanged recipients.
-
     Args:
       model: as for `analyse`.
       recipients, donors: [n, H, W, C], normalised, a donor for each recipient.

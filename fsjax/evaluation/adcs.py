@@ -48,9 +48,8 @@ def class_amplitudes(
 
     Collective: every process must call this, reads a contiguous share of the images and returns the same.
 
-    `read` maps indices to images, grey levels in [0, 255] on the plane (H, W); `mean_std` normalises pixels in [0, 1].
-    `compat` computes as the published code: sums instead of means over the images, zeros of the transform replaced by
-    12e-12, and channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
+    `mean_std` normalises pixels in [0, 1]. `compat` computes as the published code: sums instead of means over the
+    images, zeros of the transform replaced by 12e-12, and channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
     """
     devices, split = len(parallel.local_devices()), NamedSharding(parallel.mesh(), P(parallel.AXIS))
     batch = devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-len(labels) // devices)))

@@ -21,10 +21,9 @@ from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import graft
 
 Images = Float[np.ndarray, "n height width channels"]
-# For each position of each image's plane a value, whether it is chosen, or either.
 Planes = Float[np.ndarray, "n height width"]
 Masks = Bool[np.ndarray, "n height width"]
-Weights = Shaped[np.ndarray, "n height width"]
+Weights = Shaped[np.ndarray, "n height width"]  # masks, or numbers in [0, 1]
 
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 # Shares of the sets at which the order is refined, in turn, and the weight of a new slope in its mean.
@@ -89,10 +88,9 @@ def attribute(
     refinements: int = 24,
     seed: int = 0,
 ) -> Attribution:
-    """Rank each image's orbits by their share of the predicted class's log-odds on the way from its baseline.
+    """Return what `fsjax.attribute` does.
 
-    `scores` are the integrated gradients at `steps` points of the straight path, and `refinements` slopes refine their
-    order. Raises InputError for shares outside (0, 1] or without an orbit, no step, or a gradient that is not finite.
+    Raises InputError for shares outside (0, 1] or without an orbit, no step, or a gradient that is not finite.
     """
     shares, least = default_shares(grafts.plane) if shares is None else tuple(shares), 2 / np.prod(grafts.plane)
     if not shares or not all(least <= share <= 1 for share in shares):
@@ -132,9 +130,8 @@ def default_shares(plane: tuple[int, int]) -> tuple[float, ...]:
 def refine(grafts: "BaselineGrafts", scores: Planes, refinements: int) -> Planes:
     """Return an order of the orbits, largest first, whose first orbits keep more predictions than the scores' order.
 
-    The straight path leads through images with a part of every orbit, unlike any set of few orbits. So slopes are taken
-    at sets of first orbits, within six shares in turn. Scaled to length one, they enter a running mean that starts with
-    the scores.
+    The straight path leads through images with a part of every orbit, unlike any set of few orbits. So slopes at sets
+    of first orbits, of six shares in turn and scaled to length one, enter a running mean that starts with the scores.
     """
 
     def unit_length(values: Planes) -> Planes:
@@ -172,8 +169,7 @@ def _smallest(grafts: "BaselineGrafts", places: Int[np.ndarray, "n height width"
 class BaselineGrafts:
     """Grafts of images, the donors, into baselines, the recipients: one of each, with masks of their own.
 
-    `predicted` and `baseline_predicted` are the classes that the model predicts for each image and its baseline. Raises
-    InputError for a model that JAX cannot differentiate.
+    Raises InputError for a model that JAX cannot differentiate.
     """
 
     def __init__(self, model: Model, images: Images, baselines: Images):

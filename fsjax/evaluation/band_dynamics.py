@@ -25,10 +25,9 @@ THRESHOLDS = (0.5, 0.8)
 
 @dataclasses.dataclass(frozen=True)
 class Dynamics:
-    """Confusion counts on copies of a test set, from trainings that differ only in their seed.
+    """Confusion counts, by true (rows) and predicted class, from trainings that differ only in their seed.
 
-    Evaluations are after these training `steps`, ascending. Counts are by true (rows) and predicted class; every class
-    has an image.
+    Evaluations are after these training `steps`, ascending. Every class has an image.
     """
 
     classes: tuple[str, ...]

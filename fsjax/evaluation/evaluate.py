@@ -59,18 +59,12 @@ def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequen
 def measure(
     config: ConfigDict, model: Model, maps: DominantFrequencyMaps, test: Dataset, folder: Path | None
 ) -> Evaluation:
-    """Measure maps on the test images.
-
-    Masks cut from the maps' scores are judged at the shares of config.evaluate.grid, and grafts give the verdicts.
-    Partial results are stored in the folder. Collective: every process must call this.
-    """
+    """Measure maps on the test images, with partial results in the folder. Collective: every process must call this."""
     filterer = Filterer(model, len(test), config.run.memory_mib, folder and folder / "rates")
     unfiltered, usable = rates.evaluate_unfiltered(model, test), judge_maps.unseen(config, maps, test)
     by_share = zip(maps.shares, filterer.rates(test, maps.masks, "evaluate"), maps.positions, maps.kept, strict=True)
     shares = {f"{share:g}": MapRates(**vars(at), positions=count, kept=kept) for share, at, count, kept in by_share}
-    truth = np.zeros(maps.masks.shape[1:], bool)
-    if test.planted is not None:
-        truth = results.planted_positions(test.planted)
+    truth = results.planted_positions(test.planted) if test.planted else np.zeros(maps.masks.shape[1:], bool)
     planted = {}
     if maps.scores is not None:
         ranked = zip(test.classes, maps.scores, truth, strict=True)
@@ -104,7 +98,7 @@ def measure_reliance(
 ) -> dict[str, Reliance]:
     """Return the TPR of each class with planted orbits without them and with them alone. Collective."""
     labels = np.flatnonzero(truth.any((1, 2)))
-    if test.planted is None or not len(labels):
+    if not test.planted or not len(labels):
         return {}
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
     counts = filterer.counts(test, masks, targets, "evaluate planted")

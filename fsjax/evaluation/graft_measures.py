@@ -45,8 +45,7 @@ def measure(
 ) -> dict:
     """Graft under every mask of a class and return the class's part of `graft_results.Grafts`: base, rates, curves.
 
-    `maps` of the class are those at `shares`, and `tested` says where a verdict may rest on them; they need not be
-    constant on orbits. Masks of `kinds` are grafted at every share, the map first; `level` is for `verdict.rests_on`.
+    `maps` of the class are at `shares`; the rest is as in `judge_maps.Candidates`, and for `verdict.rests_on`.
     """
     images = grafts.donors, grafts.recipients, grafts.donors - grafts.recipients
     class_masks = ClassMasks(maps, seed, grafts.label, *map(spectrum.energy, images))

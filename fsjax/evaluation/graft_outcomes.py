@@ -30,8 +30,7 @@ GRAFTS_A_PAIR = 3
 class GraftSample:
     """Images that pairs are drawn from: `pairs` of each class, of those that no search has seen (`usable`).
 
-    `images` maps indices to normalised images. `tpr` and `fpr` are unfiltered, NaN where there is no image to count.
-    `why_none` tells people why a class has too few usable images.
+    `tpr` and `fpr` are unfiltered, NaN where there is no image. `why_none` says why a class has too few usable images.
     """
 
     images: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n height width channels"]]
@@ -55,8 +54,7 @@ class GraftSample:
 class Grafter:
     """Engine and storage for the grafts of a sample; memory_mib as in config.run.
 
-    Outcomes are stored in the directory, so that a restart computes only the rest. Raises InputError for too little
-    memory, or outcomes of another model in the directory.
+    A restart computes only the outcomes that the directory lacks. Raises InputError for outcomes of another model.
     """
 
     def __init__(self, model: Model, sample: GraftSample, memory_mib: int, directory: Path | None):

@@ -1,7 +1,6 @@
 """Measures of grafts and the verdicts that rest on them, as dataclasses: a part of evaluation.json (docs/files.md).
 
-Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file. A `Measure` in a
-field's annotation declares the field for rule, file, table and page.
+Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file.
 
 Examples:
   >>> grafts = result.evaluation.methods["removal"].grafts  # a Grafts

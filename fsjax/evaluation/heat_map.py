@@ -49,16 +49,13 @@ def measure(
     save_seconds: int | float = 30,
     directory: Path | None = None,
 ) -> HeatMap:
-    """Return the heat map of a classifier: every orbit, all classes from one pass.
+    """Return the heat map of a classifier.
 
     Collective: every process must call this, computes an equal share of the missing orbits and returns the same. A
     restart resumes from the partial results in the directory. memory_mib and save_seconds are as config.run.
 
-    Args:
-      read: indices -> images, normalised.
-      labels: class of each image; every class has one.
-      std: that normalisation divides the channels of pixels in [0, 1] by.
-      norm: L2 norm of the wave in each channel, for pixels in [0, 1]; Yin et al. take 4 at 32 x 32.
+    `read` maps indices to normalised images; every class has one. `std` is the normalisation's, for pixels in [0, 1],
+    and `norm` the wave's L2 norm in each channel; Yin et al. take 4 at 32 x 32.
     """
     image = model.image_shape
     groups = _deal(len(labels), 2 ** image[2], seed)

@@ -17,11 +17,11 @@ _RESAMPLES = 200
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Whether the model predicts the class, in every pair and under every mask.
+    """Whether the model predicts the class, in every pair and under every mask; `donors`, `recipients` index images.
 
     `base` is for the recipient as it is, `grafted` with the mask's frequencies of the donor; both leave out the
     recipient's true class. `swapped` and `replaced` are for the donor with frequencies of another image of the class,
-    and of the recipient. `donors` and `recipients` are indices of images.
+    and of the recipient.
     """
 
     base: Bool[np.ndarray, " n"]
@@ -96,7 +96,7 @@ def measure(outcomes: Outcomes) -> Influence:
 
 
 def parts(q0: Any, q: Any, w: Any, n: Any) -> tuple[Any, Any]:
-    """Return S and N from rates, numbers or arrays."""
+    """Return S and N from rates."""
     return (q - q0) / np.maximum(1 - q0, _FLOOR), (w - n) / np.maximum(w, _FLOOR)
 
 

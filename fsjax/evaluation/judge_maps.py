@@ -53,10 +53,9 @@ def judge_maps(
     usable: Int[np.ndarray, " usable"],
     folder: Path | None,
 ) -> Grafts | None:
-    """Judge maps by grafts between a run's test images; None where config.evaluate.pairs is 0. Collective.
+    """Judge maps by grafts between a run's usable test images; None where config.evaluate.pairs is 0. Collective.
 
-    Pairs are drawn from the usable test images. Verdicts rest on the maps at shares up to the share nearest to
-    config.report.share. Outcomes are stored in the folder, so that a restart computes only the rest.
+    Verdicts rest on the maps at shares up to the share nearest to config.report.share.
     """
     if not config.evaluate.pairs:
         return None
@@ -110,9 +109,8 @@ def grafts_a_class(pairs: int, shares: int, kinds: tuple[str, ...] = KINDS) -> i
 
 
 def curve_shares(height: int, width: int) -> tuple[float, ...]:
-    """Return shares of the plane, ascending by a constant factor, each with room for an orbit."""
+    """Return shares of the plane, ascending by a constant factor, rounded up so that each has room for an orbit."""
     shares = np.geomspace(max(2 / (height * width), _LEAST), _LARGEST, _POINTS)
-    # Rounded up, so that the first has room for its orbit.
     return tuple((np.ceil(shares * 1e5) / 1e5).tolist())
 
 

@@ -24,10 +24,8 @@ def make_predictor(
     """Return predict(params, dataset, alone=False), an iterator of (indices, logits [n, classes]) in the set's order.
 
     The processes share the set; with `alone` this process predicts the whole set. An image's logits are bit-equal for
-    any number of processes and devices. A thread reads and dispatches the next batch while the caller uses a batch.
-
-    `apply` maps params and images [n, H, W, C], float32 and normalised by mean and std of pixels in [0, 1], to logits.
-    A device's batch has at most `batch_size` images.
+    any number of processes and devices. `apply` maps params and images, normalised by mean and std of pixels in [0, 1],
+    to logits. A device's batch has at most `batch_size` images.
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())

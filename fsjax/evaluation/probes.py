@@ -18,7 +18,6 @@ from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
-# For each class, or each of n maps: a mask, a value at each position of the plane, and a value.
 Maps = Bool[np.ndarray, "maps height width"]
 Planes = Float[np.ndarray, "maps height width"]
 Plane = Float[np.ndarray, "height width"]
@@ -42,7 +41,7 @@ class ProbeRound:
       own: whether it had a training of its own; otherwise it is the final training up to there.
       accuracy: of its network on the test images.
       base, swapped, psi, psi_ci: of each class, as in `graft_results`, under the prefix that `measure` chooses; NaN
-        without pairs of images. Where `swapped` is low, the network has not learned the class.
+        without pairs of images.
       positions, used: size of this prefix, and whether the network uses it.
       added, share: positions that the prefixes in use add, and share of the plane that is grafted after this round.
     """
@@ -62,7 +61,7 @@ class ProbeRound:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Probes(ResultFile):
-    """All rounds, trainings of their own, then the final training at some points: the content of probes/probes.json.
+    """The content of probes/probes.json: rounds of trainings of their own, then the final training at some points.
 
     `exempt` classes have maps that are not grafted, `share` of the plane is grafted in the final training, and `before`
     is the accuracy of the first round's network on the sets of config.ood, by name; None without the stage ood.
@@ -125,7 +124,7 @@ def prefixes(chosen: Bool[np.ndarray, "height width"], scores: Plane) -> Bool[np
 
 
 def grafts_a_class(pairs: int, orbits: int) -> int:
-    """Return how many grafts `measure` makes for the empty map and the prefixes of a map with this many orbits."""
+    """Return how many grafts `measure` makes for a map with this many orbits."""
     return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
 
 
@@ -142,15 +141,13 @@ def measure(
 ) -> Measured:
     """Measure the prefixes of each class's map by grafts. Collective: processes share the classes.
 
-    A shortcut needs few frequencies, while many have a part in any cue. So a larger prefix has to control more: the
-    chosen one exceeds most the control that its size needs. The rest of the map adds too little, such as frequencies of
-    the true cue behind a shortcut's. Where many classes share a shortcut, psi stays low, since images with this cue and
-    another true cue are predicted as neither class. Still its first frequencies decide. Unlike in a verdict, a network
-    that predicts a class by default needs no larger psi: an overlooked shortcut stays in the training, and a false
-    shortcut costs little.
+    A shortcut needs few frequencies, while many have a part in any cue. So the chosen prefix exceeds most the control
+    that its size needs: the rest of the map adds too little, such as frequencies of the true cue. Where many classes
+    share a shortcut, psi stays low, since images with this cue and another true cue are predicted as neither class.
+    Still its first frequencies decide. Unlike in a verdict, a network that predicts a class by default needs no larger
+    psi: an overlooked shortcut stays in the training, and a false shortcut costs little.
 
-    A prefix has the largest of the `scores`, `energy` is as in `decisive`, and a map may keep `share` of the plane.
-    Memory and directory are as in Grafter.
+    `energy` is as in `decisive`, a map may keep `share` of the plane, and memory and directory are as in Grafter.
     """
     count = len(maps)
     grafter = Grafter(model, sample, memory_mib, directory)

@@ -54,8 +54,7 @@ def confusion_matrix(
 class Filterer:
     """Engine and storage for images that masks filter after normalisation. Collective; memory_mib as in config.run.
 
-    Every mask filters every image. Processes share the pairs of images and masks, and all return the same. A restart
-    with as many processes computes only the counts that the directory lacks.
+    A restart with as many processes computes only the counts that the directory lacks.
     """
 
     def __init__(self, model: Model, images: int, memory_mib: int = 0, directory: Path | None = None):
@@ -83,10 +82,7 @@ class Filterer:
         targets: Int[np.ndarray, " masks"],
         label: str,
     ) -> Int[np.ndarray, "masks true_classes"]:
-        """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
-
-        Row m over the class sizes gives the TPR of mask m at its target and, over the other classes, its FPR.
-        """
+        """Count the images of each true class that are predicted as a mask's target when filtered by that mask."""
         key, engine, classes = digest((masks, targets, dataset.labels))[:16], self.engine, len(dataset.classes)
         totals = np.zeros((len(masks), classes), np.int64)
         batch_size = min(engine.tile_images, GROUP, len(dataset))

@@ -8,7 +8,7 @@ import dataclasses
 import reprlib
 import types
 import typing
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import AbstractArray
@@ -58,7 +58,7 @@ def from_json(kind: type[T], value: Any, **sizes: int) -> T:
 
     `sizes` are dimensions that an object around it defines.
     """
-    fields = typing.get_type_hints(kind, include_extras=True)
+    fields = typing.get_type_hints(kind)
     _check(isinstance(value, dict) and fields.keys() <= value.keys(), kind.__name__, value, ", ".join(fields))
     sizes |= {name: len(value[name]) for name, hint in fields.items() if typing.get_origin(hint) is tuple}
     return kind(**{name: _value(name, hint, value[name], sizes) for name, hint in fields.items()})
@@ -67,8 +67,6 @@ def from_json(kind: type[T], value: Any, **sizes: int) -> T:
 def _value(name: str, hint: Any, value: Any, sizes: dict[str, int]) -> Any:
     """Return the value of an annotated field."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        return _value(name, parts[0], value, sizes)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _value(name, parts[0], value, sizes)
     if origin is tuple:

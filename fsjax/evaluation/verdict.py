@@ -91,8 +91,8 @@ def decide(
     """Return the kind of a class, with the reason.
 
     `at` are the measures at the share of `rests_on`; None without pairs, and `why_none` is the reason. tpr and fpr are
-    unfiltered, NaN where there is no image to count. `base` is q0, `level` the p-value at which psi is above `control`,
-    and `low_pass` the share of the plane at which low-pass controls the class; NaN where it does not.
+    unfiltered. `base` is q0, `level` the p-value at which psi is above `control`, and `low_pass` the share of the plane
+    at which low-pass controls the class. Unknown rates and shares are NaN.
     """
     if np.isnan(tpr):
         return Decision("undecided", "it has no test image")

@@ -1,4 +1,4 @@
-"""Convert PyTorch state dicts to networks and back."""
+"""Load PyTorch's weights, and convert state dicts to networks and back."""
 
 import functools
 import logging
@@ -12,16 +12,38 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fsjax import models
+from fsjax.engine.model import Model
 from fsjax.models.naming import OURS, Naming, recognise
 from fsjax.models.trained_network import TrainedNetwork
 from fsjax.models.vit import interpolate_positions
+from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
 State = dict[str, Shaped[np.ndarray, "..."]]
 # A number of classes that no other axis of any model has, and the keys that a message lists.
 ANY_CLASSES, _SHOWN = 1009, 6
+
+
+def load_weights(path: str | Path, model: str, *, image_size: int | None = None) -> Model:
+    """Load PyTorch's weights into a `Model` of ours: images [n, S, S, 3] float32, normalised -> logits [n, K].
+
+    The logits equal the PyTorch module's in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are
+    recognised. No code in the file is run. InputError lists what is missing, not expected, or of another shape.
+
+    Args:
+      path: .pt, .pth, .ckpt (also of Lightning) or .safetensors.
+      model: a name of fsjax.models.MODELS.
+      image_size: S, to which a vision transformer's positions are interpolated; None = the size of the positions.
+
+    Examples:
+      >>> logits_fn = fsjax.load_weights("vit.safetensors", "vit_nano_patch8", image_size=24)
+      >>> logits_fn(jnp.zeros((2, 24, 24, 3))).shape
+      (2, 10)
+    """
+    return to_network(torch_files.read(path), model, image_size, str(path)).model(empty=True)
 
 
 def to_network(state: State, name: str, image_size: int | None, where: str) -> TrainedNetwork:

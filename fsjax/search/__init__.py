@@ -69,14 +69,10 @@ def options(method: str = "removal", **fields: Any) -> ConfigDict:
 
 
 def run(problem: Problem) -> DominantFrequencyMaps:
-    """Return the maps by the method that config.search names.
+    """Return the maps by the method that config.search names. Collective: every process must call this.
 
-    Collective: every process must call this, and all return the same maps.
-
-    Raises:
-      InputError: partial results of another search, too little memory, a loss or gradient that is not finite, or a
-        problem that the method cannot search.
-      interrupt.Terminated: SIGTERM came; finished work is stored.
+    Raises InputError for partial results of another search, too little memory, a loss or gradient that is not finite,
+    or a problem that the method cannot search; interrupt.Terminated after SIGTERM, when finished work is stored.
     """
     method, options = selected(problem.options), problem.options
     for sentence in patch_maps.few(options.shares, problem.plane, options.patch) if method.whole_patches else ():

@@ -1,7 +1,5 @@
 """The graft search: integrated gradients of putting a class's frequencies into images of other classes.
 
-The slopes of a function along patches serve other searches and the attribution of single images too.
-
 A graft takes the frequencies of a patch from a donor d of class c, and all others from a recipient r of another class.
 Along the straight path from r to d the gradient of the class's log-odds says how much each frequency contributes to
 turning r into d: integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis. The contributions
@@ -54,10 +52,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return how much each patch raises the class's log-odds by being grafted, and the maps at the config's shares.
 
     Each pair has n points x_t = r + t (d - r), t = 1/2n, 3/2n, ... A patch's score, in nats, is the mean over pairs and
-    points of the slope of the log-odds at x_t as more of the patch of d - r is added (`patch_slopes`). With
-    many steps the scores of all orbits add up to the mean difference of the log-odds of d and r.
-
-    The provenance has under "stability" what `patch_maps.measure_stability` returns for resampled donors.
+    points of the slope of the log-odds at x_t as more of the patch of d - r is added (`patch_slopes`).
     """
     options, counts = problem.options, problem.counts
     if len(counts) < 2 or min(counts) < 2:
@@ -126,7 +121,7 @@ class PathIntegration(StepwiseSearch[PathState]):
 
 
 class OtherImages(NamedTuple):
-    """A pool of normalised images of all classes; a class uses the images of the others."""
+    """A pool of images of all classes; a class uses the images of the others."""
 
     images: Float[np.ndarray, "n height width channels"]
     labels: Int[np.ndarray, " n"]
@@ -148,15 +143,13 @@ def draw_others(problem: Problem) -> OtherImages:
     return OtherImages(np.concatenate(images), np.array(labels))
 
 
-def make_first_order(problem: Problem, *, batch: int) -> Callable:
+def make_first_order(problem: Problem) -> Callable:
     """Return the first-order scores of single images as a function (images [n, H, W, C], label) -> [n, patches].
 
-    A score is how much the cross-entropy to the label, in nats, rises to first order when the patch is removed: the
-    slope towards the image without it (`patch_slopes`). It is exact for a loss that is linear in the image.
-
-    The returned function works as `in_batches`, and raises InputError for a gradient that is not finite.
+    A score is how much the cross-entropy to the label, in nats, rises to first order when the patch is removed. The
+    returned function works as `in_batches`, and raises InputError for a gradient that is not finite.
     """
-    mesh = parallel.mesh()
+    mesh, batch = parallel.mesh(), batch_size(problem)
     placed = problem.model.params, patches.members(*problem.plane, problem.options.patch)
     params, members = jax.device_put(placed, NamedSharding(mesh, P()))
     program = _compiled(problem.searched_model, mesh)
@@ -241,9 +234,8 @@ def patch_slopes(function: Callable, images: Images, directions: Images, members
     """Return the slope of a function as the part of a direction that lies in a patch is added to the image.
 
     With G the DFT of the function's gradient and V the DFT of the direction, an orbit has the slope
-    (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits.
-
-    The function is images -> [n], each value of its own image alone.
+    (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits. The function
+    is images -> [n], each value of its own image alone.
     """
     height, width = images.shape[1:3]
     positions = patches.orbit_positions(height, width)

@@ -42,9 +42,9 @@ DEFAULTS: Table = {
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return the frequencies that survive the elimination, and the best of them within the config's shares.
 
-    An orbit's score is the share of the class's images lost without it in its turn; -1 where it was dropped. A map at a
-    share holds the best of the surviving orbits; at share 1 it holds all of them and is the published map. With
-    `compat` positions are scored, and an orbit is as good as its better member.
+    An orbit's score is the share of the class's images lost without it in its turn; -1 where it was dropped. At share 1
+    a map holds all surviving orbits and is the published map. With `compat` positions are scored, and an orbit is as
+    good as its better member.
     """
     options, model = problem.options, problem.searched_model
     # The parts that are dropped together, from the first turn to the last; all others are removed from the start.
@@ -53,7 +53,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         values, numbers = np.unique(published_maps.read_order(options.greedy.order), return_inverse=True)
         parts, order = numbers.reshape(problem.plane).astype(np.int32), np.flatnonzero(values > 0)[::-1]
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
-        # States under another order, even from a file of the same name, belong to another search.
+        # States under another order belong to another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
     tile_images = tile_size.fit(model, resident_images=max(problem.counts), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})

@@ -2,8 +2,7 @@
 
 A stage draws B candidate masks that keep a share P of the patches of its size. From the second stage on each candidate
 lies within one of the N best masks of a random class from the stage before. A candidate's loss for a class is the mean
-cross-entropy of that class's images under it, so one pass over all images serves all classes. The result is sets of
-frequencies: the maps have no scores.
+cross-entropy of that class's images under it. The result is sets of frequencies: the maps have no scores.
 """
 
 import dataclasses

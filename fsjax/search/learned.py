@@ -1,8 +1,7 @@
 """`learned`: masks found by gradients, each for one class and one share of the plane.
 
-Removing one frequency at a time misses frequencies that work only together, or that can replace each other; learning a
-mask weighs all of them at once. The search scores the orbits of each class, learns masks from these scores
-(`mask_optimisation`), and compares the learned masks with simple ones of the same size. The best mask is the map.
+Removing one frequency at a time misses frequencies that work only together, or that can replace each other. So masks
+are learned from scores of each class's orbits, and compared with simple masks of their size. The best is the map.
 """
 
 import copy
@@ -91,7 +90,12 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def start_scores(label: int, share: int) -> Orbits:
         return initial[start[label, share]](label)
 
-    optimisation, results = _learn(problem, budgets, start_scores, others)
+    images, resident = options.batch, min(2, len(problem.counts)) * max(problem.counts)  # about two classes at a time
+    if others is not None:
+        images, resident = 2 * images, resident + len(others.labels)
+    partial_results = problem.partial_results(graft.layout(problem, images, resident=resident), "masks")
+    optimisation = MaskOptimisation(problem, budgets, start_scores, others, partial_results.layout)
+    results = stepwise.run(problem, optimisation, partial_results)
 
     def learned_mask(restart: int, label: int, share: int) -> Mask:
         return optimisation.unpack(results[np.ravel_multi_index((label, share, restart), optimisation.shape)])
@@ -128,7 +132,7 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
     if kind == "energy":
         values: ClassScores = functools.partial(energy, problem)
     elif kind == "gradient":
-        first_order = graft.make_first_order(problem, batch=graft.batch_size(problem))
+        first_order = graft.make_first_order(problem)
         positions = np.argsort(patches.orbit_numbers(*problem.plane))
 
         def values(label: int) -> Orbits:
@@ -172,25 +176,13 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Class
     }
 
 
-def _learn(
-    problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
-) -> tuple[MaskOptimisation, list]:
-    """Return the optimisation, for arguments as it takes them, and its results."""
-    images = problem.options.learned.batch * (1 if others is None else 2)
-    # Others and about two classes at a time lie on each device.
-    resident = min(2, len(problem.counts)) * max(problem.counts) + (0 if others is None else len(others.labels))
-    partial_results = problem.partial_results(graft.layout(problem, images, resident=resident), "masks")
-    optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
-    return optimisation, stepwise.run(problem, optimisation, partial_results)
-
-
 def evaluate_masks(
     problem: Problem, candidates: tuple[ClassMask, ...], shares: int, others: OtherImages | None, name: str
 ) -> tuple[Float[np.ndarray, "2 classes shares masks"], int]:
     """Judge masks at a number of shares; `name` is the folder of partial results. Collective.
 
-    Returns two measures, each of the side (1, 0) less `others` times the side (0, 1), and the forward passes. The
-    measures are the share of the judged images predicted as the class, and their mean cross-entropy to it in nats.
+    Returns the share of the judged images predicted as the class, and their mean cross-entropy to it in nats, each of
+    the side (1, 0) less `others` times the side (0, 1); and the forward passes.
     """
     model, count = problem.searched_model, shares * len(candidates)
     if problem.options.learned.objective == "graft":

@@ -45,10 +45,7 @@ class MaskState(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """Inputs of a step: class, budget in positions, temperature of the soft mask, way of learning, and images.
-
-    `rows` are numbers of images, or of pairs (recipient, donor). The images of others come first, then the class's.
-    """
+    """Inputs of a step; `rows` number the images, or pairs (recipient, donor): of others first, then of the class."""
 
     label: Int[AnyArray, ""]
     budget: Float[AnyArray, ""]
@@ -71,7 +68,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._orbits, self._sizes = spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
         self._adam = optax.scale_by_adam(_DECAY, _SQUARE_DECAY, _EPSILON)
         # A class's tasks are neighbours, and may be more than the devices take at once.
-        self._images = functools.lru_cache(maxsize=2)(self._read_images)
+        self._images = functools.lru_cache(maxsize=2)(problem.images)
         self._num_others = 0 if others is None else len(others.labels)
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
@@ -110,7 +107,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
         labels += labels[-1:] * (min(most, len(self._problem.counts)) - len(labels))
         images = [] if self._others is None else [self._others.images]
-        images += [self._images(label) for label in labels]
+        size = max(self._problem.counts)  # padded to the same number for all classes
+        images += [stepwise.cut_batches(own, np.ones(len(own)), size)[0].images for own in map(self._images, labels)]
         return np.concatenate(images), np.array(labels, np.int32)
 
     def batches(self, task: int) -> list[ImageBatch]:
@@ -156,11 +154,6 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         """Return class, index of the share, and restart."""
         label, share, restart = map(int, np.unravel_index(task, self.shape))
         return label, share, restart
-
-    def _read_images(self, label: int) -> Float[np.ndarray, "most height width channels"]:
-        """Return the images of a class, padded to the same number for all classes."""
-        images = self._problem.images(label)
-        return stepwise.cut_batches(images, np.ones(len(images)), max(self._problem.counts))[0].images
 
     def _draw(self, count: int, stream: Stream, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
         """Return the images of each step: every image once, in random order, before one is repeated."""

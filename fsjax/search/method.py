@@ -113,10 +113,9 @@ class Method:
 def make_problem(
     classifier: Model, dataset: Dataset, *, options: ConfigDict, seed: int, searched_on: str, **others: Any
 ) -> Problem:
-    """Return the search of a classifier on options.images_per_class images of each class of a data set.
+    """Return the search of a classifier on options.images_per_class images of each class, which the seed draws.
 
-    The seed draws images of a class that has more, and seeds the method. `others` are further attributes of Problem.
-    Raises InputError for other classes, or a class without images.
+    `others` are further attributes of Problem. Raises InputError for other classes, or a class without images.
     """
     classifier.check_classes(dataset.classes, f"data split {searched_on}")
     labels = range(len(dataset.classes))

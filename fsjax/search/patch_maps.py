@@ -1,7 +1,5 @@
 """Maps of methods that score patches of frequencies, and how strongly they depend on the searched images.
 
-Maps are unions of whole patches, at the shares of the search and at any other.
-
 Bootstrap resamples (Efron, Annals of Statistics 7, 1979) draw as many images of a class as were searched, with
 replacement. A search that sums over images gets the resamples' maps from its own passes: an image counts as often as it
 was drawn. The model stays the same, so the result does not say how much another training would change the map.
@@ -47,10 +45,7 @@ def cut(
         tuple(options.shares),
         mask=rule(patch),
         **problem.attributes(
-            forward_equivalents,
-            **provenance,
-            stability=stability,
-            **({dfm.WHOLE_PATCHES: patch} if patch > 1 else {}),
+            forward_equivalents, **provenance, stability=stability, **({dfm.WHOLE_PATCHES: patch} if patch > 1 else {})
         ),
     )
 
@@ -131,17 +126,10 @@ def measure_stability(planes: Iterable[Float[np.ndarray, "replicates height widt
 
 
 def stability_at_share(maps: dfm.DominantFrequencyMaps, share: float) -> dict:
-    """Return `resamples` and each class's `mean`, `low` and `high` IoU at a share; empty where it was not measured.
-
-    Raises:
-      KeyError, TypeError, ValueError: the maps' provenance is not a search's.
-    """
+    """Return `resamples` and each class's `mean`, `low` and `high` IoU at a share; empty where it was not measured."""
     summary = maps.provenance.get("stability")
     if not summary or share not in summary["shares"]:
         return {}
     index = summary["shares"].index(share)
-    result: dict = {"resamples": int(summary["resamples"])}
-    for name in ("mean", "low", "high"):
-        values = zip(maps.classes, summary["iou"][name][index], strict=True)
-        result[name] = [float(value) for _, value in values]
-    return result
+    rows = {name: summary["iou"][name][index] for name in ("mean", "low", "high")}
+    return {"resamples": summary["resamples"], **rows}

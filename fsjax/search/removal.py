@@ -1,7 +1,7 @@
 """The removal search: how much a class's loss rises when one patch of frequencies is removed (Wang et al., ICCV 2023).
 
 L0(c) is the mean cross-entropy of the images of class c to c, Lk(c) the same with patch k removed; patch k scores
-Lk(c) - L0(c) for class c. The images of other classes do not enter a class's loss.
+Lk(c) - L0(c) for class c.
 
 With `compat` the search is the published code, number by number, for comparison with maps made in PyTorch. It removes
 other patches: the mirror image of a block is one off the conjugate, and blocks in row 0 and column 0 have none. Its

@@ -63,8 +63,7 @@ class StepwiseSearch(abc.ABC, Generic[State]):
     A step measures each batch, adds the measurements up, and updates the state with the sum. The batches are separate
     calls: inside a compiled loop a CPU's convolutions are not threaded and many times slower.
 
-    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update` for one task. All their
-    arguments are on the devices before a task's first step, so that no step waits for a copy.
+    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update` for one task.
 
     Attributes:
       count, steps: number of tasks, and of each task's steps.
@@ -206,10 +205,9 @@ class _Runner:
         arrays = self._partial_results.state(f"task{task:06d}")
         step = int(arrays.pop("step", 0))
         like = self._like_result if step == self._search.steps else self._like_state
-        expected = {name: leaf.shape for name, leaf in _named_leaves(like).items()}
-        if not 0 < step <= self._search.steps or {name: array.shape for name, array in arrays.items()} != expected:
+        if not step:
             return 0, self._search.initial_state(task)
-        return step, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
+        return step, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in _named_leaves(like)])
 
     def merge(self, results: dict[int, Any]) -> list[Any]:
         """Return the results of all processes, in the order of the tasks. Collective: every process must call this."""

@@ -53,8 +53,7 @@ def sweep(
     the missing (class, mask) pairs and returns the same sums, bit-equal for any number of processes and devices.
 
     Args:
-      problem: classifier, images, and the directory of partial results.
-      masks: the list, True where a frequency is kept.
+      masks: True where a frequency is kept.
       weights: class index -> weight of each of its images; default 1.
       replicates: number of weights of an image, each with its own sum from the same forward passes; None = one weight,
         and the sums have no such axis.

@@ -159,7 +159,7 @@ def one_class(*, plane=(6, 8), memory_mib=0, **fields):
 def test_a_score_is_the_slope_of_the_loss_as_the_patch_fades(plane, patch):
     problem = one_class(plane=plane, patch=patch)
     images, params, step = problem.images(0), problem.model.params, 1e-4
-    found = graft.make_first_order(problem, batch=2)(images, 1)
+    found = graft.make_first_order(problem)(images, 1)
     removed = filtered(images, patches.masks(*plane, patch))
     expected = (losses(params, images - step * removed, 1) - losses(params, images + step * removed, 1)) / (2 * step)
     np.testing.assert_allclose(found, expected.T, atol=2e-6)
@@ -178,7 +178,7 @@ def test_scores_are_exact_for_a_loss_that_is_linear_in_the_image(patch):
     images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
     kept = filtered(images, ~patches.masks(6, 8, patch)).reshape(-1, 5, 96) @ weights
     exact = kept - images.reshape(5, -1) @ weights
-    found = graft.make_first_order(problem, batch=3)(images, 0)
+    found = graft.make_first_order(problem)(images, 0)
     np.testing.assert_allclose(found, exact.T, atol=5e-6)
 
 
@@ -193,21 +193,22 @@ def test_rounding_does_not_hide_scores_of_a_class_recognised_for_sure():
     images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
     along = filtered(images, patches.masks(6, 8, 1)).reshape(-1, 5, 96) @ weights
     chances = np.exp(-25 - images.reshape(5, -1) @ weights)
-    found = graft.make_first_order(problem, batch=3)(images, 0)
+    found = graft.make_first_order(problem)(images, 0)
     np.testing.assert_allclose(found / chances[:, None], along.T, atol=1e-4)
     assert np.abs(along).max() > 0.1
 
 
 def test_a_model_of_one_class_has_no_gradient():
     problem = one_class(apply=lambda params, images: images.mean((1, 2, 3))[:, None])
-    np.testing.assert_array_equal(graft.make_first_order(problem, batch=2)(problem.images(0), 0), 0)
+    np.testing.assert_array_equal(graft.make_first_order(problem)(problem.images(0), 0), 0)
 
 
 def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
     problem, found = one_class(), []
+    monkeypatch.setattr(graft, "batch_size", lambda problem: 2)
     for devices in (1, 4):
         on_devices(monkeypatch, devices)
-        found.append(graft.make_first_order(problem, batch=2)(problem.images(0), 2))
+        found.append(graft.make_first_order(problem)(problem.images(0), 2))
     np.testing.assert_array_equal(*found)
 
 
