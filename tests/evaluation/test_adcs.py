@@ -9,7 +9,6 @@ from fsjax.data.normalisation import measure_mean_std
 from fsjax.evaluation import adcs
 from fsjax.experiment import runner
 from fsjax.fourier import spectrum
-from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
 
@@ -108,13 +107,6 @@ def test_a_class_without_images_has_no_amplitude():
     assert np.isnan(found[3]).all() and np.isfinite(found[:3]).all()
 
 
-def test_it_stops_at_sigterm(monkeypatch):
-    images, labels = make_images((6, 6))
-    monkeypatch.setattr(interrupt, "_requested", True)
-    with pytest.raises(interrupt.Terminated):
-        adcs.class_amplitudes(images.__getitem__, labels, 3, (6, 6), MEAN_STD)
-
-
 @pytest.mark.parametrize("compat", [False, True])
 def test_the_stage_needs_the_data_alone(tmp_path, compat):
     """By the config's own name on training images, and in the published way on test images."""
@@ -135,11 +127,6 @@ def test_the_stage_needs_the_data_alone(tmp_path, compat):
     assert found["amplitudes"].dtype == np.float32 and found["adcs"].dtype == np.int16
     assert found["classes"].tolist() == ["C0", "C1", "C2", "C3"] and found["images"].sum() == len(images)
     assert str(found["split"]) == split and found["compat"] == compat
-
-
-@pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
-def test_the_config_runs_this_stage_alone(arg):
-    assert runner.check(adcs_config.get_config(arg)) == ["adcs"]
 
 
 def test_an_unknown_split_is_refused_before_anything_is_written(tmp_path):

@@ -127,13 +127,6 @@ def test_a_classifier_that_looks_at_one_frequency_is_disturbed_there_alone_and_b
     assert found.clean_error == [0]
 
 
-def test_every_orbit_sees_all_combinations_of_signs_equally_often_and_they_are_dealt_anew():
-    signs = drawn_signs(80, 50, 0, 8)
-    for orbit in signs:
-        assert set(np.unique(orbit, axis=0, return_counts=True)[1]) == {10}
-    assert len(np.unique(signs[:, 0], axis=0)) == 8, "an image has not the same signs at every orbit"
-
-
 def test_many_images_are_cut_into_more_parts_and_combinations_stay_equally_frequent(monkeypatch):
     params, batch, labels = problem((5, 4), images=94)
     monkeypatch.setattr(heat_map, "GROUP", 4)

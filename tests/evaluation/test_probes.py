@@ -128,11 +128,3 @@ def test_what_only_fills_a_map_or_decides_no_more_than_its_energy_is_left_out():
             assert (found[label][orbits == orbit] == stays).all()
     assert found[:2].any((1, 2)).all() and (found != maps[:, orbits])[:2].any((1, 2)).all() and not found[2].any()
     assert not probes.decisive(maps[:, orbits], scores[:, orbits], np.zeros((8, 7)))[2].any()
-
-
-def test_beside_what_decides_twenty_times_as_much_for_its_energy_the_rest_is_left_out():
-    orbits = spectrum.orbits(8, 8)
-    scores, energy, maps = np.zeros(34), np.ones(34), np.zeros(34, bool)
-    scores[[3, 5, 7, 9]], energy[[3, 5, 7, 9]], maps[[3, 5, 7]] = 1, [0.01, 0.19, 0.21, 0.001], True
-    found = probes.decisive(maps[None, orbits], scores[None, orbits], energy[orbits])
-    np.testing.assert_array_equal(found[0], np.isin(orbits, (3, 5)))

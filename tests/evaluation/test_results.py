@@ -93,14 +93,11 @@ def test_grafts_of_another_form_are_refused_in_one_line(tmp_path, measured, path
     assert refused(read_evaluation, tmp_path / "evaluation.json").startswith(f"{tmp_path / 'evaluation.json'}: {said}")
 
 
-def test_rates_are_found_by_their_share():
+def test_rates_are_found_by_their_share_and_without_any_the_stage_is_named(tmp_path):
     method = results.method({0.05: results.map_rates([0.5]), 0.1: results.map_rates([0.7])})
     assert method.at(0.1).tpr == 0.7 and method.at(0.05).tpr == 0.5 and method.nearest(0.09) == 0.1
     with pytest.raises(InputError, match=r"^evaluation.json: no rates of the maps at 20 %; run the stage evaluate"):
         method.at(0.2)
-
-
-def test_without_an_evaluation_the_stage_is_named(tmp_path):
     assert read_evaluation(tmp_path / "evaluation.json") is None
     with pytest.raises(InputError, match=r"evaluation.json: no results of removal; run the stage evaluate first"):
         read_method(tmp_path / "evaluation.json", "removal")

@@ -94,23 +94,17 @@ def test_a_verdict_rests_on_the_smallest_tested_share_that_controls_the_class():
     assert verdict.rests_on(psi, p_value, ~tested & tested, 1e-3) == 4, "of all, where none is"
 
 
-def test_a_class_that_the_model_says_by_default_needs_complete_control():
+def test_confidence_is_over_all_classes_and_shares_and_a_default_class_needs_complete_control():
+    assert verdict.level(10, 8) == pytest.approx(0.025 / 80) and verdict.level(1, 0) == 0.025
     assert verdict.control(0.5) == 0.5 and verdict.control(0.51) == 0.9
 
 
-def test_confidence_is_over_all_classes_and_shares_together():
-    assert verdict.level(10, 8) == pytest.approx(0.025 / 80) and verdict.level(1, 0) == 0.025
-
-
-def test_a_class_without_confidence_says_how_many_pairs_may_decide():
+def test_the_reason_says_how_many_pairs_may_decide_and_what_low_pass_needs():
     reason = verdict.decide(**changed(**BARELY)).reason
     # The standard error is .1/1.96, and .05 has to be 3.09 of it, at the level of 1e-3.
     assert pytest.approx(1193, abs=1) == 120 * (0.1 / 1.95996 * 3.09023 / 0.05) ** 2
     assert "about 1,200" in reason and "psi is 0.55" in reason
     # Half the interval is .1 and has to become .05: four times the pairs.
     assert "about 480" in verdict.decide(**changed(psi=0.45, psi_ci=(0.35, 0.55), p_value=0.8)).reason
-
-
-def test_the_reason_says_what_low_pass_needs():
     assert "low-pass needs 9 %" in verdict.decide(**changed(low_pass=0.09)).reason
     assert "low-pass" not in verdict.decide(**SHORTCUT).reason

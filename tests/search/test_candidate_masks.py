@@ -19,9 +19,6 @@ def drawn(stages=TWO_STAGES):
     return dataclasses.replace(made, best=tuple(best))
 
 
-# Patches
-
-
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(("plane", "patch"), [((32, 32), 8), ((32, 32), 2), ((24, 36), 6), ((15, 25), 5), ((8, 20), 4)])
 def test_a_patch_is_a_block_with_its_conjugate_in_whole_orbits(plane, patch, shifted):
@@ -44,13 +41,6 @@ def test_a_patch_is_a_block_with_its_conjugate_in_whole_orbits(plane, patch, shi
     assert len(found) == (blocks + opposite) / 2
     if not shifted and opposite == 0:
         assert np.abs(np.bincount(patch_of.ravel()) / (2 * patch**2) - 1).max() <= 1 / patch + 1e-9
-
-
-def test_patches_of_one_frequency_are_the_orbits():
-    np.testing.assert_array_equal(candidate_masks.patch_numbers((12, 9), 1, False), spectrum.orbits(12, 9))
-
-
-# Masks
 
 
 def test_the_plain_the_shifted_and_the_union_keep_their_share_of_the_patches():
@@ -119,8 +109,6 @@ def test_the_first_candidates_of_a_further_stage_keep_each_class_s_best_orbits()
     np.testing.assert_array_equal(few.mask(2, 2), plain.mask(2, 2))
     assert ranked.digest("") != plain.digest("")
 
-
-# Regression of candidate losses
 
 STAGES = (Stage(4, 60), Stage(2, 90), Stage(1, 120), Stage(1, 40, 20, 0.5))
 

@@ -39,9 +39,6 @@ def mean_losses(problem, label, masks):
     return search_problem.losses(problem.model.params, filtered(problem.images(label), masks), label).mean(-1)
 
 
-# Choices
-
-
 def test_each_class_keeps_the_candidates_with_the_lowest_loss():
     problem = make_problem(shares=(0.5,))
     made = begin(problem)
@@ -168,9 +165,6 @@ def test_a_lower_precision_reports_how_far_it_agrees():
     agreement = maps.provenance["agreement"]
     assert agreement["masks"] == 11 and all(0.5 < value < 1 for value in agreement["spearman"])
     assert maps.forward_equivalents == sum(COUNTS) * (12 + 15 + 18 + 11)
-
-
-# Fields
 
 
 @pytest.mark.parametrize(

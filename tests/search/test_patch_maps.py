@@ -9,7 +9,7 @@ import fsjax
 from fsjax import search
 from fsjax.evaluation import judge_maps
 from fsjax.evaluation.rates import grid_shares, masks_at
-from fsjax.fourier import dfm, masks, patches, spectrum
+from fsjax.fourier import dfm, masks, patches
 from fsjax.report.page import search_notes
 from fsjax.runtime.errors import InputError
 from fsjax.search import patch_maps
@@ -42,13 +42,6 @@ def test_masks_are_the_best_whole_patches_that_fit(plane, patch):
         np.testing.assert_array_equal(masks_at(maps, share)[0], kept)
         if share in maps.shares:
             np.testing.assert_array_equal(maps.at(share)[0], kept)
-
-
-def test_equal_scores_are_cut_at_whole_patches_too():
-    squares = patches.masks(16, 16, 4)
-    kept = patches.best(np.ones((16, 16)), 100, 4)
-    inside = squares[~(squares & ~kept).any((1, 2))]
-    assert 0 < kept.sum() <= 100 and (inside.any(0) == kept).all() and spectrum.is_hermitian(kept)
 
 
 @pytest.mark.parametrize(
