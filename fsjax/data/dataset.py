@@ -54,10 +54,7 @@ class Dataset:
         return self.images(np.array([index]))[0]
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
-        """Return a copy of these images; raise InputError for an image that does not decode.
-
-        Threads decode them, or processes where many images do not fit the cache.
-        """
+        """Return a copy, decoded by threads or, where many do not fit the cache, by processes; may raise InputError."""
         positions = self._positions[np.asarray(indices, int)]
         if self._cache is None:
             processes = workers.most_processes()

@@ -170,5 +170,4 @@ def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
 
 
 def short_name(file: str) -> str:
-    """Return the folder and name of a file, '/' between them."""
     return "/".join(file.replace(os.sep, "/").rsplit("/", 2)[-2:])

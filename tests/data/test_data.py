@@ -46,8 +46,6 @@ def save_arrays(root, images, labels, split="train"):
 
 
 class MemorySource:
-    """Images held in a list."""
-
     planted = None
 
     def __init__(self, images, labels=None, classes=("a", "b")):
