@@ -41,16 +41,13 @@ def lines(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset])
 
 
 def _work(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset], classes: int) -> str:
-    costs = {stage.name: cost for stage in stages if (cost := stage.cost(config, datasets))}
-    names, total = [stage.name for stage in stages], sum(costs.values())
-    if not total:
-        return f"run: {', '.join(names)}"
-    counted = f"about as long as {total:,} forward passes of one image"
+    costs = {stage.name: stage.cost(config, datasets) for stage in stages}
+    total = sum(costs.values())
     rate = passes_a_second(config, classes) if total >= _MEASURED_FROM else None
-    if rate is None:
-        return f"run: {', '.join(names)}; {counted}"
-    parts = [f"{name} about {clock(costs[name] / rate)}" if name in costs else name for name in names]
-    return f"run: {', '.join(parts)}; {counted}, {rate:,.0f} a second as measured now"
+    parts = [f"{name} about {clock(cost / rate)}" if rate and cost else name for name, cost in costs.items()]
+    counted = f"; about as long as {total:,} forward passes of one image" if total else ""
+    measured = f", {rate:,.0f} a second as measured now" if rate else ""
+    return f"run: {', '.join(parts)}{counted}{measured}"
 
 
 def passes_a_second(config: ConfigDict, classes: int) -> float | None:

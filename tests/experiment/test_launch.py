@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from configs import common, dfm_vit
+from configs import dfm_vit
 from fsjax.experiment import command, runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
@@ -160,9 +160,3 @@ def test_every_field_of_every_experiment_has_help(file):
     without = [name for name, field in named.items() if not (field and field.help) and not name.startswith("variants.")]
     assert len(named) > 50 and not without
     assert {name for name in named if type(config[name]) is not type(config_fields.FIELDS.get(name, ("",))[0])} == set()
-
-
-def test_configs_share_no_values():
-    first, second = common.base(), common.base()
-    first.search.learned.steps = first.data.synthetic.seed = 5
-    assert (second.search.learned.steps, second.data.synthetic.seed) == (110, 0)

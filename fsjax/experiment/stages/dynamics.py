@@ -61,13 +61,8 @@ def _run(workspace: Workspace) -> None:
 def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], classes: tuple[str, ...]) -> None:
     evaluated = steps(config, dynamics.last_step(next(iter(workdirs.values()))))
     confusion = np.stack([dynamics.read(workdir, evaluated) for workdir in workdirs.values()])
-    curves = band_dynamics.Dynamics(
-        classes=classes,
-        copies=band_dynamics.parse(config.dynamics.keep),
-        seeds=tuple(workdirs),
-        steps=np.array(evaluated),
-        confusion=confusion,
-    )
+    copies = band_dynamics.parse(config.dynamics.keep)
+    curves = band_dynamics.Dynamics(classes, copies, tuple(workdirs), np.array(evaluated), confusion)
     summary = curves.summary()
     files.write_npz(
         directory / "dynamics.npz",

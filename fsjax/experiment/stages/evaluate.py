@@ -33,8 +33,8 @@ def _evaluate(workspace: Workspace) -> None:
     rates, grafts = measured.at(share), measured.grafts
     means = {"accuracy": evaluation.unfiltered.accuracy, "mean_tpr": mean(rates.tpr), "mean_fpr": mean(rates.fpr)}
     if grafts:
-        means["mean_psi"] = mean(grafts.rates.psi)
-        means["shortcuts"] = sum(verdict.kind == "shortcut" for verdict in grafts.verdicts)
+        shortcuts = sum(verdict.kind == "shortcut" for verdict in grafts.verdicts)
+        means |= {"mean_psi": mean(grafts.rates.psi), "shortcuts": shortcuts}
     values = {name: value for name, value in means.items() if value is not None}
     workspace.metrics.outcome(maps.method, fingerprint(workspace.config, STAGE), values)
 
@@ -70,10 +70,8 @@ STAGE = Stage(
 def _evaluate_ood(workspace: Workspace) -> None:
     config, maps, test = workspace.config, workspace.maps, workspace.dataset("test")
     inputs = [path for stage in (train.STAGE, search.STAGE) for path in stage.outputs(workspace)]
-    identity = {
-        "fields": fingerprint(config, search.STAGE),
-        "inputs": {path.name: files.sha256(path) for path in inputs},
-    }
+    hashes = {path.name: files.sha256(path) for path in inputs}
+    identity = {"fields": fingerprint(config, search.STAGE), "inputs": hashes}
     ood.run(config, workspace.directory, workspace.classifier, maps, test, identity)
 
 

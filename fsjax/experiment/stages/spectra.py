@@ -32,8 +32,7 @@ def _measure_adcs(workspace: Workspace) -> None:
     scores = adcs.adcs(amplitudes, compat=options.compat)
     if not parallel.is_main_process():
         return
-    largest = len(scores) - (not options.compat)
-    figure = figures.adcs_grid(scores[: figures.MOST_CLASSES], dataset.classes, largest)
+    figure = figures.adcs_grid(scores[: figures.MOST_CLASSES], dataset.classes, len(scores) - (not options.compat))
     html.embed_figure(figure, directory / "report" / "figures" / "adcs.png")
     files.write_npz(
         directory / "adcs.npz",
