@@ -15,7 +15,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Verdict
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, planted_positions, read_method
 from fsjax.fourier import dfm
-from fsjax.report import answer, html, page, pictures, verdict_figures
+from fsjax.report import answer, html, page, verdict_figures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
@@ -107,7 +107,7 @@ class Result:
         """
         if self.model is None or self.test is None:
             raise InputError("report: got a result read from files; expected one from fsjax.analyse or fsjax.evaluate")
-        model, test = pictures.displayable(self.model, self.test)
+        model, test = html.displayable(self.model, self.test)
         directory = self.save(path)
         page.write(ConfigDict(self.config), directory, model, self.maps, test)
         return html.page_folder(directory, self.method) / "index.html"

@@ -14,7 +14,7 @@ from fsjax.evaluation.ood.results import OodResult, result_file
 from fsjax.evaluation.results import Rates, read_method
 from fsjax.fourier import dfm
 from fsjax.fourier.masks import chance_iou, iou
-from fsjax.report import html, study_figures
+from fsjax.report import html, verdict_figures
 from fsjax.report.page import shell_command
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
@@ -200,12 +200,12 @@ def write_page(config: ConfigDict, directory: Path, outcomes: list[Outcome], tab
     names = tuple(firsts[0].table["class"][:_MOST_CLASSES])
     several = len({first.cell.model for first in firsts}) > 1
     labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
-    maps = study_figures.map_rows([first.masks[: len(names)] for first in firsts], labels, names)
+    maps = verdict_figures.study_maps([first.masks[: len(names)] for first in firsts], labels, names)
     measured = [
         [np.stack([seed.table[column][: len(names)] for seed in seeds]) for seeds in groups]
         for column in ("TPR", "psi")
     ]
-    rates = study_figures.rates(*measured, labels, names, config.evaluate.threshold)
+    rates = verdict_figures.study_rates(*measured, labels, names, config.evaluate.threshold)
     words = {name: in_words(table) for name, table in tables.items()}
     folders = [outcome.cell.directory for outcome in outcomes]
     html.write_page(

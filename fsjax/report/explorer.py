@@ -1,8 +1,9 @@
-"""The data of the page's script: for each class its planes, its map and its images at several shares.
+"""What a page shows of its classes: a row and a card each, and the data of the script: planes, map and images.
 
-With many classes, the data of each lie in a file beside the page.
+With many classes, the script's data of each lie in a file beside the page.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
@@ -10,18 +11,26 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Int, Num
+from jaxtyping import Bool, Float, Int, Num
+from ml_collections import ConfigDict
 
+from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
-from fsjax.evaluation.results import Rates
+from fsjax.evaluation.graft_results import MEASURES
+from fsjax.evaluation.results import Evaluation, MethodEvaluation, Rates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
-from fsjax.report import pictures
-from fsjax.report.overview import Subject
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.masks import iou
+from fsjax.report import html
+from fsjax.report.answer import class_rows
 from fsjax.report.sections import Plane
+from fsjax.report.verdict_figures import LOOKS
 from fsjax.runtime import files
+from fsjax.runtime.storage import Path
+from fsjax.search import mask_rule
 
 _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
 _Masks: TypeAlias = Bool[np.ndarray, "stops height width"]
@@ -29,8 +38,6 @@ _Masks: TypeAlias = Bool[np.ndarray, "stops height width"]
 IN_PAGE = 40
 # Bytes at most: of all classes in the page, of all in files beside it, and of one class.
 _PAGE, _FILES, _CLASS = 3_000_000, 23_000_000, 400_000
-
-
 # How much of a class the page shows at most, from most to least: samples, pixels of an image's longer side, positions
 # along a plane's longer side, and whether images are at every share or only at the maps' shares.
 _DETAILS = (
@@ -42,6 +49,86 @@ _DETAILS = (
     (1, 96, 64, False),
     (1, 64, 64, False),
 )
+# A row names at most this many predicted classes.
+_MOST_PREDICTIONS = 6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """The maps that a page is about, and their results."""
+
+    config: ConfigDict
+    directory: Path  # the workdir
+    model: Model
+    maps: DominantFrequencyMaps
+    test: Dataset  # images that the page shows filtered
+    evaluation: Evaluation
+
+    @property
+    def evaluated(self) -> MethodEvaluation:
+        """The results of the maps' method."""
+        return self.evaluation.methods[self.maps.method]
+
+    @property
+    def share(self) -> float:
+        """The map share that the page begins with."""
+        return self.maps.nearest(self.config.report.share)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the page."""
+        return html.page_folder(self.directory, self.maps.method)
+
+    def mask_at(self, label: int, share: float) -> Bool[np.ndarray, "height width"]:
+        """Return a class's map at one of the maps' shares, or a mask cut from its scores at another share."""
+        if share in self.maps.shares:
+            return self.maps.at(share)[label]
+        assert self.maps.scores is not None, "only maps with scores are judged at other shares"
+        return mask_rule(self.maps)(np.asarray(self.maps.scores[label]), share)
+
+
+def rows(subject: Subject) -> list[dict]:
+    """Return the rows of `class_rows` at the subject's share, with what else the page shows of a class.
+
+    `at` is the share that the verdict rests on, or the subject's.
+    """
+    names, confusion, grafts = subject.maps.classes, subject.evaluation.unfiltered.confusion, subject.evaluated.grafts
+    all_rows = class_rows(names, subject.evaluated.at(subject.share), grafts)
+    rates = {} if grafts is None else vars(grafts.rates)
+    psi = {measure.mask: rates[name] for name, measure in MEASURES.items() if measure.mask and rates}
+    for label, row in enumerate(all_rows):
+        over = bool(row["tpr"] > subject.config.evaluate.threshold)
+        predicted = np.argsort(-confusion[label], kind="stable")[:_MOST_PREDICTIONS]
+        row |= {
+            "label": label,
+            "at": subject.share if row["share"] is None else row["share"],
+            "look": LOOKS[row["kind"]],
+            "over": over,
+            "marked": over if row["shortcut"] is None else row["shortcut"],
+            "masks_psi": [(mask, float(each[label])) for mask, each in psi.items() if np.isfinite(each[label])],
+            # The most frequent ones for images of the class, with the number of images.
+            "predictions": [(names[other], int(n)) for other in predicted if (n := confusion[label, other])],
+        }
+    return all_rows
+
+
+def cards(rows: list[dict], subject: Subject, most: int) -> list[dict]:
+    """Return the rows of the first screen, with each class's map as a picture: all, or the first marked ones."""
+    chosen = rows if len(rows) <= most else [row for row in rows if row["marked"]][:most]
+    return [row | {"map": html.mask_picture(subject.mask_at(row["label"], row["at"]))} for row in chosen]
+
+
+def overlaps(masks: Bool[np.ndarray, "classes height width"]) -> Float[np.ndarray, "classes classes"]:
+    """Return the IoU of the maps of every two classes; NaN where neither keeps anything."""
+    return np.array([[iou(left, right) for right in masks] for left in masks], float)
+
+
+def overlap_sentence(ious: Float[np.ndarray, "classes classes"], names: tuple[str, ...]) -> str:
+    """Name the two classes whose maps overlap most; at least one pair must have a value."""
+    pairs = np.where(np.eye(len(ious), dtype=bool), np.nan, ious)
+    left, right = np.unravel_index(np.nanargmax(pairs), pairs.shape)
+    mean = f"{np.nanmean(pairs):.3f}"
+    return f"Most alike are {names[left]} and {names[right]} (IoU {pairs[left, right]:.3f}); the mean is {mean}."
 
 
 class Stop(NamedTuple):
@@ -65,13 +152,13 @@ def stops(subject: Subject) -> list[Stop]:
         for share, *rates in zip(grid.shares, grid.tpr, grid.tpr_ci, grid.fpr, strict=True):
             all_stops.append(Stop(share, Rates(*rates), grid.images, False))
     all_stops.sort(key=lambda stop: stop.share != subject.share)
-    return sorted(all_stops[: pictures.MOST_MASKS], key=lambda stop: stop.share)
+    return sorted(all_stops[: html.MOST_MASKS], key=lambda stop: stop.share)
 
 
 def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> dict:
     """Return the script's data as JSON values; write each class to data/ where there are more than IN_PAGE.
 
-    `rows` come from `overview.rows`; `planes` are the choice of values on the plane.
+    `rows` come from `rows`; `planes` are the choice of values on the plane.
     """
     maps, grafts = subject.maps, subject.evaluated.grafts
     height, width = maps.masks.shape[2:]
@@ -80,7 +167,7 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
         for label, data in enumerate(classes):
             script = f"fsjaxClass({label},{json.dumps(data)});\n"
             files.write_text(subject.folder / "data" / f"class-{label:05d}.js", script)
-    shares, levels = [stop.share for stop in stops], np.linspace(0, 1, pictures.NOTHING)
+    shares, levels = [stop.share for stop in stops], np.linspace(0, 1, html.NOTHING)
     return {
         "names": maps.classes,
         "width": width,
@@ -91,7 +178,7 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
         "curveShares": [] if grafts is None else grafts.curve_shares,
         "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,
-        "kept": pictures.KEPT_COLOUR,
+        "kept": html.KEPT_COLOUR,
         "planes": [{"name": plane.name, "meaning": plane.meaning, "colours": plane.colours} for plane in planes],
         # Of each colour map, first to last, six hexadecimal digits a level.
         "colours": {
@@ -115,7 +202,7 @@ def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list
             samples, pixels, positions, every_share = details[0]
             shown = [stop.is_map or every_share for stop in stops]
             data = {
-                "masks": pictures.mask_bits(masks),
+                "masks": html.mask_bits(masks),
                 "planes": [_plane(plane, label, positions) for plane in planes],
                 "stops": [_stop(stop, mask, label) for stop, mask in zip(stops, masks, strict=True)],
                 "samples": None if images is None else _samples(images[:samples], masks, shown, subject.model, pixels),
@@ -134,7 +221,7 @@ def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list
 def _plane(plane: Plane, label: int, most: int) -> dict:
     values = np.asarray(plane.values(label), float)
     side = -(-max(values.shape) // most)
-    image, levels = pictures.plane_levels(pictures.block_means(values, most), plane.norm(values))
+    image, levels = html.plane_levels(html.block_means(values, most), plane.norm(values))
     # The place of DC, in blocks from the top left corner.
     dc = [-(-(length // 2) // side) for length in values.shape]
     return {"image": image, "levels": levels, "side": side, "dc": dc}
@@ -150,10 +237,10 @@ def _samples(images: _Images, masks: _Masks, shown: list[bool], model: Model, pi
     """Return the images, and the same filtered by each mask: a strip each, or None at a share that is not shown."""
     mean, std = model.mean_std
     filtered = spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks[shown]))
-    strips = (pictures.image_strip(strip * std + mean, pixels) for strip in np.asarray(filtered))
+    strips = (html.image_strip(strip * std + mean, pixels) for strip in np.asarray(filtered))
     return {
         "count": len(images),
-        "originals": pictures.image_strip(images / 255.0, pixels),
+        "originals": html.image_strip(images / 255.0, pixels),
         "filtered": [next(strips) if is_shown else None for is_shown in shown],
         "pixels": max(images.shape[1:3]),
     }

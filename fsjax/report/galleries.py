@@ -5,7 +5,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from fsjax.data import selection
 from fsjax.data.normalisation import normalise
@@ -14,8 +14,8 @@ from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.fourier import spectrum
-from fsjax.report import attribution_figures, html, pictures
-from fsjax.report.overview import Subject
+from fsjax.report import attribution_figures, html
+from fsjax.report.explorer import Subject
 from fsjax.report.sections import Section
 from fsjax.runtime.errors import InputError
 
@@ -33,7 +33,7 @@ _MOST_ATTRIBUTED = 24
 def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[dict]:
     """Return the rows whose class has pairs, with pictures of the first pairs that the evaluation drew.
 
-    Rows come from `overview.rows`; the map is cut at a row's share, `at`. Each row gets `moved`, a sentence about all
+    Rows come from `explorer.rows`; the map is cut at a row's share, `at`. Each row gets `moved`, a sentence about all
     its pairs, and `pairs`: recipient, donor, the grafted change and the graft, as images with `title`, `picture`,
     `prediction`, `second`, and `hit`. `second` is the second choice where the first is the recipient's own class,
     which psi leaves out; `hit` says which text names the row's class: 'prediction', 'second' or ''.
@@ -58,13 +58,15 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
         for i, own in enumerate(test.labels[drawn.recipients[:most]].tolist()):
             # With two outputs none is left out: the other one would always be the answer.
             left_out = own if logits.shape[-1] > 2 else None
+            colours = np.asarray(change[i]) * model.mean_std[1]
+            low, high = float(colours.min()), float(colours.max())
             images = [
                 _predicted(f"image of {model.classes[own]}", recipients[i], before[i], left_out, model, label),
                 _predicted(f"donor: {row['name']}", donors[i], of_donor[i], None, model, label),
                 {
                     **dict.fromkeys(("prediction", "second", "hit"), ""),
                     "title": "what is grafted, contrast stretched",
-                    "picture": _picture(_stretch(np.asarray(change[i]) * model.mean_std[1])),
+                    "picture": _picture((colours - low) / (high - low) if high - low > 1e-6 else colours * 0 + 0.5),
                 },
                 _predicted("with the graft", grafted[i], after[i], left_out, model, label),
             ]
@@ -77,12 +79,6 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
         )
         gallery.append(row | {"pairs": pictured, "moved": moved})
     return gallery
-
-
-def _stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, "height width 3"]:
-    """Stretch the values of an image, all channels alike, to [0, 1]; a constant image becomes mid-grey."""
-    low, high = float(image.min()), float(image.max())
-    return (image - low) / (high - low) if high - low > 1e-6 else np.full_like(image, 0.5)
 
 
 def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None, model: Model, label: int) -> dict:
@@ -150,14 +146,14 @@ def _attributed(grafts: BaselineGrafts, found: Attribution, model: Model) -> lis
         needed = f"{100 * share:.2g} % of the plane"
         if not share:
             needed = f"none: mean colour alone is {_output_name(label, model.classes)}"
-        shown = {"picture": pictures.mask_picture(mask), "words": needed, "changed": False, "is_map": True}
+        shown = {"picture": html.mask_picture(mask), "words": needed, "changed": False, "is_map": True}
         figures.insert(1, {"title": "its smallest set", **shown})
         pictured.append(figures)
     return pictured
 
 
 def _picture(pixels: Float[np.ndarray, "height width 3"]) -> str:
-    return pictures.image_strip(pixels[None], _PIXELS)
+    return html.image_strip(pixels[None], _PIXELS)
 
 
 def _prediction(logits: _Logits, names: tuple[str, ...], place: int = 0) -> tuple[int, str]:

@@ -1,22 +1,39 @@
-"""Pages: templates that escape every value, the frame of pages over several runs, and figures in a page."""
+"""Pages: templates that escape every value, and figures, masks, planes and images as pictures in a page.
 
+The script of a page reads numbers back from the pictures of masks and planes.
+"""
+
+import base64
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float, PyTree, UInt8
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fsjax.data.dataset import ArrayDataset, Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.statistics import mean
-from fsjax.report import answer, pictures
+from fsjax.report import answer
 from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
 # Dots per inch, as journals ask for. A page shows every second one: a figure of two columns is then as wide as it.
 _PRINT_DPI, _PAGE_STEP = 300, 2
+# A pixel of three bytes has this many bits.
+MOST_MASKS = 24
+# This grey level stands for no value; lower levels stand for values.
+NOTHING = 255
+KEPT_COLOUR = (11, 60, 111)
+# Images with longer sides are stored with loss.
+_LOSSLESS = 64
 
 
 def page_folder(directory: Path, method: str) -> Path:
@@ -61,10 +78,10 @@ def template(name: str) -> jinja2.Template:
 
 
 def write_figure(figure: Figure, path: Path) -> bytes:
-    """Write a figure for print, as PNG and beside it as PDF, and return the PNG."""
-    png = _saved(figure, "png")
+    """Write a figure for print, as PNG and beside it as PDF, and return the PNG; equal figures have equal bytes."""
+    png = _saved(figure, "png", {"Software": None})
     files.write_bytes(path, png)
-    files.write_bytes(path.with_suffix(".pdf"), _saved(figure, "pdf"))
+    files.write_bytes(path.with_suffix(".pdf"), _saved(figure, "pdf", {"CreationDate": None}))
     return png
 
 
@@ -72,14 +89,11 @@ def embed_figure(figure: Figure, path: Path) -> str:
     """Write a figure for print, and return it for a page, as the data URL of a smaller PNG."""
     with Image.open(io.BytesIO(write_figure(figure, path))) as printed:
         # Drawing it a second time takes ten times as long.
-        return pictures.png(printed.convert("RGB").reduce(_PAGE_STEP))
+        return png(printed.convert("RGB").reduce(_PAGE_STEP))
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
-    """Return the same bytes for the same figure: a PDF without its date."""
-    file = io.BytesIO()
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
-    figure.savefig(file, format=kind, dpi=_PRINT_DPI, metadata=metadata)
+def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    figure.savefig(file := io.BytesIO(), format=kind, dpi=_PRINT_DPI, metadata=metadata)
     # A second layout would take as long as drawing.
     figure.set_layout_engine("none")
     return file.getvalue()
@@ -88,3 +102,102 @@ def _saved(figure: Figure, kind: str) -> bytes:
 def _interval(limits: Sequence[float | None] | Float[np.ndarray, " n"], digits: int = 3) -> str:
     known = len(limits) > 0 and not pd.isna(list(limits)).any()
     return f"[{limits[0]:.{digits}f}, {limits[1]:.{digits}f}]" if known else ""
+
+
+def mask_bits(masks: Bool[np.ndarray, "masks height width"]) -> str:
+    """Return a PNG whose pixels, red the lowest byte of three, have bit k set where mask k keeps the position."""
+    padded = np.pad(masks, [(0, MOST_MASKS - len(masks)), (0, 0), (0, 0)])
+    return _picture(np.moveaxis(np.packbits(padded, axis=0, bitorder="little"), 0, -1))
+
+
+def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
+    """Return a PNG of a mask: kept positions dark, the others white."""
+    return _picture(np.where(mask[..., None], np.array(KEPT_COLOUR), 255).astype(np.uint8))
+
+
+def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
+    """Return a grey PNG of levels 0 to 254, NOTHING where the plane is NaN, and each level's value.
+
+    `norm` takes values to [0, 1], and has an inverse.
+    """
+    known = np.isfinite(plane)
+    share = np.clip(np.asarray(norm(np.where(known, plane, 0.0)), float), 0, 1)
+    grey = np.where(known, np.rint(share * (NOTHING - 1)), NOTHING).astype(np.uint8)
+    values = np.asarray(norm.inverse(np.linspace(0, 1, NOTHING)), float)
+    return png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
+
+
+def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
+    """Return means over square blocks, so that no side exceeds `most`; NaN where a block has no finite value.
+
+    A block begins at DC, and blocks may reach beyond the plane.
+    """
+    side = -(-max(plane.shape) // most)
+    if side == 1:
+        return plane
+    # DC, at n // 2, begins a block on either axis.
+    padding = [(-(length // 2) % side, (-(length - length // 2)) % side) for length in plane.shape]
+    padded = np.pad(plane, padding, constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side)
+    return np.ma.masked_invalid(blocks).mean((1, 3)).filled(np.nan)
+
+
+def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
+    """Return images in [0, 1] side by side, each at most `most` pixels high and wide."""
+    height, width = images.shape[1:3]
+    scale = min(1.0, most / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    resized = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]
+    joined = Image.fromarray(np.concatenate(resized, axis=1))
+    return png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
+
+
+def _picture(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
+    """Return a PNG with exactly these colours, with a palette where they are few."""
+    colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    if len(colours) > 256:
+        return png(Image.fromarray(pixels))
+    image = Image.fromarray(indices.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
+    image.putpalette(colours.tobytes())
+    return png(image)
+
+
+def png(image: Image.Image) -> str:
+    """Return a picture without loss."""
+    return _encoded(image, "png", optimize=True)
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
+    """Return a data URL."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def displayable(model: Model, test: Dataset) -> tuple[Model, Dataset]:
+    """Return a model and test images of three channels in [0, 255], which give the same logits.
+
+    Normalised images are scaled so that their lowest value is black and their highest white. One channel becomes grey.
+
+    Raises:
+      InputError: images of another number of channels.
+    """
+    channels, (mean, std) = model.image_shape[2], model.mean_std
+    if channels not in (1, 3):
+        raise InputError(f"report: got images of {channels} channels; expected 1 or 3, which a page can show")
+    if len(mean) and channels == 3:
+        return dataclasses.replace(model, mean_std=(np.broadcast_to(mean, 3), np.broadcast_to(std, 3))), test
+    levels = np.asarray(test.images(np.arange(len(test))), np.float32)
+    if not len(mean):
+        low, high = float(levels.min()), float(levels.max())
+        span = max(high - low, 1e-6)
+        levels, mean, std = (levels - low) * np.float32(255 / span), np.array([-low / span]), np.array([1 / span])
+
+    def apply(params: PyTree, images: Float[Array, "n height width 3"]) -> Any:
+        return model.apply(params, images[..., :channels])
+
+    mean_std = (np.broadcast_to(mean, 3).astype(float), np.broadcast_to(std, 3).astype(float))
+    shape = (*model.image_shape[:2], 3)
+    shown = dataclasses.replace(model, apply=apply, image_shape=shape, mean_std=mean_std, apply_bfloat16=None)
+    return shown, ArrayDataset(np.repeat(levels, 3 // channels, -1), test.labels, test.classes)

@@ -22,13 +22,11 @@ from fsjax.report import (
     figures,
     galleries,
     html,
-    overview,
-    pictures,
     sections,
     style,
     verdict_figures,
 )
-from fsjax.report.overview import Subject
+from fsjax.report.explorer import Subject
 from fsjax.report.sections import Plane
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
@@ -60,9 +58,9 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     share, threshold, grafts = subject.share, config.evaluate.threshold, subject.evaluated.grafts
     stability, notes = patch_maps.stability_at_share(maps, share), search_notes(maps, share)
     psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curves["map"].psi, strict=True))
-    rows = overview.rows(subject)
-    cards = overview.cards(rows, subject, explorer.IN_PAGE)
-    overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
+    rows = explorer.rows(subject)
+    cards = explorer.cards(rows, subject, explorer.IN_PAGE)
+    overlaps = explorer.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = _write_figures(subject, overlaps)
     further = sections.sections(directory, maps, share)
     attributed = galleries.attribution_section(subject, [row["label"] for row in cards or rows])
@@ -88,12 +86,12 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         others=answer.others(rows),
         gallery=[] if grafts is None else galleries.graft_gallery(subject, grafts, cards),
         stability=stability,
-        overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
+        overlap_sentence=explorer.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         images=images,
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
         sections=[*filter(None, [attributed]), *further],
         data=data,
-        blank=pictures.mask_picture(np.zeros((1, 1), bool)),
+        blank=html.mask_picture(np.zeros((1, 1), bool)),
     )
     files.write_text(subject.folder / "index.html", page)
     if data["classes"] is not None:

@@ -18,7 +18,7 @@ from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import read_method
 from fsjax.fourier import dfm, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report import figures, html, pictures, style, verdict_figures
+from fsjax.report import figures, html, style, verdict_figures
 from fsjax.report.answer import class_rows
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
@@ -123,9 +123,9 @@ def probes_section(directory: Path, maps: DominantFrequencyMaps, share: float) -
     body = html.template("probes_section.html").render(
         found=found,
         names=names,
-        round_maps=[[pictures.mask_picture(mask) for mask in masks] for masks in round_maps],
+        round_maps=[[html.mask_picture(mask) for mask in masks] for masks in round_maps],
         grafts=now.methods[maps.method].grafts,
-        grafted=pictures.mask_picture(np.array(files.map_npy(graft.probed_file(directory)))),
+        grafted=html.mask_picture(np.array(files.map_npy(graft.probed_file(directory)))),
         accuracy=now.unfiltered.accuracy,
         others={name: (accuracy, after[name].accuracy) for name, accuracy in before.items() if name in after},
         method=maps.method,

@@ -143,9 +143,9 @@ class Checkpoints:
                 self._delete(other)
 
     def _matches(self, step: int) -> bool:
-        recorded = _recorded(self._hash_file(step))
+        hashes, _ = _recorded(self._hash_file(step))
         try:
-            return recorded is not None and _hashes(self._files(step)) == recorded[0]
+            return bool(hashes) and _hashes(self._files(step)) == hashes
         except FileNotFoundError:
             return False
 
@@ -155,16 +155,9 @@ class Checkpoints:
         if storage.is_local(place):
             return place
         if step not in self._copies:
-            recorded = _recorded(self._hash_file(step))
-            if recorded is None:
-                raise FileNotFoundError(f"{self._hash_file(step)}: no hashes of files")
-            copy, names = tempfile.TemporaryDirectory(), recorded[0]
-            try:
-                place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
-            except BaseException:
-                copy.cleanup()
-                raise
-            self._copies[step] = copy
+            names, _ = _recorded(self._hash_file(step))
+            copy = self._copies[step] = tempfile.TemporaryDirectory()
+            place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
         return pathlib.Path(self._copies[step].name)
 
     def _restore(self, step: int, item: str, like: PyTree) -> PyTree:
@@ -234,9 +227,9 @@ def _losses(directory: Path) -> dict[int, float | None]:
     """Return the loss of each checkpoint that has a file of hashes."""
     losses: dict[int, float | None] = {}
     for file in directory.glob("*.sha256.json"):
-        step, recorded = file.name.split(".")[0], _recorded(file)
-        if step.isdecimal() and recorded is not None:
-            losses[int(step)] = recorded[1]
+        step, (hashes, loss) = file.name.split(".")[0], _recorded(file)
+        if step.isdecimal() and hashes:
+            losses[int(step)] = loss
     return losses
 
 
@@ -245,15 +238,15 @@ def _lowest(losses: dict[int, float | None]) -> int | None:
     return min(measured)[1] if measured else None
 
 
-def _recorded(file: Path) -> tuple[dict[str, str], float | None] | None:
-    """Read the hashes and the loss; None for a file that is missing, damaged, or names files in other folders."""
+def _recorded(file: Path) -> tuple[dict[str, str], float | None]:
+    """Read the hashes and the loss; {} for a file that is missing, damaged, or names files in other folders."""
     with contextlib.suppress(FileNotFoundError, InputError):
         hashes = files.read_json(file)
         if isinstance(hashes, dict):
             loss = hashes.pop(_LOSS, None)
-            outside = any(name.startswith("/") or ".." in name.split("/") for name in hashes)
-            return None if outside or not hashes else (hashes, loss)
-    return None
+            if not any(name.startswith("/") or ".." in name.split("/") for name in hashes):
+                return hashes, loss
+    return {}, None
 
 
 def _hashes(directory: pathlib.Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 path.fs.put_file(file.name, path.path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_name(path)
+        temporary = path.with_name(f".{path.name}.tmp")  # which remove_leftovers recognises
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -67,7 +67,7 @@ def replacing_folder(path: Path) -> Iterator[pathlib.Path]:
             targets = [f"{path.path}/{file.relative_to(folder).as_posix()}" for file in files]
             path.fs.put([str(file) for file in files], targets)
         return
-    temporary = _temporary_name(path)
+    temporary = path.with_name(f".{path.name}.tmp")
     storage.remove(temporary)
     temporary.mkdir(parents=True)
     try:
@@ -176,11 +176,6 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content as hexadecimal digits."""
     with storage.path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # all open files have readinto
-
-
-def _temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """Return a temporary name beside `path`, which remove_leftovers recognises."""
-    return path.with_name(f".{path.name}.tmp")
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """Metrics of a run: JSON lines for programs, TensorBoard and Weights & Biases for people."""
 
+import contextlib
 import json
 import logging
 import math
@@ -27,7 +28,7 @@ MODES = ("online", "offline")
 Images = Mapping[str, UInt8[np.ndarray, "height width"]]
 
 
-class Metrics:
+class Metrics(contextlib.AbstractContextManager["Metrics"]):
     """Appends to metrics.jsonl and shows the same values on TensorBoard, and on W&B where `start_wandb` starts it.
 
     A context manager. Only the main process writes. For a store, files are written on this machine and uploaded every
@@ -38,8 +39,7 @@ class Metrics:
         self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
         self._writers: list[_TensorBoard | _WeightsAndBiases] = []
         self._copies: tempfile.TemporaryDirectory | None = None  # deleted with this object
-        self._writes = parallel.is_main_process()
-        if not self._writes:
+        if not parallel.is_main_process():
             return
         if storage.is_local(directory):
             self._folder = directory
@@ -58,15 +58,12 @@ class Metrics:
         if wandb_writer := start_wandb():
             self._writers.append(wandb_writer)
 
-    def __enter__(self) -> "Metrics":
-        return self
-
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close(failed=kind is not None)
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Append a line {"stage", "step", "time", name: value, ...}; a value that is not finite becomes null."""
-        if not self._writes:
+        if not self._writers:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = json.dumps({"stage": stage, "step": step, "time": round(time.time(), 3), **finite}, allow_nan=False)
@@ -86,7 +83,7 @@ class Metrics:
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
         """Show final results and the config fields behind them, on the writers alone; replace earlier ones."""
-        if not self._writes:
+        if not self._writers:
             return
         for place in (self._folder, self._shown.parent):
             storage.remove(place / "tensorboard" / name)

@@ -57,7 +57,12 @@ class PartialResults:
 
     def state(self, item: str) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Return the saved arrays of an item; {} where they are missing or damaged."""
-        return self._read(item)
+        if self.directory is None:
+            return {}
+        try:
+            return files.read_npz(self.directory / f"{item}.npz")
+        except (FileNotFoundError, InputError):
+            return {}
 
     def set_state(self, item: str, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> None:
         """Replace the arrays of an item; the next save writes them."""
@@ -77,14 +82,6 @@ class PartialResults:
         self._states.clear()
         self._saved = time.monotonic()
         self.on_save()
-
-    def _read(self, name: str) -> dict[str, np.ndarray]:
-        if self.directory is None:
-            return {}
-        try:
-            return files.read_npz(self.directory / f"{name}.npz")
-        except (FileNotFoundError, InputError):
-            return {}
 
     def _write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         if self.directory is not None:
@@ -118,9 +115,9 @@ class Table:
         self._unsaved: list[Int[np.ndarray, " rows"]] = []
         self.values[...] = np.nan
         folder = store.directory and store.directory / item
-        for file in sorted(path.name for path in folder.glob("*.npz")) if folder else ():
-            if re.fullmatch(r"\d+-\d+\.npz", file):
-                self._read(file.removesuffix(".npz"))
+        for file in sorted(path.stem for path in folder.glob("*.npz")) if folder else ():
+            if re.fullmatch(r"\d+-\d+", file) and (arrays := store.state(f"{item}/{file}")):
+                self.values[..., arrays["items"]] = arrays["values"]
 
     def fill(
         self,
@@ -155,10 +152,6 @@ class Table:
         if len(rows):
             arrays = {"items": rows, "values": self.values[..., rows]}
             self._store._write(f"{self._item}/{rows[0]:06d}-{rows[-1] + 1:06d}", arrays)
-
-    def _read(self, file: str) -> None:
-        if arrays := self._store._read(f"{self._item}/{file}"):
-            self.values[..., arrays["items"]] = arrays["values"]
 
 
 def class_item(label: int) -> str:

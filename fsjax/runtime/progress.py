@@ -56,7 +56,7 @@ def tracing(directory: Path | None) -> Iterator[None]:
             _on_update.reset(token)
 
 
-class Progress:
+class Progress(contextlib.AbstractContextManager["Progress"]):
     """Counts units done, with rate and time left; only the main process prints. A context manager.
 
     `unit` is a plural, such as "images"; `done` units were finished by an earlier run and do not change the rate.
@@ -72,9 +72,6 @@ class Progress:
         self._lines = parallel.is_main_process() and not sys.stderr.isatty()
         hidden = self._lines or not parallel.is_main_process()
         self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", disable=hidden, smoothing=0.1)
-
-    def __enter__(self) -> "Progress":
-        return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._bar.close()

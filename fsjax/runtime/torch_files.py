@@ -6,6 +6,7 @@ hyper-parameters. For it an unknown global is an `Inert` object.
 """
 
 import collections
+import contextlib
 import io
 import pickle
 import sys
@@ -15,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
+import safetensors
 from jaxtyping import Shaped
 
 from fsjax.runtime import files, storage
@@ -35,10 +37,7 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     Raises:
       InputError: the file is missing or damaged, holds no state dict, or needs PyTorch, which is not installed.
     """
-    path = storage.path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else load(path)
+    content = load(path := storage.path(path))
     if isinstance(content, dict):
         content = next((content[key] for key in _KEYS if isinstance(content.get(key), dict)), content)
     if isinstance(content, Inert):
@@ -55,18 +54,22 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def load(path: Path) -> Any:
-    """Load a file of torch.save, or a pickle; raise InputError where `read` does for any file.
+    """Load a file of torch.save, a pickle or a .safetensors; raise InputError where `read` does for any file.
 
     Containers, text and numbers are nested as in the file. Tensors and arrays of numbers become NumPy arrays (ml_dtypes
     for bfloat16); everything else becomes `Inert`.
     """
     try:
+        if path.suffix == ".safetensors":
+            with safetensors.safe_open(path, framework="numpy") as tensors:
+                return {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 - not a mapping
         with path.open("rb") as file:
             return _plain(_unpickled(file))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; expected a pickle or a PyTorch file") from error
+        raise InputError(f"{path}: no such file; expected a pickle, a PyTorch file or .safetensors") from error
     except Exception as error:  # untrusted input: unpickling may raise anything
-        raise InputError(f"{path}: not a readable pickle or PyTorch file ({one_line(error)[:300]})") from error
+        kind = "safetensors" if path.suffix == ".safetensors" else "pickle or PyTorch"
+        raise InputError(f"{path}: not a readable {kind} file ({one_line(error)[:300]})") from error
 
 
 def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]], beside: Mapping | None = None) -> None:
@@ -92,16 +95,6 @@ def _torch() -> Any:
     except ImportError as error:
         raise InputError("PyTorch is not installed: pip install 'fsjax[torch]'") from error
     return torch
-
-
-def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
 
 def _unpickled(file: io.BufferedIOBase | IO[bytes]) -> Any:
@@ -186,16 +179,11 @@ def _plain(content: Any) -> Any:
     is_numbers = isinstance(content, np.ndarray) and content.dtype.kind in "biuf"
     if content is None or is_numbers or isinstance(content, bool | int | float | str | Inert):
         return content
+    if isinstance(content, type) and issubclass(content, Inert):
+        return content()
     if "torch" in sys.modules and isinstance(content, _torch().Tensor):
-        return _numpy(content.detach())
-    is_inert_class = isinstance(content, type) and issubclass(content, Inert)
-    return content() if is_inert_class else Inert()
-
-
-def _numpy(tensor: "torch.Tensor") -> np.ndarray | Inert:
-    if tensor.dtype == _torch().bfloat16:
-        return tensor.view(_torch().int16).numpy().view(ml_dtypes.bfloat16)
-    try:
-        return tensor.numpy()
-    except (TypeError, RuntimeError):  # sparse, quantised, or of a type that NumPy lacks
-        return Inert()
+        if content.dtype == _torch().bfloat16:
+            return content.detach().view(_torch().int16).numpy().view(ml_dtypes.bfloat16)
+        with contextlib.suppress(TypeError, RuntimeError):  # sparse, quantised, or of a type that NumPy lacks
+            return content.detach().numpy()
+    return Inert()

@@ -18,8 +18,8 @@ def leave_undrawn(patch, but_of_the_page=False):
 
     saved, write = html._saved, html.write_figure
 
-    def empty(figure, kind):
-        return saved(figure, kind) if but_of_the_page and kind == "png" else b""
+    def empty(figure, kind, metadata):
+        return saved(figure, kind, metadata) if but_of_the_page and kind == "png" else b""
 
     def embed(figure, path):
         write(figure, path)

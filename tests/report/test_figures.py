@@ -19,7 +19,7 @@ from fsjax.evaluation.graft_results import KINDS
 from fsjax.evaluation.ood.results import average_tpr
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.report import attribution_figures, dynamics, figures, html, study_figures, style, verdict_figures
+from fsjax.report import attribution_figures, dynamics, figures, html, style, verdict_figures
 from fsjax.report.verdict_figures import LOOKS
 from tests.helpers import results
 
@@ -62,8 +62,8 @@ def every_figure(names, height, width, inches):
     yield "f1", dynamics.f1_curves(found, width=inches)
     yield "confusion", dynamics.confusion_grid(found, 2, width=inches)
     yield "AvgTPR", verdict_figures.average_tpr({names[0]: curve}, width=inches)
-    yield "study maps", study_figures.map_rows([kept, kept], labels, names, width=inches)
-    yield "study rates", study_figures.rates(seeds, seeds, labels, names, 0.6, width=inches)
+    yield "study maps", verdict_figures.study_maps([kept, kept], labels, names, width=inches)
+    yield "study rates", verdict_figures.study_rates(seeds, seeds, labels, names, 0.6, width=inches)
 
 
 def test_figures_of_any_names_fit_their_width_and_keep_their_size_of_text():

@@ -17,9 +17,9 @@ from fsjax.data import selection
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.report import pictures
+from fsjax.report import html
+from fsjax.report.explorer import Subject
 from fsjax.report.galleries import attribution_section, graft_gallery
-from fsjax.report.overview import Subject
 from tests.helpers import results
 from tests.helpers.html_page import Page
 
@@ -178,7 +178,7 @@ def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(s
         mask, predicted = found.smallest[index], found.predicted[index]
         plane = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1)) * mask[..., None]
         alone = np.fft.ifft2(np.fft.ifftshift(plane, axes=(0, 1)), axes=(0, 1)).real
-        assert (pixels(shown[1][1]) == pixels(pictures.mask_picture(mask))).all()
+        assert (pixels(shown[1][1]) == pixels(html.mask_picture(mask))).all()
         needed = f"{100 * mask.mean():.2g} % of the plane" if mask.any() else "none: mean colour alone is ox"
         assert shown[1][2] == needed
         for part, (_, picture, text) in zip((image, alone, image - alone), shown[:1] + shown[2:], strict=True):

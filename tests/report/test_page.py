@@ -17,9 +17,9 @@ from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.report import explorer, figures, overview, pictures
+from fsjax.report import explorer, figures, html
 from fsjax.report.answer import NO_VERDICT
-from fsjax.report.overview import Subject
+from fsjax.report.explorer import Subject
 from fsjax.report.style import symmetric_log
 from tests.helpers import results
 from tests.helpers.html_page import Page
@@ -34,7 +34,7 @@ def decoded(url, mode):
 def test_every_mask_is_read_back_from_the_picture_of_all(count, plane):
     """24 random masks have more patterns than a palette has colours."""
     kept = np.random.default_rng(count).random((count, *plane)) < 0.3
-    red, green, blue = np.moveaxis(decoded(pictures.mask_bits(kept), "RGB").astype(int), -1, 0)
+    red, green, blue = np.moveaxis(decoded(html.mask_bits(kept), "RGB").astype(int), -1, 0)
     for index, mask in enumerate(kept):
         np.testing.assert_array_equal((red + 256 * green + 65536 * blue) // 2**index % 2 == 1, mask)
 
@@ -44,27 +44,27 @@ def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_miss
     plane = rng.normal(size=(12, 10)) * 10.0 ** rng.integers(-4, 1, (12, 10))
     plane[3, 4] = np.nan
     norm = symmetric_log(plane)
-    image, levels = pictures.plane_levels(plane, norm)
+    image, levels = html.plane_levels(plane, norm)
     grey = decoded(image, "L")
-    assert grey[3, 4] == pictures.NOTHING and (grey == pictures.NOTHING).sum() == 1 and len(levels) == pictures.NOTHING
+    assert grey[3, 4] == html.NOTHING and (grey == html.NOTHING).sum() == 1 and len(levels) == html.NOTHING
     known = np.isfinite(plane)
     # Half a level, and the rounding of the written value to three digits.
     error = np.abs(norm(np.array(levels)[grey[known]]) - norm(plane[known]))
     assert error.max() <= 0.5 / 254 + 7e-4
     assert levels[127] == 0 and levels[0] == pytest.approx(-np.nanmax(np.abs(plane)), rel=5e-3)
-    assert pictures.plane_levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
+    assert html.plane_levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
 
 
 @pytest.mark.parametrize("plane", [(224, 224), (15, 22), (33, 37)])
 def test_a_plane_is_shrunk_around_dc_by_means(plane):
     values = np.random.default_rng(1).normal(size=plane)
     values[0, 0] = np.nan
-    small = pictures.block_means(values, 10)
+    small = html.block_means(values, 10)
     side = -(-max(plane) // 10)
     rows, columns = (-(-(length // 2) // side) for length in plane)
     top, left = plane[0] // 2, plane[1] // 2
     np.testing.assert_allclose(small[rows, columns], values[top : top + side, left : left + side].mean(), rtol=1e-12)
-    weights = pictures.block_means(np.ones(plane), 10)
+    weights = html.block_means(np.ones(plane), 10)
     assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
 
 
@@ -126,12 +126,12 @@ def test_of_more_shares_than_a_picture_has_room_for_the_one_shown_first_is_kept(
     method = results.method({share: results.map_rates([0.5], [None]) for share in shares})
     subject = subject_of(maps_of(scores_of(1), shares), results.evaluation(("a",), {"removal": method}), 0.3)
     found = [stop.share for stop in explorer.stops(subject)]
-    assert found == [*shares[: pictures.MOST_MASKS - 1], 0.3]
+    assert found == [*shares[: html.MOST_MASKS - 1], 0.3]
 
 
 def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
     kept = np.random.default_rng(3).random((3, 6, 6)) < 0.4
-    found = overview.overlaps(kept)
+    found = explorer.overlaps(kept)
     sets = [set(np.flatnonzero(mask).tolist()) for mask in kept]
     for one in range(3):
         for other in range(3):
@@ -139,11 +139,11 @@ def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
             assert found[one, other] == pytest.approx(expected)
     pairs = {(0, 1): found[0, 1], (0, 2): found[0, 2], (1, 2): found[1, 2]}
     (first, second), best = max(pairs.items(), key=lambda pair: pair[1])
-    assert overview.overlap_sentence(found, ("a", "b", "c")) == (
+    assert explorer.overlap_sentence(found, ("a", "b", "c")) == (
         f"Most alike are {'abc'[first]} and {'abc'[second]} (IoU {best:.3f}); "
         f"the mean is {np.mean(list(pairs.values())):.3f}."
     )
-    assert np.isnan(overview.overlaps(np.zeros((2, 4, 4), bool))).all()
+    assert np.isnan(explorer.overlaps(np.zeros((2, 4, 4), bool))).all()
 
 
 def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for():
@@ -152,7 +152,7 @@ def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for(
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
-    one, other = overview.rows(subject_of(maps, evaluation))
+    one, other = explorer.rows(subject_of(maps, evaluation))
     assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
         ("shortcut", False, True),
         ("band", True, False),
@@ -160,10 +160,10 @@ def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for(
     assert one["predictions"] == [("b", 3), ("a", 1)] and other["predictions"] == [("b", 4)]
     assert dict(one["masks_psi"])["low-pass"] == evaluated.grafts.rates.low_pass_psi[0] and len(one["masks_psi"]) == 5
     # The verdict rests on 5 %, whatever share the report shows; the published criterion follows the report's share.
-    far, _ = overview.rows(subject_of(maps, evaluation, 0.2))
+    far, _ = explorer.rows(subject_of(maps, evaluation, 0.2))
     assert (far["at"], far["tpr"], far["over"]) == (0.05, 0.9, True)
     evaluation.methods["removal"] = dataclasses.replace(evaluated, grafts=None)
-    plain, _ = overview.rows(subject_of(maps, evaluation, 0.2))
+    plain, _ = explorer.rows(subject_of(maps, evaluation, 0.2))
     assert plain["masks_psi"] == [] and plain["marked"] and plain["at"] == 0.2
 
 
@@ -171,11 +171,11 @@ def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_thos
     maps, shares = maps_of(scores_of(3)), (0.05, 0.02, 0.2)
     subject = subject_of(maps, results.evaluation(maps.classes, {}))
     rows = [{"label": label, "at": shares[label], "marked": label > 0} for label in range(3)]
-    assert [card["map"] for card in overview.cards(rows, subject, 3)] == [
-        pictures.mask_picture(masks.within_share(maps.scores[label], share)) for label, share in enumerate(shares)
+    assert [card["map"] for card in explorer.cards(rows, subject, 3)] == [
+        html.mask_picture(masks.within_share(maps.scores[label], share)) for label, share in enumerate(shares)
     ]
-    assert [card["label"] for card in overview.cards(rows, subject, 2)] == [1, 2]
-    assert [card["label"] for card in overview.cards(rows, subject, 1)] == [1]
+    assert [card["label"] for card in explorer.cards(rows, subject, 2)] == [1, 2]
+    assert [card["label"] for card in explorer.cards(rows, subject, 1)] == [1]
 
 
 def test_filtered_samples_are_shown_as_they_are(tmp_path):
@@ -216,7 +216,7 @@ def test_an_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(t
 def test_a_grey_image_is_shown_in_three_channels_by_a_model_of_the_same_precision():
     grey = np.random.default_rng(4).normal(size=(2, 16, 16, 1)).astype(np.float32)
     model = Model(lambda params, images: images.sum((1, 2)), {}, (16, 16, 1), ("a",), matmul_precision="default")
-    shown, test = pictures.displayable(model, ArrayDataset(grey, np.zeros(2, int), ("a",)))
+    shown, test = html.displayable(model, ArrayDataset(grey, np.zeros(2, int), ("a",)))
     images = test.images(np.arange(2))
     assert images.min() == pytest.approx(0, abs=1e-3) and images.max() == pytest.approx(255, rel=1e-5)
     normalised = (images / 255 - shown.mean_std[0]) / shown.mean_std[1]
