@@ -17,7 +17,7 @@ from fsjax.runtime.errors import InputError
 
 
 class Graft(NamedTuple):
-    """Images with frequencies of other images, their logits [n, K], and the logits of the unchanged recipients."""
+    """Images with frequencies of other images, their logits, and the logits `before`, of the unchanged recipients."""
 
     images: Float[np.ndarray, "n height width channels"]
     logits: Float[np.ndarray, "n outputs"]
@@ -80,7 +80,6 @@ def attribute(
 
     Scores are integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis: an orbit's
     contribution, in nats, to the log-odds of the predicted class on the straight path from a baseline to the image.
-    Other sets of the same size may suffice as well.
 
     Args:
       model: as for `analyse`, with two or more classes.

@@ -111,10 +111,7 @@ def measure_reliance(
 
 
 def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]) -> Recovery:
-    """Return precision and recall, which are equal, of the k best orbits, where k are planted, and average precision.
-
-    Average precision is the mean, over the planted orbits, of the precision at the rank of each.
-    """
+    """Return precision and recall, which are equal, of as many best orbits as are planted, and average precision."""
     order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
     is_planted = spectrum.per_orbit(planted)[order]
     count = int(is_planted.sum())

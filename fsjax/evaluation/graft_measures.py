@@ -106,10 +106,7 @@ class ClassMasks:
         )
 
     def of_kind(self, kind: str, at: int) -> Mask:
-        """Return the map at a share, by its index, or a mask of its size: of lowest frequency or highest class energy.
-
-        `radial` masks are random: the map's nearest neighbours in radius.
-        """
+        """Return the map at a share, by its index, or a mask of its size; `radial`: random neighbours in radius."""
         if kind in ("map", "radial"):
             return self._maps[at] if kind == "map" else self._radial(at, 0)
         positions = int(self._maps[at].sum())

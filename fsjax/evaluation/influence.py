@@ -113,8 +113,7 @@ def smallest_share(
     """Return the share of the plane at which psi reaches a threshold, and its 95 % interval over resampled images.
 
     Outcomes have a row for each share, ascending. The side with fewer images, donors or recipients, is resampled with
-    all of its pairs. The first share is returned where psi reaches the threshold before it, and NaN where it never
-    does. A limit beyond the last share is NaN.
+    all of its pairs. NaN stands for a share beyond the last.
     """
     sides = [np.unique(images, return_inverse=True) for images in (outcomes.donors, outcomes.recipients)]
     images, image = min(sides, key=lambda side: len(side[0]))

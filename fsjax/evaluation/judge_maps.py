@@ -32,7 +32,7 @@ _POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:
-    """Masks of every class, by its index, at ascending shares of the plane; a verdict may rest on the tested shares.
+    """Masks of every class at ascending shares, of which a verdict may rest on the tested ones.
 
     Masks of `kinds`, of graft_measures.KINDS, are grafted at every share, the map first.
     """

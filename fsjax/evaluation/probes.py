@@ -198,5 +198,4 @@ def relative_sizes(maps: Maps, share: float) -> Values:
 
 def _counts(orbits: int) -> Int[np.ndarray, " n"]:
     """Return the numbers of orbits in the prefixes of a map with this many orbits."""
-    fewer = _COUNTS[: np.searchsorted(_COUNTS, orbits)]
-    return np.append(fewer, orbits)
+    return np.append(_COUNTS[: np.searchsorted(_COUNTS, orbits)], orbits)

@@ -148,6 +148,5 @@ def grid_shares(maps: DominantFrequencyMaps, requested: tuple[float, ...]) -> tu
 
 def masks_at(maps: DominantFrequencyMaps, share: float) -> Bool[np.ndarray, "classes height width"]:
     """Return the masks that the method cuts from its scores at any share in (0, 1]."""
-    rule = mask_rule(maps)
     assert maps.scores is not None, "masks are made of scores"
-    return np.stack([rule(scores, share) for scores in maps.scores])
+    return np.stack([mask_rule(maps)(scores, share) for scores in maps.scores])

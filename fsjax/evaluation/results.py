@@ -91,8 +91,7 @@ class MethodEvaluation:
     """Measurements on the maps of one search method, which `searched_on` the split 'train' or 'test'.
 
     The search spent `forward_equivalents` image forward passes; a backward pass counts 2. `shares` has the rates under
-    the maps by share as text, `planted` the recovery of a class's planted orbits by its name. `grafts` is None where
-    evaluate.pairs is 0.
+    the maps by share as text, `planted` recoveries by class. `grafts` is None where evaluate.pairs is 0.
     """
 
     searched_on: str

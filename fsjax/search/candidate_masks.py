@@ -32,8 +32,7 @@ _ORBITS = 1024
 class Stage:
     """Side of the kept patches, number of candidates, and the shares of config.search.shares that the stage serves.
 
-    A further stage has a budget of positions, and the ratio of its parent that a candidate keeps where the parent is
-    within the budget already.
+    A further stage has a budget of positions, and the ratio of a parent within the budget that a candidate keeps.
     """
 
     patch: int
@@ -50,11 +49,9 @@ class Candidates:
 
     So no mask is stored: the 10 best of each of 1,000 classes would take 500 MB at 224 pixels, for each stage.
 
-    Attributes:
-      share: share of the patches that a mask keeps, P.
-      best: for each finished stage, the indices of the N best candidates of each class, best first.
-      ranking: each class's best orbits, best first. The first candidates of a further stage, at most half of the stage,
-        belong to one class each and keep its best orbits within the budget.
+    A mask keeps `share` of the patches. `best` has the indices of each class's N best candidates for each finished
+    stage, `ranking` its best orbits, both best first. The first candidates of a further stage, at most half of the
+    stage, belong to one class each and keep its best orbits within the budget.
     """
 
     plane: tuple[int, int]
@@ -142,12 +139,11 @@ def patch_numbers(plane: tuple[int, int], patch: int, shifted: bool) -> Int[np.n
 def rank_orbits(
     candidates: Candidates, losses: list[Float[np.ndarray, "classes _"]], positions: int
 ) -> Int[np.ndarray, "classes orbits"]:
-    """Return the orbits that lower each class's loss most where a candidate keeps them, best first.
+    """Return the orbits, at most `positions`, that lower each class's loss most where a candidate keeps them.
 
     Every candidate is evaluated for every class, also the descendants of other classes' best candidates. So a
-    regression of a class's losses on the kept orbits (`regression_slopes`) finds orbits that its best candidates lack.
-    It costs no forward pass. `losses` are of every candidate of each finished stage; a ranking has at most `positions`
-    orbits.
+    regression of a class's losses on the kept orbits (`regression_slopes`) finds orbits that its best candidates lack,
+    without a forward pass. `losses` are of every candidate of each finished stage.
     """
     stage = np.repeat(np.arange(len(losses)), [stage_losses.shape[1] for stage_losses in losses])
     index = np.concatenate([np.arange(stage_losses.shape[1]) for stage_losses in losses])

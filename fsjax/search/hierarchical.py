@@ -50,10 +50,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     it is HFSS's map as published.
 
     For smaller shares further stages, which are ours, go from share to share in equal ratios as near to P as possible,
-    with as many candidates as the last published stage. Each candidate keeps random orbits of its parent up to the
-    stage's budget (or, where the parent is within the budget already, the stage's ratio of it). A candidate never has
-    an orbit that its parent lacks, so one candidate of each class, and half of a stage at most, keeps the best orbits
-    by `rank_orbits` instead. Where no candidate fits a budget, the best loses random orbits, and its loss is unknown.
+    with as many candidates as the last published stage. Each candidate keeps random orbits of its parent. It never has
+    an orbit that its parent lacks, so one candidate of each class keeps the best orbits by `rank_orbits` instead. Where
+    no candidate fits a budget, the best loses random orbits, and its loss is unknown.
 
     Provenance: `stages`, each with its `patch`, `candidates`, `positions` (the least, median and most kept) and the
     `shares` it serves; `losses` [shares][classes], of each class under its map in nats, or None; `agreement`, the
@@ -110,8 +109,8 @@ def advance(
 ) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
     """Evaluate the next stage.
 
-    Returns the candidates with the stage's N best of each class; the stage's losses, mean over each class's images in
-    nats; how many positions each candidate keeps; and, after the last published stage, the agreement.
+    Returns the candidates with the stage's N best of each class, the mean losses in nats, how many positions each
+    candidate keeps and, after the last published stage, the agreement.
     """
     number, published = len(candidates.best), sum(stage.budget is None for stage in candidates.stages)
     stage, counts = candidates.stages[number], np.array(problem.counts)
@@ -160,11 +159,7 @@ def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...
 
 
 def stage_patches(plane: tuple[int, int]) -> tuple[int, ...]:
-    """Return the patch sizes of the published stages for a plane: as published at 224 x 224, else as they fit.
-
-    The first is the largest that fits into a quarter of the shorter side, each further one the largest that fits into
-    half of the one before.
-    """
+    """Return the patch sizes of the published stages: the largest within a quarter of the shorter side, then halves."""
     if plane == (224, 224):
         return PATCHES_224
     patches: list[int] = []

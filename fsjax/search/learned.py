@@ -123,8 +123,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
     """Return scores as quantiles of a standard normal distribution, and the forward equivalents that they cost.
 
-    The scores are in the order of the class's mean energy (kind `energy`), of first-order removal on at most
-    search.learned.judged images (`gradient`), or of a whole graft search (`graft`).
+    They are in the order of the class's mean energy, of first-order removal (`gradient`), or of a graft search.
     """
     folder, cost = problem.directory and problem.directory / kind, 0
     problem = dataclasses.replace(problem, options=copy.deepcopy(problem.options), directory=folder)
@@ -208,9 +207,8 @@ def evaluate_masks(
 def judged_images(problem: Problem, label: int, others: OtherImages | None) -> WeightedImages:
     """Return the images that a class's masks are judged on, and their sides.
 
-    Images of the side (1, 0) should be predicted as the class, images of the side (0, 1) should not. For `specific` the
-    sides are images of the class and of others, for `graft` pairs in which others receive from the class and in which
-    the class receives from others.
+    Images of the side (1, 0) should be predicted as the class, images of the side (0, 1) should not. For `graft` they
+    are pairs, in which others receive from the class, and the class from others.
     """
     rng, most = generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label), problem.options.learned.judged
 
@@ -229,7 +227,6 @@ def judged_images(problem: Problem, label: int, others: OtherImages | None) -> W
 
 
 def _judged_counts(problem: Problem, label: int, others: OtherImages | None) -> tuple[int, int]:
-    """Return the number of judged images of each side."""
     most = problem.options.learned.judged
     available = 0 if others is None else int((others.labels != label).sum())
     own, rest = min(most, problem.counts[label]), min(most, available)

@@ -181,10 +181,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
 
 def soft_top_k(logits: Orbits, sizes: Int[np.ndarray, " orbits"], budget: ArrayLike, temperature: ArrayLike) -> Orbits:
-    """Return the weights sigmoid((z - tau) / T) in [0, 1] whose sum times the sizes is a budget of positions.
-
-    At a temperature T towards 0 they become a mask.
-    """
+    """Return the weights sigmoid((z - tau) / T) in [0, 1] whose sum times the sizes is a budget of positions."""
 
     def halve(_: ArrayLike, interval: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = interval

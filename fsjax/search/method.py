@@ -54,7 +54,6 @@ class Problem:
 
     @property
     def plane(self) -> tuple[int, int]:
-        """(H, W)."""
         return self.model.image_shape[:2]
 
     @property

@@ -19,8 +19,6 @@ from fsjax.search.method import MaskRule, Problem
 
 # A share with fewer whole patches is warned of: the next patch would change much of the map.
 FEW = 4
-# Resamples where config.search.resamples is -1.
-DEFAULT_RESAMPLES = 20
 
 
 def cut(
@@ -95,7 +93,7 @@ def few(shares: Iterable[float], plane: tuple[int, int], patch: int) -> list[str
 
 def resample_count(options: ConfigDict) -> int:
     """Return the resamples of a class's images that config.search asks for."""
-    return options.resamples if options.resamples >= 0 else DEFAULT_RESAMPLES
+    return options.resamples if options.resamples >= 0 else 20
 
 
 def resample_weights(images: int, resamples: int, seed: int, label: int) -> Float[np.ndarray, "images replicates"]:
@@ -105,11 +103,9 @@ def resample_weights(images: int, resamples: int, seed: int, label: int) -> Floa
 
 
 def measure_stability(planes: Iterable[Float[np.ndarray, "replicates height width"]], options: ConfigDict) -> dict:
-    """Return the IoU of each resample's map with the map itself, as JSON values.
+    """Return the IoU of each resample's map with the map itself, as JSON values (docs/files.md).
 
-    `planes` are the `patches.position_scores` of each class, on all images and then on each resample. Returns
-    `resamples`, `shares`, and `iou`: its `mean` over the resamples and its `low` and `high`, the 2.5 and 97.5 %
-    quantiles, [shares][classes] in [0, 1].
+    `planes` are the `patches.position_scores` of each class, on all images and then on each resample.
     """
     shares, chosen_by, tail = tuple(sorted(options.shares)), rule(options.patch), (1 - 0.95) / 2
 

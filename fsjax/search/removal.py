@@ -63,8 +63,7 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return the published loss of every block for every class, and the maps at the config's shares.
 
     The published code sets the logits and label of other classes' images to 0, so that each adds ln(number of logits)
-    to its batch; only batches with an image of the class count. This sum is constant, so only a class's own images are
-    forwarded here.
+    to its batch; only batches with an image of the class count. Only a class's own images are forwarded here.
     """
     options, size = problem.options, problem.plane[0]
     blocks = visited_blocks(size, options.patch)

@@ -114,11 +114,8 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
     """Return the result of every task. Collective: every process must call this.
 
     Every process computes an equal part of the tasks, and all return the same results. A task's arithmetic does not
-    depend on the tasks beside it, so results do not depend on the number of devices and processes.
-
-    Raises:
-      InputError: the model returned a non-finite loss or gradient.
-      interrupt.Terminated: SIGTERM came; states are stored.
+    depend on the tasks beside it, so results do not depend on the number of devices and processes. Raises InputError
+    and interrupt.Terminated as `fsjax.search.run`.
     """
     runner = _Runner(problem, search, partial_results)
     own = range(search.count)[parallel.share(search.count)]

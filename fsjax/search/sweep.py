@@ -50,7 +50,8 @@ def sweep(
     """Sum the weighted cross-entropy of each class's images to the class, under each mask.
 
     Only a class's own images go through the model. Collective: every process must call this, computes an equal share of
-    the missing (class, mask) pairs and returns the same sums, bit-equal for any number of processes and devices.
+    the missing (class, mask) pairs and returns the same sums, bit-equal for any number of processes and devices. Raises
+    InputError and interrupt.Terminated as `fsjax.search.run`.
 
     Args:
       masks: True where a frequency is kept.
@@ -60,10 +61,6 @@ def sweep(
       model: default: the problem's model, as config.search says.
       label: title of the progress bar; default: the method.
       layout: from tile_size.layout; default: chosen. Partial results keep the layout of the first start.
-
-    Raises:
-      InputError: partial results of another search, too little memory, or a loss that is not finite.
-      interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
 
     def read(class_index: int) -> WeightedImages:
@@ -90,8 +87,7 @@ def sweep_statistics(
 ) -> Float[np.ndarray, "classes statistics replicates masks"]:
     """Sum an engine's statistics, `loss` among them, of each class under its masks. Collective.
 
-    `read` runs in a thread while the class before is computed. `shape` has the numbers of replicates and masks. The
-    layout of the partial results, from tile_size.layout, has the sizes of tiles and image batches.
+    `read` runs in a thread while the class before is computed. `shape` has the numbers of replicates and masks.
     """
     count, arrays = shape[-1], np.empty((len(problem.classes), len(statistics), *shape))
     layout = partial_results.layout
@@ -154,9 +150,8 @@ def check_precision(
 ) -> dict:
     """Compare a sweep in TF32 or bfloat16 with float32 on a random sample of masks.
 
-    A score is the difference of a mask's sum and the first mask's. Returns JSON values, none for a sweep in 'highest';
-    the provenance of maps has them as "agreement": `precision`; `masks`, the number of masks computed again; for each
-    class `spearman`, the rank correlation of the scores, and `top_iou`.
+    A score is the difference of a mask's sum and the first mask's. Returns JSON values for the provenance, none for a
+    sweep in 'highest': the number of masks computed again, and each class's `rank_correlation` and `top_iou`.
     """
     precision = problem.options.precision
     if precision == "highest":
