@@ -186,7 +186,6 @@ class BaselineGrafts:
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
         self._logits, self._slopes = _programs(model, mesh)
         self._batch = min(_BATCH, len(images))
-        # Masks rather than shares, since `logits` is compiled for masks anyway.
         ends = (np.full((len(images), height, width), end) for end in (True, False))
         self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
 

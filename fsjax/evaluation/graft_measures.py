@@ -100,7 +100,6 @@ class ClassMasks:
         self._plane = maps.shape[1], maps.shape[2]
         self._without_dc = spectrum.radius(*self._plane) > 0
         self._differences = np.where(self._without_dc, differences_energy, 0)
-        # A repeated call does not draw again.
         self._radial = functools.cache(
             lambda at, draw: masks.radial_neighbours(self._hermitian(at), self._rng(at, draw))
         )

@@ -113,8 +113,7 @@ def basis_components(
     """Return the components that add each orbit's wave with an L2 norm |length| in each channel; 0 adds nothing.
 
     The wave is (cos - sin)/sqrt(HW) of the orbit's first member, as in the published code; its transform has
-    (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) for a single member. The engine takes
-    the Hermitian part of its input, so twice that at the first member alone is enough.
+    (1 + i)/2 * sqrt(HW) there. The engine takes the Hermitian part, so twice that at the first member alone is enough.
     """
     components = np.zeros((len(orbits), plane[0] * plane[1], lengths.shape[1]), np.complex64)
     scaled = (1 + 1j) * np.sqrt(plane[0] * plane[1]) * lengths

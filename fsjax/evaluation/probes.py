@@ -188,9 +188,9 @@ def excess(limit: Values, sizes: Values, held: Values) -> Values:
 
 
 def relative_sizes(maps: Maps, share: float) -> Values:
-    """Return the size of each map over a whole map's at this share; a whole map grows with the side beyond 32 pixels.
+    """Return the size of each map over a whole map's at this share.
 
-    The budget grows with the area, but the few frequencies of a shortcut do not.
+    Beyond 32 pixels a whole map grows with the side: a shortcut's few frequencies do not grow with the area.
     """
     height, width = maps.shape[1:]
     return maps.sum((1, 2)) / max(1, masks.budget(share, min(height, _SIDE), width))

@@ -111,7 +111,6 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         return parts, np.full(self.steps, task, np.int32), np.full(self.steps, images, np.int32)
 
     def batches(self, task: int) -> list[ImageBatch]:
-        """Return spectra of images, and False for padding."""
         images, most = self._problem.images(task), max(self._problem.counts)
         batches = stepwise.cut_batches(images, np.ones(len(images), bool), self._batch_size, most)
         return [batch._replace(images=np.asarray(self._spectra(batch.images))) for batch in batches]
@@ -123,7 +122,6 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         kept = state.kept & (self._part_numbers != part)
         if self._problem.options.greedy.compat:
             kept |= part < 0  # the first drop is compared with the unfiltered images
-        # A part without the conjugates of its positions leaves half the weight of their orbits.
         masks, transform = kept[self._parts][None], self._problem.options.transform
         logits = self._apply(params, spectrum.filter_spectra(batch.images, masks, transform=transform)[0])
         return ((logits.argmax(-1) == label) & batch.weights).sum()

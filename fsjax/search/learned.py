@@ -69,8 +69,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class. `specific`
     adds -log(1 - p) with the weight `others`, where p is the probability of the class on filtered images of others.
     `graft` has the cross-entropy of others' images with the mask's frequencies from the class, and -log(1 - p) of
-    images of the class with those from others. A map is the mask with the most judged images predicted as the class,
-    less `others` times the images that should not be, and of equal masks the mask with the smallest loss.
+    images of the class with those from others. A map is the mask with the best judged share, then the smallest loss.
     """
     options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
     budgets = [masks.budget(share, *problem.plane) for share in shares]

@@ -29,8 +29,7 @@ def cut(
 ) -> dfm.DominantFrequencyMaps:
     """Return the maps at config.search.shares from the scores of each class's patches.
 
-    Replicate 0 of the scores is on all images; the others are on one resample each. `scores` returns the replicates of
-    a slice, class by class. The provenance has the side of the patches under dfm.WHOLE_PATCHES.
+    `scores` returns the replicates of a slice, class by class: 0 is on all images, the others on a resample each.
     """
     options, patch = problem.options, problem.options.patch
 

@@ -2,7 +2,6 @@
 
 Examples:
   >>> all_and_nothing = np.stack([np.ones((8, 8), bool), np.zeros((8, 8), bool)])
-  >>> from fsjax.engine.engine import LazyArray
   >>> masks = LazyArray(2, lambda start, stop: all_and_nothing[start:stop])
   >>> sums = sweep(problem, masks)  # a Problem, as a search method is given it
   >>> sums.shape  # nats, summed over the images: [classes, masks]
