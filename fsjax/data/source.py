@@ -151,7 +151,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
-    """Return the indices of the images that decode; log the first names of the others, of the set `where`."""
+    """Return the indices of the images that decode; log the first names of the others, of the set `where`.
+
+    Raises InputError where there are images and none decodes.
+    """
 
     def decodes(index: int) -> bool:
         try:
@@ -164,6 +167,8 @@ def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
     if not good.all():
         files = getattr(source, "files", ()) or [*map(str, range(len(source)))]
         bad = [short_name(files[index]) for index in np.flatnonzero(~good).tolist()]
+        if not good.any():
+            raise InputError(f"{where}: got no image that decodes ({_listed(bad)}); expected one or more")
         message = "%s: left out %d of %d images, which do not decode: %s"
         logger.info(message, where, len(bad), len(source), _listed(bad))
     return np.flatnonzero(good)

@@ -168,6 +168,10 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
         kept = data.load(config(root=tmp_path, skip_undecodable=True), "train", 0)
     assert "left out 1 of 5 images, which do not decode: ant/001.png" in caplog.text
     np.testing.assert_array_equal(kept.images(range(4)), [image_files.resize(images[i], 8) for i in (0, 2, 3, 4)])
+    for file in (tmp_path / "train").glob("*/*.png"):
+        file.write_bytes(b"no picture")
+    message = "split 'train' of data.source folder: got no image that decodes .ant/000.png, .*; expected one or more"
+    refused(message, data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
 
 
 def test_stylised_copies_follow_the_training_images_in_their_classes_and_in_no_other_split(tmp_path):

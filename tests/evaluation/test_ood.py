@@ -26,6 +26,7 @@ from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
+from tests.helpers.data_config import refused
 
 SIZE = 8
 CLASSES, FOLDERS = ("cat", "dog", "ship"), ("n1", "n2", "n3")
@@ -435,6 +436,23 @@ def test_a_killed_run_goes_on_with_the_parts_that_it_lacks_and_other_images_are_
     assert len(counted) == 7
     world.judge(asked, identity=["another model"], images_per_class=1)
     assert len(counted) == 9
+
+
+def test_a_place_of_which_no_image_decodes_is_refused_in_one_line(world):
+    config = world.asking(f"same={world.root / 'spoiled'}")
+    config.data.skip_undecodable = True
+    for folder in FOLDERS:
+        save(world.root / "spoiled" / folder, 1, seed=0)
+        (world.root / "spoiled" / folder / "00.png").write_bytes(b"no picture")
+    refused(
+        "spoiled: got no image that decodes .n1/00.png, n2/00.png, n3/00.png.; expected",
+        ood.accuracies,
+        config,
+        world.directory / "spoiled",
+        world.classifier,
+        world.test,
+        {},
+    )
 
 
 def test_the_section_shows_what_was_found(world, found):
