@@ -84,5 +84,5 @@ def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
                 f"{frequencies.FIELD}: got {config.data.frequencies!r}; expected the frequencies that the model in "
                 f"{directory} was trained on"
             )
-        variables = checkpoints.variables(step, jax.eval_shape(lambda: network.init(config.seed)))
+        variables = checkpoints.restore("variables", step, jax.eval_shape(lambda: network.init(config.seed)))
     return TrainedNetwork(network, variables, (np.array(metadata["mean"]), np.array(metadata["std"])), classes)

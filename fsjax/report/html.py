@@ -169,7 +169,6 @@ def png(image: Image.Image) -> str:
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
-    """Return a data URL."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -160,7 +160,6 @@ def _planted_figure(subject: Subject) -> Figure:
 
 
 def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
-    """Return the scores of the maps, where there are any."""
     if (scores := maps.scores) is None:
         return []
     method = method_for_maps(maps)
@@ -217,7 +216,6 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
 
 
 def _stages(directory: Path, method: str) -> list[dict]:
-    """Return name, wall time and devices of the stages behind this report."""
     keys = ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}")
     present = {key: file for key in keys if (file := directory / "stages" / f"{key}.json").exists()}
     records = {key: files.read_json(file) for key, file in present.items()}

@@ -238,5 +238,4 @@ def _inches(text: str, points: float) -> float:
 
 @functools.cache
 def _glyphs() -> frozenset[int]:
-    """Return the code points that the font has."""
     return frozenset(font_manager.get_font(font_manager.findfont(_FAMILY)).get_charmap())

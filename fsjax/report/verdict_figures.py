@@ -191,8 +191,7 @@ def average_tpr(curves: dict[str, tuple[Point, ...]], width: Inches = DOUBLE) ->
 
 
 def _area(share: float) -> float:
-    """Return the area of a marker in square points."""
-    return 4 + 66 * share
+    return 4 + 66 * share  # square points
 
 
 @style.paper

@@ -100,13 +100,11 @@ class Checkpoints:
         """Return the metadata given to `save`."""
         return files.read_json(self._files(step) / "about" / "metadata")
 
-    def variables(self, step: int, like: PyTree) -> PyTree:
-        """Restore the model's arrays in the structure of `like` (arrays or shapes)."""
-        return self._restore(step, "variables", like)
-
-    def training(self, step: int, like: PyTree) -> PyTree:
-        """Restore everything else that training resumes from."""
-        return self._restore(step, "training", like)
+    def restore(self, item: str, step: int, like: PyTree) -> PyTree:
+        """Restore what `save` got as "variables" or as "training", in the structure of `like` (arrays or shapes)."""
+        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        with _orbax() as reader:
+            return reader.restore(self._files(step) / item, args=ocp.args.StandardRestore(like))
 
     def discard_after(self, step: int) -> None:
         """Delete the checkpoints newer than `step`, so that training can save those steps again."""
@@ -159,11 +157,6 @@ class Checkpoints:
             copy = self._copies[step] = tempfile.TemporaryDirectory()
             place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
         return pathlib.Path(self._copies[step].name)
-
-    def _restore(self, step: int, item: str, like: PyTree) -> PyTree:
-        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-        with _orbax() as reader:
-            return reader.restore(self._files(step) / item, args=ocp.args.StandardRestore(like))
 
     def _delete(self, step: int) -> None:
         """Delete a checkpoint, its hashes first, so that a kill leaves no checkpoint without some of its files."""
@@ -218,13 +211,11 @@ def _orbax() -> ocp.Checkpointer:
 
 
 def _steps(directory: Path) -> list[int]:
-    """List the checkpoints in order, damaged ones too."""
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _losses(directory: Path) -> dict[int, float | None]:
-    """Return the loss of each checkpoint that has a file of hashes."""
     losses: dict[int, float | None] = {}
     for file in directory.glob("*.sha256.json"):
         step, (hashes, loss) = file.name.split(".")[0], _recorded(file)

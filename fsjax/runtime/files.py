@@ -28,10 +28,8 @@ _CHECKSUM = "checksum"  # a field of JSON objects
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that replaces `path` when the block ends without an error.
 
-    On a disk it is written under a temporary name, synced and renamed; a store's object appears whole.
-
-    Raises:
-      InputError: it cannot be written, as on a full disk; the old file stays.
+    On a disk it is written under a temporary name, synced and renamed; a store's object appears whole. Where it cannot
+    be written, as on a full disk, raise InputError; the old file stays.
     """
     with writing(path):
         if not storage.is_local(path):

@@ -125,8 +125,7 @@ def check_wandb(options: ConfigDict) -> None:
 def start_wandb(config: ConfigDict, directory: Path) -> "_WeightsAndBiases | None":
     """Begin or resume the W&B run of a workdir, whose id is in wandb.json; return None where W&B is off.
 
-    Raises:
-      InputError: W&B refuses, for example without a login; wandb.json is damaged.
+    Raise InputError where W&B refuses, for example without a login, or wandb.json is damaged.
     """
     if not config.wandb.project:
         return None

@@ -80,15 +80,11 @@ def decide(find: Callable[[], Any]) -> Any:
 
 def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Merge the values of all processes, in float64; NaN marks values that a process lacks. Collective."""
-    if jax.process_count() == 1:
-        return values.astype(np.float64, copy=False)
     return _by_messages(values, np.nan, np.fmax.reduce)
 
 
 def total(values: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
     """Return the sum over the processes, computed in float64, with the same bits in every process. Collective."""
-    if jax.process_count() == 1:
-        return values
     return _by_messages(values, 0.0, lambda gathered: gathered.sum(0)).astype(values.dtype)
 
 
@@ -96,6 +92,8 @@ def _by_messages(
     values: Num[np.ndarray, "*shape"], filler: float, combine: Callable[[np.ndarray], np.ndarray]
 ) -> Float[np.ndarray, "*shape"]:
     """Combine the values of all processes message by message, to limit the memory with many processes."""
+    if jax.process_count() == 1:
+        return combine(values[None].astype(np.float64))
     width = max(1, min(values.size, _MESSAGE, _MESSAGE_BYTES // 8 // jax.process_count()))
     row = values.astype(np.float64).ravel()
     messages = np.pad(row, (0, -len(row) % width), constant_values=filler).reshape(-1, width)

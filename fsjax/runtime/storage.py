@@ -22,11 +22,7 @@ _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 
 
 def path(text: str | Path) -> Path:
-    """Return the path that a user wrote; a URL with `://` is a path in a store.
-
-    Raises:
-      InputError: fsspec does not know the protocol, or its driver is not installed.
-    """
+    """Return the path that a user wrote; raise InputError for a URL that fsspec or its drivers here do not know."""
     if not isinstance(text, str):
         return text
     protocol, url, rest = text.partition("://")
@@ -70,10 +66,8 @@ def check_reachable(where: Path, field: str) -> None:
 def local(where: Path) -> Iterator[pathlib.Path]:
     """Yield a local file: the file itself, or a copy that is deleted when the block ends.
 
-    A memory map of the copy stays valid. An InputError of the block names the original file.
-
-    Raises:
-      FileNotFoundError: there is no file.
+    A memory map of the copy stays valid. An InputError of the block names the original file. Without a file, raise
+    FileNotFoundError.
     """
     if is_local(where):
         yield where

@@ -34,8 +34,7 @@ _LEGACY = 0x1950A86A20F9469CFC6C  # the first of the pickles that torch.save wro
 def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read the state dict of a .safetensors file or of a file of torch.save (.pt, .pth, .ckpt), possibly a checkpoint.
 
-    Raises:
-      InputError: the file is missing or damaged, holds no state dict, or needs PyTorch, which is not installed.
+    Raise InputError where the file is missing or damaged, has no state dict, or needs PyTorch, which is not installed.
     """
     content = load(path := storage.path(path))
     if isinstance(content, dict):

@@ -122,9 +122,9 @@ def _state(training: Training, checkpoints: Checkpoints, step: int) -> LoopState
     current = state.create(variables, training.optimizer, auxiliary=training.auxiliary)
     plateau = jax.device_get(training.plateau.init(variables["params"]))
     if step:
-        resumed = checkpoints.training(step, {**state.resumed_arrays(current), "plateau": plateau})
+        resumed = checkpoints.restore("training", step, {**state.resumed_arrays(current), "plateau": plateau})
         plateau = resumed.pop("plateau")
-        current = TrainState(**(checkpoints.variables(step, current.variables) | resumed))
+        current = TrainState(**(checkpoints.restore("variables", step, current.variables) | resumed))
     return LoopState(step, state.replicate(current), plateau)
 
 

@@ -115,7 +115,7 @@ def trained(run, step):
     """The arrays of the linear model after a step."""
     shapes = {"kernel": np.zeros((3 * SIZE**2, 3), np.float32), "bias": np.zeros(3, np.float32)}
     with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
-        return checkpoints.variables(step, {"params": {"fc": shapes}, "batch_stats": {}})["params"]["fc"]
+        return checkpoints.restore("variables", step, {"params": {"fc": shapes}, "batch_stats": {}})["params"]["fc"]
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def train(config, directory):
 def final_variables(config, directory):
     network = models.build(config.model.name, num_classes=4, image_size=config.data.image_size)
     checkpoints = Checkpoints(directory / "checkpoints")
-    return checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
+    return checkpoints.restore("variables", checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
 
 
 def lines(directory):

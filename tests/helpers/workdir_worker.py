@@ -45,7 +45,7 @@ def checkpoint():
                 checkpoints.save(step, own, own, {"at": step}, loss)
             seen["newest"], seen["best"] = checkpoints.newest(), checkpoints.best()
             seen["about"] = checkpoints.metadata(4)
-            seen["values"] = [float(checkpoints.variables(step, like)["params"][0]) for step in (2, 4)]
+            seen["values"] = [float(checkpoints.restore("variables", step, like)["params"][0]) for step in (2, 4)]
             parallel.from_main(None)  # both have read it
             checkpoints.discard_after(3)
             seen["left"] = checkpoints.newest()

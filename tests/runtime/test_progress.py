@@ -38,7 +38,7 @@ def test_elsewhere_than_on_a_terminal_plain_lines_come_at_intervals_and_one_at_t
     ]
 
 
-def test_units_that_an_earlier_run_did_move_the_count_and_not_the_rate(monkeypatch):
+def test_units_of_an_earlier_run_keep_the_rate_and_the_time_left_forgets_pauses_within_a_minute(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with progress.Progress("grafts", 1000, "images") as shown:
@@ -46,11 +46,7 @@ def test_units_that_an_earlier_run_did_move_the_count_and_not_the_rate(monkeypat
         shown.update(100)
         shown.skip(700)
         assert (shown.count, shown.rate, shown.eta) == (800, 20, 10)
-
-
-def test_the_time_left_forgets_compilation_and_pauses_within_a_minute(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    now[0] = 0.0
     with progress.Progress("train", 100_000, "images") as shown:
         for seconds, units in [(3600, 1)] + 10 * [(progress.LINE_SECONDS, 100)]:
             now[0] += seconds

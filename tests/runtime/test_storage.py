@@ -75,7 +75,7 @@ def test_a_run_in_a_store_that_was_stopped_finds_what_one_on_a_disk_finds(runs):
     assert (place / "report" / "removal" / "index.html").read_text().count("data:image/png;base64,") >= 5
 
 
-def test_both_leave_the_same_files_and_no_lock_is_left_in_the_store(runs):
+def test_both_leave_the_same_files_without_a_lock_in_the_store_where_nothing_is_done_again(runs):
     def files(run):
         names = [str(path).removeprefix(f"{run}/") for path in run.rglob("*") if path.is_file()]
         return {name for name in names if not name.startswith(("checkpoints", "tensorboard", "search"))} | {
@@ -85,10 +85,6 @@ def test_both_leave_the_same_files_and_no_lock_is_left_in_the_store(runs):
     disk, place = runs
     assert files(disk) == files(place) | {".lock"}
     assert "config.json" in files(place) and "stages/report-removal.json" in files(place)
-
-
-def test_what_is_done_in_a_store_is_not_done_again(runs):
-    _, place = runs
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     runner.run(make_config(), place)
     after = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
@@ -216,7 +212,7 @@ def test_arrays_of_a_store_are_mapped_and_not_held_in_memory():
     np.testing.assert_array_equal(mapped, array)
 
 
-def test_maps_and_published_pickles_lie_in_stores_too():
+def test_maps_and_published_pickles_lie_in_stores_too_and_an_error_names_the_file_there_and_not_its_copy():
     rng, place = np.random.default_rng(0), store()
     scores = {0: rng.normal(size=(5, 5)), 1: rng.normal(size=(5, 5))}
     (place / "maps.pkl").write_bytes(pickle.dumps(scores))
@@ -226,10 +222,6 @@ def test_maps_and_published_pickles_lie_in_stores_too():
     loaded = dfm.DominantFrequencyMaps.load(str(place / "own.npz"))
     np.testing.assert_array_equal(loaded.scores, maps.scores)
     np.testing.assert_array_equal(loaded.masks, maps.masks)
-
-
-def test_an_error_names_the_file_of_the_store_and_not_its_copy():
-    place = store()
     (place / "maps.pkl").write_bytes(b"damaged")
     with pytest.raises(InputError, match=rf"^{place}/maps\.pkl: "):
         published_maps.read_maps(str(place / "maps.pkl"), classes=None, shares=(0.2,))

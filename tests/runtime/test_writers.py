@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
 from fsjax import search
 from fsjax.evaluation import evaluate as evaluate_stage
 from fsjax.experiment import runner
@@ -20,6 +19,7 @@ from fsjax.fourier import dfm, masks
 from fsjax.runtime import metrics
 from fsjax.runtime.errors import InputError
 from tests.helpers import results, stand_in_wandb
+from tests.helpers.small_run import small_config
 
 # TensorBoard's own reader, without the seconds that its import of TensorFlow takes: it looks for this name.
 sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
@@ -33,21 +33,11 @@ RATES = {"tpr": [0.5, 1.0, None, 0.0], "fpr": [0.25, 0.0, 0.0, 0.25]}
 KINDS, PSI = ("shortcut by phase", "shortcut by amplitude", "undecided", "spread"), [0.75, 1.0, None, -0.25]
 
 
-def small_config():
-    config = common.base()
-    config.stages = "train,search,evaluate"
-    config.data.image_size = 24
-    config.data.synthetic.train_per_class = 8
-    config.data.synthetic.test_per_class = 4
-    config.model.name = "vit_nano_patch8"
-    config.train.steps = 2
-    config.train.batch_size = 16
-    config.search.method = "drawn"
-    config.search.shares = SHARES
-    config.report.share = 0.2
-    config.run.log_every = 1
-    config.wandb.project, config.wandb.mode = "shortcuts", "offline"
-    return config
+def watched_config():
+    """A config of a run of two steps that W&B follows, with drawn maps."""
+    fields = {"stages": "train,search,evaluate", "search__method": "drawn", "search__shares": SHARES, "train__steps": 2}
+    fields |= {"data__synthetic__train_per_class": 8, "data__synthetic__test_per_class": 4, "report__share": 0.2}
+    return small_config(**fields, run__log_every=1, wandb__project="shortcuts", wandb__mode="offline")
 
 
 def drawn(problem):
@@ -70,8 +60,8 @@ def done(tmp_path_factory):
         patch.setitem(sys.modules, "wandb", stand_in_wandb)
         patch.setitem(search.SEARCHES, "drawn", search.Method(drawn))
         patch.setattr(evaluate_stage, "run", judged)
-        runner.run(small_config(), directory)
-        config = small_config()
+        runner.run(watched_config(), directory)
+        config = watched_config()
         config.evaluate.threshold, config.wandb.entity = 0.0, "lab"
         runner.run(config, directory)
         yield directory
@@ -155,7 +145,7 @@ def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(
 
 def test_a_run_that_ends_in_an_error_is_no_finished_one(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
-    config = small_config()
+    config = watched_config()
     config.stages = "search"
     with pytest.raises(InputError, match="no trained model"):
         runner.run(config, tmp_path)
@@ -164,7 +154,7 @@ def test_a_run_that_ends_in_an_error_is_no_finished_one(tmp_path, monkeypatch):
 
 def test_a_workspace_that_is_only_read_begins_no_run_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
-    count, workspace = len(stand_in_wandb.runs), Workspace(small_config(), tmp_path)
+    count, workspace = len(stand_in_wandb.runs), Workspace(watched_config(), tmp_path)
     assert workspace.dataset("test").classes == NAMES
     assert len(stand_in_wandb.runs) == count and [path.name for path in tmp_path.iterdir()] == ["images.json"]
 
@@ -185,7 +175,7 @@ def test_names_of_classes_make_no_paths_and_no_more_than_forty_are_shown():
 def test_where_a_run_is_watched_is_no_part_of_its_result(done, caplog):
     """The workdir of a run that was watched, without Weights & Biases."""
     caplog.set_level(logging.INFO, "fsjax")
-    config = small_config()
+    config = watched_config()
     config.wandb.project, config.evaluate.threshold = "", 0.0
     count = len(stand_in_wandb.runs)
     runner.run(config, done)
@@ -203,12 +193,12 @@ def test_a_missing_package_is_told_with_its_installation_before_anything_is_writ
     else:
         monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r"^wandb\.project: 'shortcuts' needs .*: pip install 'fsjax\[wandb\]'$"):
-        runner.run(small_config(), tmp_path / "run")
+        runner.run(watched_config(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp_path, monkeypatch):
-    config = small_config()
+    config = watched_config()
     config.wandb.mode = "shared"
     with pytest.raises(InputError, match=r"wandb\.mode: got 'shared'; expected online, offline"):
         metrics.check_wandb(config.wandb)

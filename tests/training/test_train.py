@@ -167,5 +167,5 @@ def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes
     taken = jax.tree.leaves(trained_network.load_checkpoint(config, tmp_path).variables)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
-    saved = checkpoints.variables(best, jax.eval_shape(lambda: network.init(0)))
+    saved = checkpoints.restore("variables", best, jax.eval_shape(lambda: network.init(0)))
     assert_same_bits(taken, saved)
