@@ -30,8 +30,7 @@ EXTRAS = {
 def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
     """Return an error for an unknown name, with the known names and a suggestion.
 
-    The suggestion is the names that begin with the unknown one, or else the nearest. Of many known names, the message
-    lists only similar ones.
+    It suggests names that begin with the unknown one, or else the nearest; of many known names it lists similar ones.
     """
     names = list(known)
     longer = [candidate for candidate in names if name and candidate.startswith(name)][:3]

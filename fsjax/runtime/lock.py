@@ -25,10 +25,8 @@ LOOKS = 10  # for the main process's file, a second apart
 def held(directory: Path) -> Iterator[None]:
     """Create a workdir and lock it until the block or the main process ends. Collective.
 
-    A store cannot lock: there the run only warns.
-
-    Raises:
-      InputError: another run holds the lock, the workdir cannot be written, or the processes see different folders.
+    A store cannot lock: there the run only warns. Raise InputError where another run holds the lock, the workdir cannot
+    be written, or the processes see different folders.
     """
     file, run = directory / ".lock", {"host": socket.gethostname(), "pid": os.getpid(), "run": uuid.uuid4().hex}
     with contextlib.ExitStack() as stack:

@@ -85,13 +85,10 @@ def test_without_grafts_the_headline_is_of_the_published_criterion():
     ("share", "words"),
     [(0.00587, "0.59 %"), (0.05, "5 %"), (0.0999, "10 %"), (1.0, "100 %"), (0.456, "46 %"), (None, "–"), (np.nan, "–")],
 )
-def test_a_share_has_two_digits(share, words):
+def test_a_share_and_its_limits_have_two_digits(share, words):
     assert share_text(share) == words
-
-
-def test_limits_of_a_share_may_lie_beyond_the_largest_that_was_tried():
     assert share_limits_text([0.0042, 0.0091], 0.5) == "[0.42, 0.91] %"
-    assert share_limits_text([0.0042, np.nan], 0.5) == "[0.42, > 50] %"
+    assert share_limits_text([0.0042, np.nan], 0.5) == "[0.42, > 50] %", "beyond the largest that was tried"
     assert share_limits_text([np.nan, np.nan], 0.5) == ""
 
 
