@@ -7,9 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data.arrays import open_arrays
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Dataset, batches
 from fsjax.data.folder import open_folder
-from fsjax.data.loader import batches
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.data.source import Source, check_every_class_has_images, find_decodable
 from fsjax.data.synthetic import open_synthetic

@@ -101,7 +101,10 @@ def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str
     for name, display in pairs:
         if name not in positions:
             raise unknown(f"data.classes, in {where}", name, names)
-        _check_name(display, "data.classes" if given else where)
+        # Names stand in tables, figures, logs and messages.
+        if not display.isprintable() or not 0 < len(display) <= LONGEST_NAME:
+            expected = f"1 to {LONGEST_NAME} printable characters, as data.classes=FOLDER=NAME,... gives a folder"
+            raise InputError(f"{'data.classes' if given else where}: class name {display[:40]!a}; expected {expected}")
     return ClassChoice(tuple(positions[name] for name, _ in pairs), tuple(display for _, display in pairs))
 
 
@@ -121,13 +124,6 @@ def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
             if values.count(value) > 1:
                 raise InputError(f"data.classes: got {kind} {value!r} {values.count(value)} times; expected it once")
     return pairs
-
-
-def _check_name(name: str, where: str) -> None:
-    """Raise InputError for a name that is not a line of text: names stand in tables, figures, logs and messages."""
-    if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-        expected = f"1 to {LONGEST_NAME} printable characters, as data.classes=FOLDER=NAME,... gives a folder"
-        raise InputError(f"{where}: class name {name[:40]!a}; expected {expected}")
 
 
 def check_labels(labels: Int[np.ndarray, " images"], where: str, largest: int = LARGEST_LABEL) -> None:

@@ -140,11 +140,8 @@ def _resized(image: Any, image_size: int | None) -> np.ndarray:
     if image_size is None or image.shape[:2] == (image_size, image_size):
         return image
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        got, expected = (
-            f"{image_size} for an image of {image.dtype} and shape {image.shape}",
-            "its own size, or uint8 RGB",
-        )
-        raise InputError(f"image_size: got {got}; expected {expected}, which is resized")
+        got = f"{image_size} for an image of {image.dtype} and shape {image.shape}"
+        raise InputError(f"image_size: got {got}; expected its own size, or uint8 RGB, which is resized")
     return resize(image, image_size)
 
 

@@ -127,12 +127,7 @@ class DominantFrequencyMaps:
 
     @classmethod
     def load(cls, path: str | Path) -> "DominantFrequencyMaps":
-        """Load maps that `save` wrote.
-
-        Raises:
-          InputError: the file is damaged or holds something else.
-          FileNotFoundError: there is no file.
-        """
+        """Load maps that `save` wrote; raise InputError for a file that is damaged or holds something else."""
         arrays = files.read_npz(storage.path(path))
         try:
             about, (height, width) = json.loads(str(arrays.pop("about"))), arrays.pop("plane").tolist()
@@ -201,11 +196,8 @@ def from_scores(
 ) -> DominantFrequencyMaps:
     """Return maps that keep the best orbits of each class at each share.
 
-    Args:
-      scores: scores of each class, constant on orbits, larger = more dominant.
-      shares: in (0, 1].
-      mask: (scores [H, W] of a class, share) -> mask.
-      **attributes: the other attributes of DominantFrequencyMaps.
+    scores: of each class, constant on orbits, larger = more dominant. mask: (scores of a class, share) -> its mask.
+    attributes: the other attributes of DominantFrequencyMaps.
     """
     shares = tuple(sorted(shares))
     # Rounded as in the file, so that masks made from its scores at other shares are nested with these.
@@ -221,13 +213,7 @@ def from_classes(
     shares: tuple[float, ...],
     **attributes: Any,
 ) -> DominantFrequencyMaps:
-    """Return maps assembled class by class.
-
-    Args:
-      classes_in_order: masks, and scores or None, of each class.
-      shares: shares of the masks, ascending.
-      **attributes: the other attributes of DominantFrequencyMaps.
-    """
+    """Return maps assembled from the masks, and scores or None, of each class; shares are ascending."""
     count, scores = len(attributes["classes"]), None
     all_masks: Any = None
     for label, (masks, plane) in enumerate(classes_in_order):

@@ -96,12 +96,8 @@ def union(
 ) -> Bool[np.ndarray, "height width"]:
     """Return the union of masks, cut to at most `positions` positions.
 
-    Orbits enter by their best rank in any mask: the first orbits of all masks, then the second ones.
-
-    Args:
-      masks: constant on orbits.
-      scores: scores of each mask's frequencies, read at an orbit's first member; larger = earlier.
-      positions: the budget.
+    Orbits enter by their best rank in any mask: the first orbits of all masks, then the second ones. Masks are constant
+    on orbits; a mask's scores, larger = earlier, are read at an orbit's first member.
     """
     plane, best_rank = masks.shape[1:], ranks(masks, scores).min(0, initial=np.inf)
     held = int(masks.any(0).sum())

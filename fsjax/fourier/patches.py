@@ -35,10 +35,7 @@ def masks(
     The plane is divided into patch x patch blocks from its top left corner; a patch is a block with its true conjugate.
     Blocks whose first column lies right of DC are skipped, and two blocks that form the same patch are visited once.
     With patch = 1 the patches are the orbits. For patch > 1 neighbouring patches may share positions, because an even
-    grid is not closed under conjugation.
-
-    Raises:
-      ValueError: patch does not divide both sides.
+    grid is not closed under conjugation. Raises ValueError where patch does not divide both sides.
     """
     blocks = _visited_blocks(height, width, patch)[start:stop]
     inside = np.zeros((len(blocks), height, width), bool)
@@ -98,14 +95,9 @@ def position_scores(
 
 
 def best(scores: Float[np.ndarray, "height width"], positions: int, patch: int) -> Bool[np.ndarray, "height width"]:
-    """Return the patches with the largest scores, best first, as many as fit whole into `positions`.
+    """Return the patches with the largest `position_scores`, best first, as many as fit whole into `positions`.
 
     Masks of growing budgets are nested. The first patch that does not fit ends the mask.
-
-    Args:
-      scores: from `position_scores`.
-      positions: the budget of the mask.
-      patch: side of a patch.
     """
     plane = scores.shape
     rows, columns = orbit_positions(*plane).T

@@ -42,19 +42,12 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     Scores in a pickle become masks by the published threshold, as maps of `removal` with compat. Masks in a pickle
     become maps at one share: the X of `_DFM_<X>` in the file's name, as a share or in per cent, whichever is nearer to
     what the masks keep. Without such a name it is the smallest share that allows all masks. Of a list of masks the
-    first is the map, as in HFSS. Nothing in a pickle runs.
+    first is the map, as in HFSS. Nothing in a pickle runs. A pickle does not say which images were searched, nor how
+    many: `searched_on` is 'test', as in the published code, and `images` is 0.
 
-    Args:
-      path: a workdir with one file dfm/*.npz, such a file, or a pickle.
-      classes: names of a pickle's class indices; None = '0', '1', ... Files of fsjax have their own.
-      shares: shares of the masks that are made from a pickle's scores, in (0, 1].
-
-    Returns:
-      The maps; `provenance["file"]` has the path and the SHA-256 of the file. A pickle does not say which images were
-      searched, nor how many: `searched_on` is 'test', as in the published code, and `images` is 0.
-
-    Raises:
-      InputError: no file, several maps in a workdir, or a file that holds something else.
+    path: a workdir with one file dfm/*.npz, such a file, or a pickle; its SHA-256 is in `provenance["file"]`. classes:
+    names of a pickle's class indices; None = '0', '1', ... shares: of the masks that are made from a pickle's scores.
+    Raises InputError for no file, several maps in a workdir, and a file that holds something else.
     """
     file = maps_file(path)
     source = {"file": {"path": str(file), "sha256": files.sha256(file)}}
@@ -90,11 +83,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
 
 
 def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
-    """Load a removal order: larger = earlier, 0 = always removed; a pickle or an .npy of one plane.
-
-    Raises:
-      InputError: the file is missing or holds something else.
-    """
+    """Load a removal order: larger = earlier, 0 = always removed; a pickle or .npy of one plane, else InputError."""
     content = _content(storage.path(path))
     order = _numbers(content)
     if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
@@ -128,11 +117,7 @@ def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch
 
 
 def maps_file(path: str | Path) -> Path:
-    """Return the file that maps are read from: the path, or the only maps of a workdir.
-
-    Raises:
-      InputError: no file, or several maps.
-    """
+    """Return the path, or the only maps of a workdir; raise InputError for no file, or several maps."""
     path = storage.path(path)
     if not path.exists():
         raise InputError(f"{path}: not there; {_ACCEPTED}")

@@ -123,12 +123,9 @@ def filter_spectra(
     A mask need not be constant on orbits. The real part weights an orbit by (M(u,v) + M(-u,-v))/2, so the half spectrum
     with these weights gives the same filter at half the cost. Components are likewise replaced by their Hermitian part.
 
-    Args:
-      spectrum: from `spectra`.
-      masks: M on the centred plane, one for all images or one per image; None = 1 everywhere.
-      components: A on the centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude
-        |c|/(HW). None = 0.
-      transform: a key of `transforms.INVERSES`.
+    masks: M on the centred plane, one for all images or one per image; None = 1 everywhere. components: A on the
+    centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude |c|/(HW); None = 0. transform: a
+    key of `transforms.INVERSES`.
     """
     product = spectrum[None]
     if masks is not None:
@@ -154,11 +151,7 @@ def filter_orbits(
 ) -> Float[Array, "images height width channels"]:
     """Return every image with each orbit of its spectrum multiplied by a weight, differentiable in the weights.
 
-    Args:
-      spectrum: from `spectra`.
-      weights: a weight per orbit, in the order of `orbits`.
-      width: W, which a half spectrum does not determine.
-      transform: a key of `transforms.INVERSES`.
+    Weights are in the order of `orbits`; width is W, which a half spectrum does not determine.
     """
     height = spectrum.shape[1]
     half = _half(orbits(height, width))

@@ -26,12 +26,8 @@ def amplitudes(
 ) -> Float[Array, "n images channels 2"]:
     """Return the amplitudes of the two waves of each position's orbit in each image.
 
-    An image minus these waves equals the image filtered by a mask without that orbit.
-
-    Args:
-      spectrum: from `spectrum.spectra`.
-      positions: (row, column) on the centred plane, of either member of an orbit.
-      width: W, which a half spectrum does not determine.
+    An image minus these waves equals the image filtered by a mask without that orbit. positions: (row, column) on the
+    centred plane, of either member of an orbit. width: W, which a half spectrum does not determine.
     """
     height = spectrum.shape[1]
     row, column = positions[:, 0] - height // 2, positions[:, 1] - width // 2

@@ -105,11 +105,7 @@ def save_model(
 def _serialize(
     apply: Callable, arrays: Sequence[Array | np.ndarray], image_shape: tuple[int, ...], precision: str
 ) -> bytes:
-    """Return apply(arrays, images [n, *image_shape] float32) -> logits [n, K], with its gradient, as StableHLO.
-
-    Raises:
-      InputError: JAX cannot trace the function for an unknown number of images, or a device cannot run it.
-    """
+    """Return apply(arrays, images [n, *image_shape]) -> logits [n, K], with its gradient, as StableHLO."""
     (count,) = export.symbolic_shape("n")
     specs = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
     images = jax.ShapeDtypeStruct((count, *image_shape), jnp.float32)

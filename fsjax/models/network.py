@@ -107,13 +107,10 @@ class Network:
 def fold(network: Network, variables: dict, *, empty: bool = False) -> tuple[Callable, PyTree]:
     """Return a network for evaluation only, with BatchNorms folded into the convolutions that they follow.
 
-    A BatchNorm `bnN` belongs to the `convN` beside it; BatchNorm n of a sequence belongs to its convolution n-1. With
-    `empty` the variables are emptied, so that no array is in memory twice.
-
-    Returns:
-      (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are
-      `network.apply`'s up to rounding: scales are multiplied in float64 and rounded once. Folded arrays are NumPy's.
-      Equal networks share one `apply`.
+    Returns (apply(params, normalised images) -> float32 logits, params). A BatchNorm `bnN` belongs to the `convN`
+    beside it; BatchNorm n of a sequence belongs to its convolution n-1. With `empty` the variables are emptied, so that
+    no array is in memory twice. The logits are `network.apply`'s up to rounding: scales are multiplied in float64 and
+    rounded once. Folded arrays are NumPy's. Equal networks share one `apply`.
     """
     module = network.bind(variables)
     if empty:

@@ -53,9 +53,7 @@ class TrainedNetwork:
 def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
     """Load what training left in a workdir: the weights of its last step, or of the step that train.select chooses.
 
-    Raises:
-      InputError: there is none, its training is unfinished, or it has another architecture or other frequencies than
-        the config.
+    Raises InputError for no or unfinished training, and for another architecture or frequencies than the config's.
     """
     with contextlib.closing(Checkpoints(directory / "checkpoints")) as checkpoints:
         step = checkpoints.newest()

@@ -89,10 +89,8 @@ def interpolate_positions(
     """Interpolate the position embeddings of a ViT for another number of patches.
 
     Bicubic, with wider taps where it shrinks, as `timm.layers.resample_abs_pos_embed`, in float64.
-    The `prefix` tokens before the n * n patches stay unchanged: 1 with a class token, else 0.
-
-    Raises:
-        InputError: the tokens after the prefix are not a square of patches.
+    The `prefix` tokens before the n * n patches stay unchanged: 1 with a class token, else 0. Raises InputError where
+    the tokens after the prefix are not a square of patches.
     """
     patches = pos_embed.shape[1] - prefix
     side = math.isqrt(max(patches, 0))

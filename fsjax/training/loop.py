@@ -13,8 +13,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data import host_augment
 from fsjax.data.augment import split_names
-from fsjax.data.dataset import Dataset
-from fsjax.data.loader import batches
+from fsjax.data.dataset import Dataset, batches
 from fsjax.runtime import interrupt, parallel, workers
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
@@ -39,16 +38,9 @@ def train(
 ) -> None:
     """Train the config's model and save its last step in `directory`/checkpoints; resume from the newest checkpoint.
 
-    Args:
-      config: of the run.
-      dataset: split -> its images; called for 'train' and for the splits that evaluators use.
-      mean_std: of pixels in [0, 1], per channel; normalises the images.
-      directory: the workdir.
-      metrics: gets losses and the evaluators' values.
-
-    Raises:
-      InputError: a config value that cannot be used, or a loss or a weight that is no longer finite.
-      interrupt.Terminated: a process was asked to stop; the last step is saved.
+    dataset: split -> its images, for 'train' and the splits that evaluators use. mean_std: of pixels in [0, 1], per
+    channel. Raises InputError for a config value that cannot be used, and for a loss or a weight that is not finite;
+    raises interrupt.Terminated where a process was asked to stop, after the last step is saved.
     """
     training = build(config, dataset("train"), mean_std, directory)
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:

@@ -97,9 +97,8 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     """Return the state of the newest whole checkpoint, or the first state; delete newer, damaged checkpoints.
 
-    Raises:
-      InputError: the content of a file that the config names has changed since the checkpoint was trained, or the run
-        that the training continues is longer or has another network or optimiser.
+    Raises InputError where the content of a file that the config names has changed since the checkpoint was trained,
+    or the run that the training continues is longer or has another network or optimiser.
     """
     step = checkpoints.newest() or 0
     checkpoints.discard_after(step)

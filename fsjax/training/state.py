@@ -45,20 +45,17 @@ class LoopState:
 def create(variables: dict, optimizer: optax.GradientTransformation, *, auxiliary: bool = False) -> TrainState:
     """Return the state before the first step, on the host; auxiliary: with BatchNorms for copies, if it has any."""
     variables = jax.device_get(variables)
-    for_copies = _batchnorms(variables) if auxiliary and variables["batch_stats"] else None
+    for_copies = None
+    if auxiliary and (stats := variables["batch_stats"]):
+        modules = {path[:-1] for path in flatten_dict(stats)}
+        params = {path: value for path, value in flatten_dict(variables["params"]).items() if path[:-1] in modules}
+        for_copies = {"params": unflatten_dict(params), "batch_stats": stats}
     # Under jit, since JAX otherwise compiles a program for every shape of an array.
     return TrainState(
         **variables,
         optimizer=jax.device_get(jax.jit(optimizer.init)(variables["params"])),
         auxiliary=create(for_copies, optimizer) if for_copies else None,
     )
-
-
-def _batchnorms(variables: dict[str, Any]) -> dict[str, Any]:
-    """Return the variables of the modules that have statistics."""
-    modules = {path[:-1] for path in flatten_dict(variables["batch_stats"])}
-    params = {path: value for path, value in flatten_dict(variables["params"]).items() if path[:-1] in modules}
-    return {"params": unflatten_dict(params), "batch_stats": variables["batch_stats"]}
 
 
 def overlay(params: dict, others: dict) -> dict:

@@ -29,8 +29,8 @@ from fsjax.evaluation.rates import Filterer, evaluate_unfiltered
 from fsjax.evaluation.typed_json import to_json
 from fsjax.models import network
 from fsjax.runtime import parallel
-from fsjax.training.evaluators import dynamics, validation
-from fsjax.training.evaluators.evaluator import EvaluatorContext
+from fsjax.training.evaluators import dynamics
+from fsjax.training.evaluators.evaluator import EvaluatorContext, ValidationEvaluator
 from tests.helpers.linear_classifier import Made, make_maps
 
 SIZE = 9
@@ -100,7 +100,7 @@ def evaluate_all(case):
 
     context = EvaluatorContext(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
     validate, count = (
-        validation.ValidationEvaluator(context),
+        ValidationEvaluator(context),
         dynamics.make_counter(context, ("1234", "12", "4"), dataset),
     )
     for turn, state in (("first", variables), ("second", model.init(2))):

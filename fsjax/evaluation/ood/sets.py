@@ -65,8 +65,14 @@ class FolderSet(NamedTuple):
     root: pathlib.Path
 
     def places(self, data: ConfigDict) -> list[Place]:
-        """Return the places of the set; raises InputError for a missing folder."""
-        return mapping.find_places(self.mapping, self.root, *_own_classes(data), f"ood.sets: {self.where}")
+        """Return the places of the set, without decoding an image; raises InputError for a missing folder."""
+        data = copy.deepcopy(data)
+        with data.unlocked():
+            data.synthetic.test_per_class = 1
+        classes = list(SOURCES[data.source](data, data.test_split).classes)
+        folders = {display: name for name, display in parse_classes(data.classes)}
+        own = [folders.get(name, name) for name in classes]
+        return mapping.find_places(self.mapping, self.root, classes, own, f"ood.sets: {self.where}")
 
 
 def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
@@ -102,16 +108,6 @@ def open_all(config: ConfigDict, model: Model, test: Dataset) -> Iterator[Set]:
 def file_name(name: str) -> str:
     """Return a set's name as a part of a file name."""
     return re.sub(r"\W+", "-", name[:60]).strip("-").lower() or "set"
-
-
-def _own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
-    """Return display names and folders of the data's classes, without decoding an image."""
-    data = copy.deepcopy(data)
-    with data.unlocked():
-        data.synthetic.test_per_class = 1
-    classes = list(SOURCES[data.source](data, data.test_split).classes)
-    folders = {display: name for name, display in parse_classes(data.classes)}
-    return classes, [folders.get(name, name) for name in classes]
 
 
 def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, ...]) -> Set:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from fsjax.runtime import config_fields
-from fsjax.training.evaluators import dynamics, validation
-from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
+from fsjax.training.evaluators import dynamics
+from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext, ValidationEvaluator
 
 EVALUATORS: dict[str, Callable[[EvaluatorContext], Evaluator]] = {
-    "validation": validation.ValidationEvaluator,
+    "validation": ValidationEvaluator,
     "dynamics": dynamics.DynamicsEvaluator,
 }
 

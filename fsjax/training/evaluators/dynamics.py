@@ -29,10 +29,8 @@ class DynamicsEvaluator:
     """Classifies every copy of the test images that config.dynamics.keep lists, and writes dynamics/<step>.npz.
 
     Yields `f1_bands_<copy>`, the mean F1 over the classes, and `f1_class_<class>` on the original; all in [0, 1]. A
-    training that is stopped and resumed writes the same files as an uninterrupted one; `read` reads them.
-
-    Raises:
-      InputError: the test images have other classes than the training images.
+    training that is stopped and resumed writes the same files as an uninterrupted one; `read` reads them. Raises
+    InputError where the test images have other classes than the training images.
     """
 
     def __init__(self, context: EvaluatorContext):

@@ -23,20 +23,13 @@ WAYS: dict[str, Way] = {
 }
 
 FIELDS: config_fields.Table = {
-    "ways": (
-        "",
-        f"some of {', '.join(WAYS)}, separated by commas, in their order; after train.augment",
-    ),
+    "ways": ("", f"some of {', '.join(WAYS)}, separated by commas, in their order; after train.augment"),
     **{name: way.fields for name, way in WAYS.items()},
 }
 
 
 def chosen(options: ConfigDict) -> tuple[str, ...]:
-    """Return the ways of config.train in order; dfmx comes last where only its maps are set.
-
-    Raises:
-      InputError: an unknown way, or a way that is named twice.
-    """
+    """Return the ways of config.train in order, dfmx last where only its maps are set; raise InputError for others."""
     names = config_fields.names("train.ways", options.get("ways", ""), WAYS, each="way")
     return names if "dfmx" in names or not options.dfmx.maps else (*names, "dfmx")
 

@@ -28,12 +28,8 @@ def make_afa(size: int, mean_strength: float, mean_std: tuple[np.ndarray, np.nda
     """Return the copy of each image with a planar wave on each channel, for auxiliary BatchNorms.
 
     A wave is sin(2 pi f/S (x cos t + y sin t) - pi/4), of L2 norm 1, times S/32 and a strength. Each channel draws f
-    from 1 to S (above S/2 it aliases), t, and the strength. Pixels are clamped to [0, 1] afterwards.
-
-    Args:
-      size: S, side of the images.
-      mean_strength: positive.
-      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
+    from 1 to S (above S/2 it aliases), t, and the strength. Pixels are clamped to [0, 1] afterwards. size: S, the side
+    of the images, which mean_std, of pixels in [0, 1], normalised.
     """
     axis = np.linspace(-size / 2, size / 2, size, dtype=np.float32)
     x, y = (plane[..., None] for plane in np.meshgrid(axis, axis, indexing="ij"))

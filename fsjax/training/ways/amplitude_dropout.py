@@ -30,12 +30,7 @@ FIELDS: Table = {
 
 
 def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndarray]) -> Copies:
-    """Return two copies of each image, to be called inside pmap over `parallel.AXIS`.
-
-    Args:
-      threshold: positive.
-      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
-    """
+    """Return two copies of each image, made inside pmap over `parallel.AXIS`; mean_std normalised the images."""
 
     def draw(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "2 height width 3"]:
         draws = jax.random.uniform(jax.random.fold_in(key, Stream.AMPLITUDE_DROPOUT), (2, *shape))

@@ -24,11 +24,8 @@ def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarr
     """Return (keys, labels, normalised images) -> images: to be called inside pmap over `parallel.AXIS`.
 
     With `probability` an image gets |F| of each channel of a donor, which its key draws from the images of all devices
-    in this call, whatever their labels. Pixels have no negative mean, so DC comes wholly from the donor.
-
-    Args:
-      probability: in [0, 1].
-      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
+    in this call, whatever their labels. Pixels have no negative mean, so DC comes wholly from the donor. mean_std, of
+    pixels in [0, 1], normalised the images.
     """
 
     def apply(keys: Keys, labels: Labels, images: Images) -> Images:

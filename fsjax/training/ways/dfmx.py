@@ -31,11 +31,7 @@ def make_dfmx(masks: Bool[np.ndarray, "classes height width"], probability: floa
 
     With `probability` a class m is drawn from all classes; where it is not the image's label, the image keeps only DC
     and the frequencies of m's mask. So the share of filtered images is probability x (C - 1) / C; the others are
-    unchanged, bit for bit.
-
-    Args:
-      masks: of each class, centred; a mask that keeps a frequency without its conjugate acts as Re F^-1(M F x).
-      probability: in [0, 1].
+    unchanged, bit for bit. A mask that keeps a frequency without its conjugate acts as Re F^-1(M F x).
     """
     if not probability:
         return lambda keys, labels, images: images

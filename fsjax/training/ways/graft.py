@@ -46,10 +46,7 @@ def make_graft(mask: Bool[np.ndarray, "height width"]) -> Transform:
     """Return (keys, labels, normalised images) -> images: to be called inside pmap over `parallel.AXIS`.
 
     Each image's key draws a donor from the images of all devices in this call; the image gets the donor's coefficients
-    at the mask's frequencies. An image that draws itself is unchanged, bit for bit.
-
-    Args:
-      mask: centred; extended by the conjugates of its frequencies.
+    at the mask's frequencies and their conjugates. An image that draws itself is unchanged, bit for bit.
     """
     mask = mask | spectrum.conjugate(mask)
     if not mask.any():

@@ -20,12 +20,7 @@ def make_orbit_dropout(size: int, probability: float, share: float) -> Transform
     """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
 
     With `probability` an image loses orbits: each orbit except DC, independently with probability `share`, in all
-    channels. The remaining orbits are not scaled up.
-
-    Args:
-      size: side of the images.
-      probability: in [0, 1].
-      share: in [0, 1].
+    channels. The remaining orbits are not scaled up. size: side of the images.
     """
     orbits = spectrum.orbits(size, size)
     dc = np.arange(orbits.max() + 1) == orbits[size // 2, size // 2]
