@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -340,19 +341,14 @@ def test_images_are_read_once_where_they_fit_and_each_time_where_not():
 def test_threads_reading_at_once_see_whole_images_only():
     images = [noise(30, 30, 3, seed=i) for i in range(64)]
     expected = np.stack([image_files.resize(image, 16) for image in images])
-    dataset, wrong = data.Dataset(MemorySource(images), 16), []
+    dataset = data.Dataset(MemorySource(images), 16)
 
     def read(seed):
         for i in np.random.default_rng(seed).permutation(64).reshape(8, 8):
-            if not np.array_equal(dataset.images(i), expected[i]):
-                wrong.append(i)
+            np.testing.assert_array_equal(dataset.images(i), expected[i])
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, range(8)))
 
 
 def test_mean_and_std_equal_numpy_in_float64():

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -74,18 +74,14 @@ def test_batches_are_the_same_in_one_and_two_processes_and_from_any_step():
 def test_threads_do_not_draw_from_each_others_generator():
     images, epochs, indices = smooth_images(60, 16), np.zeros(60, int), np.arange(60)
     augment = make_host_augment(("autoaugment",), 0)
-    alone, found = augment(images, epochs, indices), {}
+    alone = augment(images, epochs, indices)
 
     def run(thread):
-        found[thread] = [augment(images[i : i + 3], epochs[i : i + 3], indices[i : i + 3]) for i in range(0, 60, 3)]
+        return [augment(images[i : i + 3], epochs[i : i + 3], indices[i : i + 3]) for i in range(0, 60, 3)]
 
-    threads = [threading.Thread(target=run, args=(thread,)) for thread in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for parts in found.values():
-        np.testing.assert_array_equal(np.concatenate(parts), alone)
+    with ThreadPoolExecutor(4) as pool:
+        for parts in pool.map(run, range(4)):
+            np.testing.assert_array_equal(np.concatenate(parts), alone)
 
 
 def test_processes_that_share_a_batch_make_the_same_images():

@@ -10,7 +10,7 @@ from fsjax.data import synthetic
 from fsjax.data.noise import MEAN, NOISE
 from fsjax.data.synthetic import open_synthetic
 from fsjax.fourier import spectrum
-from fsjax.runtime.errors import InputError
+from tests.helpers.data_config import refused
 
 SIZES = (24, 32, 48)
 SYN = ("syn1", "syn2", "syn3", "syn4")
@@ -222,6 +222,4 @@ def test_splits_and_seeds_share_no_image_and_a_seed_gives_the_same_orbits_in_bot
     ],
 )
 def test_sets_that_cannot_be_made_are_refused(wrong, split, message):
-    with pytest.raises(InputError) as caught:
-        open_synthetic(wrong, split)
-    assert message in str(caught.value)
+    refused(message, open_synthetic, wrong, split)

@@ -220,10 +220,8 @@ def attacked(world):
 def test_attacked_images_are_filtered_like_any_others(world, found):
     one = found["sets"]["fgsm:8/255"]
     assert_rates(one, looped(world, attacked(world)))
-    assert one["accuracy"] < found["in_distribution"]["accuracy"] and one["made_of"] == {
-        "attack": "fgsm:8/255",
-        "images": 15,
-    }
+    assert one["accuracy"] < found["in_distribution"]["accuracy"]
+    assert one["made_of"] == {"attack": "fgsm:8/255", "images": 15}
 
 
 def test_corrupted_images_are_a_set_with_a_group_a_corruption_and_a_severity(world):
@@ -257,15 +255,10 @@ def test_corrupted_images_are_a_set_with_a_group_a_corruption_and_a_severity(wor
 
 
 def test_average_tpr_groups_by_the_filtered_tpr_in_distribution(found):
-    grouping = np.array(found["in_distribution"]["filtered"]["tpr"])
-    one = found["sets"]["Renditions"]
-    assert len(one["average_tpr"]) == 9
-    for point in one["average_tpr"]:
-        above = [label for label in (0, 1) if grouping[label] > point["threshold"]]
-        assert point["shortcut"]["classes"] == len(above) and point["other"]["classes"] == 2 - len(above)
-        for rate in ("filtered", "unfiltered"):
-            mean = np.mean([one[rate]["tpr"][label] for label in above]) if above else None
-            assert point["shortcut"][rate] == (mean if mean is None else pytest.approx(mean))
+    one, own = found["sets"]["Renditions"], found["in_distribution"]
+    rates = (own["filtered"], one["filtered"], one["unfiltered"])
+    expected = average_tpr(*(np.array(rate["tpr"], float) for rate in rates))
+    assert one["average_tpr"] == [dataclasses.asdict(point) for point in expected]
     assert any(point["shortcut"]["classes"] for point in one["average_tpr"])
 
 
@@ -609,17 +602,12 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
         ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: got '..'; expected"),
         ("layout: '{class}'\nclasses: other", "classes: got 'other'; expected same, a list of folders"),
         ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: got []; expected one or more different folders"),
-        (
-            "layout: '{class}'\nclasses: {cat: /etc}",
-            "classes.cat: got '/etc'; expected the name of one folder, not a path",
-        ),
+        ("layout: '{class}'\nclasses: {cat: /etc}", "classes.cat: got '/etc'; expected the name of one folder, not a"),
         ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: got 'a\\nb'; expected text of one line"),
     ],
 )
 def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
-    with pytest.raises(InputError) as caught:
-        mapping.read(write(tmp_path / "m.yaml", text))
-    assert said in str(caught.value) and "m.yaml" in str(caught.value) and "\n" not in str(caught.value)
+    refused(f"m.yaml: .*{re.escape(said)}|m.yaml: {re.escape(said)}", mapping.read, write(tmp_path / "m.yaml", text))
 
 
 @pytest.mark.parametrize(
@@ -627,26 +615,17 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
     [
         ({}, "ood.sets, ood.attacks, ood.corruptions: got nothing; expected MAPPING=ROOT, an attack"),
         ({"folders": "imagenet_r"}, "ood.sets: got 'imagenet_r'; expected MAPPING=ROOT"),
-        (
-            {"folders": "imagenet_x={root}"},
-            "ood.sets: got 'imagenet_x'; expected a .yaml file, or one of imagenet_c, imag",
-        ),
+        ({"folders": "imagenet_x={root}"}, "ood.sets: got 'imagenet_x'; expected a .yaml file, or one of imagenet_c"),
         ({"folders": "{root}/none.yaml={root}"}, "none.yaml'; expected a .yaml file"),
         ({"folders": "same={root}/nowhere"}, "same: got {root}/nowhere; expected the folder that holds the set"),
-        (
-            {"folders": "same={root}/data/test,same={root}/./data/test"},
-            "ood: got two sets called 'test'; expected",
-        ),
+        ({"folders": "same={root}/data/test,same={root}/./data/test"}, "ood: got two sets called 'test'; expected"),
         ({"folders": "{root}/named.yaml={root}/elsewhere"}, "ood: got two sets called 'in-distribution'; expected"),
         ({"folders": "same={root}/elsewhere"}, "3 of 3 class folders in {root}/elsewhere missing or without an"),
         (
             {"folders": "{root}/renditions.yaml={root}/partly"},
             "missing or without an image: set/toy/tabby, set/toy/tiger, set/toy/wolf; expected images (.jpg",
         ),
-        (
-            {"folders": "{root}/wrong.yaml={root}/elsewhere"},
-            "classes: got 'dogg'; expected cat, dog, ship (did",
-        ),
+        ({"folders": "{root}/wrong.yaml={root}/elsewhere"}, "classes: got 'dogg'; expected cat, dog, ship (did"),
         ({"folders": "imagenet_r={root}/elsewhere"}, "imagenet_r: got no class of the model"),
         ({"folders": "same={root}/hollow"}, "1 of 3 class folders in {root}/hollow missing or without an image: n2;"),
         ({"attacks": "cw:4/255"}, "ood.attacks: got 'cw:4/255'; expected"),
@@ -664,6 +643,4 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fie
     fields = {
         name: value.replace("{root}", str(world.root)) if name == "folders" else value for name, value in fields.items()
     }
-    with pytest.raises(InputError) as caught:
-        ood.check(world.asking(**fields))
-    assert said.replace("{root}", str(world.root)) in str(caught.value) and "\n" not in str(caught.value)
+    refused(re.escape(said.replace("{root}", str(world.root))), ood.check, world.asking(**fields))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 from fractions import Fraction
 
 import jax
@@ -26,6 +27,7 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
+from tests.helpers.data_config import refused
 
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
@@ -367,10 +369,7 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
     [
         ({"dynamics__keep": "1234,15"}, "dynamics.keep: got '1234,15'; expected two or more different copies, 1234"),
         ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: got '1234,2,2'; expected two or more different copies, 1234"),
-        (
-            {"dynamics__keep": "12,34"},
-            "dynamics.keep: got '12,34'; expected two or more different copies, 1234 (the original)",
-        ),
+        ({"dynamics__keep": "12,34"}, "dynamics.keep: got '12,34'; expected two or more different copies, 1234 (the"),
         ({"dynamics__images_per_class": -1}, "dynamics.images_per_class: got -1; expected 0 (all) or more"),
         ({"dynamics__seeds": ""}, "dynamics.seeds: got ''; expected different whole numbers"),
         ({"dynamics__seeds": "1,01"}, "dynamics.seeds: got '1,01'; expected"),
@@ -380,9 +379,7 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_before_anything_is_trained(tmp_path, changes, message):
-    with pytest.raises(InputError) as caught:
-        runner.run(small_config(**changes), tmp_path / "run")
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    refused(re.escape(message), runner.run, small_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,6 @@
 """Training: the same on any device count, goes on where it stopped bit for bit, stops when the loss is not finite."""
 
+import re
 from functools import partial
 
 import jax
@@ -16,6 +17,7 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import optimizers, settings, state, step
+from tests.helpers.data_config import refused
 from tests.helpers.small_run import (
     MEAN_STD,
     assert_same_bits,
@@ -141,9 +143,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(changes, message):
-    with pytest.raises(InputError) as caught:
-        settings.check(training_config(**changes))
-    assert message in str(caught.value)
+    refused(re.escape(message), settings.check, training_config(**changes))
 
 
 def test_smoothed_labels_give_pytorchs_loss():
