@@ -101,8 +101,8 @@ def make_outcome(cell, rng):
     scores = rng.random((2, 24, 24))
     scores = scores + scores[:, ::-1, ::-1]
     resampled = rng.random()
-    iou = {name: [[resampled, 1.0]] for name in ("mean", "low", "high")}
-    stability = {"stability": {"resamples": 4, "shares": [0.05], "iou": iou}}
+    iou = {name: [[resampled, 1.0]] * 2 for name in ("mean", "low", "high")}
+    stability = {"stability": {"resamples": 4, "shares": [0.05, 0.2], "iou": iou}}
     about = {"classes": CLASSES, "method": "removal", "searched_on": "train", "images": np.array([4, 4])}
     maps = dfm.from_scores(scores, (0.05, 0.2), **about, forward_equivalents=1, provenance=stability)
     maps.save(cell.directory / "dfm" / "removal.npz")
