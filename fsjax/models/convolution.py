@@ -1,7 +1,6 @@
 """Convolutions that choose their arithmetic by shape on a CPU, where XLA's own are slow for many shapes.
 
-`benchmarks/cost/convolutions.py` measures each shape in both forms, and docs/results/cost.md has the table. On other
-platforms every convolution is XLA's own.
+`benchmarks/cost/convolutions.py` measures shapes in both forms. On other platforms every convolution is XLA's own.
 """
 
 import functools
@@ -58,13 +57,9 @@ def conv_general_dilated(
     dilated = any(step > 1 for step in lhs_dilation or ())
     if {lhs.dtype, rhs.dtype} != {np.dtype(np.float32)} or batch_group_count > 1 or dilated:
         return own(lhs, rhs)
-    way = _choose(
-        [rhs.shape[axis] for axis in axes.rhs_spec[2:]],
-        [jax.eval_shape(own, lhs, rhs).shape[axis] for axis in axes.out_spec[2:]],
-        rhs.shape[axes.rhs_spec[1]],
-        feature_group_count,
-        windows.padding,
-    )
+    size, taps = [lhs.shape[axis] for axis in axes.lhs_spec[2:]], [rhs.shape[axis] for axis in axes.rhs_spec[2:]]
+    output, group = _positions(size, taps, windows), rhs.shape[axes.rhs_spec[1]]
+    way = _choose(taps, output, group, feature_group_count, windows.padding)
     if way is None:
         return own(lhs, rhs)
 
@@ -77,7 +72,7 @@ def conv_general_dilated(
     return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=own)
 
 
-def _choose(kernel: list[int], output: list[int], group: int, groups: int, padding: Pairs) -> Callable | None:
+def _choose(kernel: Sequence[int], output: Sequence[int], group: int, groups: int, padding: Pairs) -> Callable | None:
     """Return the function (images, kernel, windows), channels last, that beats XLA's own on a CPU, or None.
 
     `kernel` and `output` are spatial sizes, `group` the number of input channels of each of the groups.
@@ -102,7 +97,8 @@ def _few_positions(
     images: Float[Array, "n *size inputs"], kernel: Float[Array, "*taps inputs outputs"], windows: Windows
 ) -> Float[Array, "n *positions outputs"]:
     """Cut out what the kernel sees at each position, and multiply all positions by the kernel at once."""
-    taps, output = kernel.shape[:-2], _output(images, kernel, windows)
+    taps = kernel.shape[:-2]
+    output = _positions(images.shape[1:-1], taps, windows)
     padded = _pad(images, windows.padding)
     seen = [
         padded[:, *_every(np.multiply(place, windows.strides), windows.dilation, taps)].reshape(len(images), 1, -1)
@@ -127,7 +123,7 @@ def _shifted_sum(
 
     Its gradient by the images is such a sum itself; automatic differentiation would add an array for each shift.
     """
-    output, padded = _output(images, kernel[..., None], windows), _pad(images, windows.padding)
+    output, padded = _positions(images.shape[1:-1], kernel.shape[:-1], windows), _pad(images, windows.padding)
     shifted = (
         padded[:, *_every(np.multiply(tap, windows.dilation), windows.strides, output)] * kernel[tap]
         for tap in np.ndindex(*kernel.shape[:-1])
@@ -155,10 +151,10 @@ def _backward(windows: Windows, inputs: tuple[Array, Array], by_output: Array) -
 _shifted_sum.defvjp(_forward, _backward)
 
 
-def _output(images: Array, kernel: Array, windows: Windows) -> tuple[int, ...]:
-    """Return the number of positions in each spatial dimension."""
-    sizes = zip(images.shape[1:-1], kernel.shape[:-2], *windows, strict=True)
-    return tuple((size + sum(pads) - apart * (taps - 1) - 1) // stride + 1 for size, taps, stride, pads, apart in sizes)
+def _positions(size: Sequence[int], taps: Sequence[int], windows: Windows) -> tuple[int, ...]:
+    """Return the number of positions of a kernel of `taps` in an image of `size`, in each spatial dimension."""
+    each = zip(size, taps, *windows, strict=True)
+    return tuple(max(0, (n + sum(pads) - apart * (k - 1) - 1) // stride + 1) for n, k, stride, pads, apart in each)
 
 
 def _pad(images: Array, padding: Pairs) -> Array:
