@@ -120,12 +120,16 @@ class _NetworkSource(ModelSource):
         """Accept every network, since its arrays have PyTorch's names."""
 
     def model(self, directory: Path) -> Model:
-        return self.trained_network(directory).model(bfloat16=self.config.search.precision == "bfloat16")
+        return self._for_search(self.trained_network(directory))
 
     def timed_model(self, classes: int) -> Model:
-        network, precision = self._network(classes), self.config.search.precision
+        network = self._network(classes)
         trained = TrainedNetwork(network, network.init(self.config.seed))
-        return trained.model(bfloat16=precision == "bfloat16").at(precision)
+        return self._for_search(trained).at(self.config.search.precision)
+
+    def _for_search(self, trained: TrainedNetwork) -> Model:
+        """Return the model of a network, with a bfloat16 form if the search asks for it."""
+        return trained.model(bfloat16=self.config.search.precision == "bfloat16")
 
     def _network(self, classes: int) -> models.Network:
         return models.build(self.config.model.name, num_classes=classes, image_size=self.config.data.image_size)
@@ -160,15 +164,20 @@ class ImportedWeights(_NetworkSource):
         weights_record.write(self.config, directory, classes, model, **others)
 
     def trained_network(self, directory: Path) -> TrainedNetwork:
+        return self._read_recorded(directory)[0]
+
+    def model(self, directory: Path) -> Model:
+        imported, classes = self._read_recorded(directory)
+        return weights_record.order_outputs(self.config, self._for_search(imported), classes)
+
+    def _read_recorded(self, directory: Path) -> tuple[TrainedNetwork, tuple[str, ...]]:
+        """Return the network, and the data's classes; raise InputError where weights.json does not fit the weights."""
         record, imported = weights_record.read(self.config, directory), self._read()
         if imported.network.packed_frequencies.hex() != record[frequencies.FIELD]:
             raise InputError(
                 f"data.frequencies: {self.config.data.frequencies!r} has changed since; run the stage train again"
             )
-        return imported
-
-    def model(self, directory: Path) -> Model:
-        return weights_record.order_outputs(self.config, super().model(directory), directory)
+        return imported, tuple(record["classes"])
 
     def _read(self) -> TrainedNetwork:
         """Return the network with the weights that the config names; a file of weights tells no classes."""
@@ -193,7 +202,10 @@ class _StoredModel(ModelSource):
         weights_record.write(self.config, directory, classes, self._read(self._file(directory)), naming="model file")
 
     def model(self, directory: Path) -> Model:
-        return weights_record.order_outputs(self.config, self._read(self._file(directory)), directory)
+        model = self._read(self._file(directory))
+        return weights_record.order_outputs(
+            self.config, model, tuple(weights_record.read(self.config, directory)["classes"])
+        )
 
     @abc.abstractmethod
     def _file(self, directory: Path) -> Path:

@@ -70,9 +70,8 @@ def weights_file(config: ConfigDict) -> Path:
     return file
 
 
-def order_outputs(config: ConfigDict, model: Model, directory: Path) -> Model:
-    """Return the model with the outputs of the data's classes first, for a workdir with weights.json."""
-    classes = tuple(read(config, directory)["classes"])
+def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> Model:
+    """Return the model with the outputs of the data's `classes`, which weights.json names, first."""
     order = np.array(_choose_outputs(config, model, classes))
 
     def ordered(apply: Callable) -> Callable:
