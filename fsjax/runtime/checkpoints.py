@@ -154,8 +154,9 @@ class Checkpoints:
             return place
         if step not in self._copies:
             names, _ = _recorded(self._hash_file(step))
-            copy = self._copies[step] = tempfile.TemporaryDirectory()
+            copy = tempfile.TemporaryDirectory()
             place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
+            self._copies[step] = copy  # only now: a download that failed is no copy
         return pathlib.Path(self._copies[step].name)
 
     def _delete(self, step: int) -> None:

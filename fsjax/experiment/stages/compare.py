@@ -1,11 +1,4 @@
-"""The stage compare: how alike two sets of maps are, by their masks and by the ranks of their scores.
-
-Examples:
-  >>> scores = np.random.default_rng(0).normal(size=(8, 8))
-  >>> value, interval = rank_correlations(scores, scores**3, seed=0)["kendall"]
-  >>> round(value, 3), np.round(interval, 3).tolist()
-  (1.0, [1.0, 1.0])
-"""
+"""The stage compare: how alike two sets of maps are, by their masks and by the ranks of their scores."""
 
 import dataclasses
 import logging
