@@ -40,8 +40,8 @@ def conv_general_dilated(
     """Compute what jax.lax.conv_general_dilated computes from the same arguments; on a CPU, float32 may round apart.
 
     Three kinds of float32 convolutions leave XLA's own on a CPU: depthwise ones are sums of shifted images, 1 x 1 ones
-    are matrix products, and so are those whose output has no more positions than their kernel. Two-dimensional or not,
-    all can be differentiated in reverse mode.
+    are matrix products, and so are those with overlapping windows at no more positions than the kernel has.
+    Two-dimensional or not, all can be differentiated in reverse mode.
     """
 
     def own(lhs: Array, rhs: Array) -> Array:
@@ -58,8 +58,7 @@ def conv_general_dilated(
     if {lhs.dtype, rhs.dtype} != {np.dtype(np.float32)} or batch_group_count > 1 or dilated:
         return own(lhs, rhs)
     size, taps = [lhs.shape[axis] for axis in axes.lhs_spec[2:]], [rhs.shape[axis] for axis in axes.rhs_spec[2:]]
-    output, group = _positions(size, taps, windows), rhs.shape[axes.rhs_spec[1]]
-    way = _choose(taps, output, group, feature_group_count, windows.padding)
+    way = _choose(size, taps, windows, rhs.shape[axes.rhs_spec[1]], feature_group_count)
     if way is None:
         return own(lhs, rhs)
 
@@ -72,18 +71,21 @@ def conv_general_dilated(
     return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=own)
 
 
-def _choose(kernel: Sequence[int], output: Sequence[int], group: int, groups: int, padding: Pairs) -> Callable | None:
+def _choose(size: Sequence[int], taps: Sequence[int], windows: Windows, group: int, groups: int) -> Callable | None:
     """Return the function (images, kernel, windows), channels last, that beats XLA's own on a CPU, or None.
 
-    `kernel` and `output` are spatial sizes, `group` the number of input channels of each of the groups.
+    `size` and `taps` are sides of the image and the kernel, `group` is the number of input channels of each group.
     """
-    if math.prod(output) == 0 or math.prod(kernel) == 0:
+    output = _positions(size, taps, windows)
+    if math.prod(output) == 0 or math.prod(taps) == 0:
         return None
     if groups > 1:
         return _depthwise if group == 1 else None
-    if math.prod(kernel) == 1:
-        return None if np.any(padding) else _pointwise
-    return _few_positions if math.prod(output) <= math.prod(kernel) else None
+    if math.prod(taps) == 1:
+        return None if np.any(windows.padding) else _pointwise
+    # Patches side by side, as in the first layer of a vision transformer, cost little either way.
+    overlap = any(stride < side for stride, side in zip(windows.strides, taps, strict=True))
+    return _few_positions if overlap and math.prod(output) <= math.prod(taps) else None
 
 
 def _pointwise(

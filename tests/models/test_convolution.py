@@ -103,12 +103,18 @@ def operations(function, arrays, platform):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "size", "groups", "on_cpu"),
-    [((3, 3), (9, 8), 1, 1), ((3, 3), (2, 2), 1, 0), ((3, 3), (9, 8), CHANNELS, 0), ((1, 1), (9, 8), 1, 0)],
-    ids=["dense", "few positions", "depthwise", "pointwise"],
+    ("kernel", "stride", "size", "groups", "on_cpu"),
+    [
+        ((3, 3), (1, 1), (9, 8), 1, 1),
+        ((4, 4), (4, 4), (8, 8), 1, 1),
+        ((3, 3), (1, 1), (2, 2), 1, 0),
+        ((3, 3), (1, 1), (9, 8), CHANNELS, 0),
+        ((1, 1), (1, 1), (9, 8), 1, 0),
+    ],
+    ids=["dense", "patches side by side", "few positions", "depthwise", "pointwise"],
 )
-def test_a_cpu_leaves_xlas_own_where_it_is_slow_and_other_platforms_never_do(kernel, size, groups, on_cpu):
-    case = (kernel, (1, 1), (1, 1), (kernel[0] // 2, kernel[1] // 2), groups, CHANNELS)
+def test_a_cpu_leaves_xlas_own_where_it_is_slow_and_other_platforms_never_do(kernel, stride, size, groups, on_cpu):
+    case = (kernel, stride, (1, 1), (kernel[0] // 2, kernel[1] // 2), groups, CHANNELS)
     arrays = drawn(case, size)
     forms = {
         1: lambda *arrays: ours(*arrays, case),
