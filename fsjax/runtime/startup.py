@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import socket
 from typing import Any
 
 import jax
@@ -49,6 +50,8 @@ def initialize(
     if jax.config.jax_platforms in ("cpu", None):  # type: ignore[attr-defined]  # JAX types few of its flags
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     interrupt.end_with_the_others()
+    if index == 0 and coordinator:
+        _expect_free_port(coordinator)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -58,10 +61,6 @@ def initialize(
             initialization_timeout=startup_seconds,
             heartbeat_timeout_seconds=heartbeat_seconds,
         )
-    except jax.errors.JaxRuntimeError as error:
-        if "start RPC server" not in str(error):
-            raise
-        raise InputError(f"--coordinator: process 0 cannot listen at {coordinator}; expected a free port") from error
     except ValueError as error:
         if explicit:
             raise
@@ -123,6 +122,14 @@ def _are_given(coordinator: str | None, processes: int | None, index: int | None
             "process 0, such as 10.0.0.1:8476, a number N, and 0 to N-1"
         )
     return True
+
+
+def _expect_free_port(coordinator: str) -> None:
+    """Raise InputError where another program listens at the port; JAX's own server sometimes dies of SIGSEGV there."""
+    try:
+        socket.create_server(("", int(coordinator.rpartition(":")[2]))).close()
+    except OSError as error:
+        raise InputError(f"--coordinator: process 0 cannot listen at {coordinator}; expected a free port") from error
 
 
 def _launcher() -> str:
