@@ -23,7 +23,7 @@ IMAGENET10_CLASSES = (
 # Name: (default, help). Fields of `run` and `wandb` never change results.
 FIELDS: config_fields.Table = {
     "arg": ("", "ARG of --config=FILE:ARG, or its default"),
-    "seed": (0, "seed of all random draws: weights, order, augmentation, splits, searched images"),
+    "seed": (0, "seed of all random draws: weights, order, augmentation, splits, searched images", "[0, 4294967295]"),
     "stages": (
         "train,search,evaluate,report",
         "stages to run, separated by commas; they run in the order of fsjax/experiment/stages/__init__.py",
@@ -44,15 +44,19 @@ FIELDS: config_fields.Table = {
         "classes": ("", "folders in index order, as 'n02690373=airliner,n02917=wagon'; '' = the source's order"),
         "train_split": ("train", "the source's name of the split; folder, arrays: a folder or part of file names"),
         "test_split": ("test", "the source's name of the split"),
-        "validation_share": (0.1, "share of the training split for validation, drawn by seed"),
-        "image_size": (32, "height and width of the model's images, in pixels"),
+        "validation_share": (0.1, "share of the training split for validation, drawn by seed", "[0, 1)"),
+        "image_size": (32, "height and width of the model's images, in pixels", "[1, 4096]"),
         "resize_shorter": (
             0,
             "0 = resize both sides to image_size, as published for searches; else resize the shorter side to this many "
             "pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size)",
         ),
-        "mean": ((), "mean of pixels in [0, 1], per channel; () = measure it on the training images"),
-        "std": ((), "standard deviation of pixels in [0, 1], per channel; () = measure it on the training images"),
+        "mean": ((), "mean of pixels in [0, 1], per channel; () = measure it on the training images", "[0, 1]"),
+        "std": (
+            (),
+            "standard deviation of pixels in [0, 1], per channel; () = measure it on the training images",
+            "(0, 1]",
+        ),
         "images": ("{split}_images.npy", "arrays: file under root; '{split}.npz' has images and labels"),
         "labels": ("{split}_labels.npy", "arrays: file under root"),
         "huggingface": {
@@ -88,15 +92,19 @@ FIELDS: config_fields.Table = {
     "train": {
         "epochs": (0.0, "length of the training in epochs; 0 = use train.steps"),
         "steps": (0, "length of the training in steps, where train.epochs is 0"),
-        "until": (1.0, "share of the training after which it stops; the schedule still spans the full training"),
-        "batch_size": (128, "images per step, over all devices and processes"),
+        "until": (
+            1.0,
+            "share of the training after which it stops; the schedule still spans the full training",
+            "(0, 1]",
+        ),
+        "batch_size": (128, "images per step, over all devices and processes", "[1, inf)"),
         "optimizer": ("sgd", "sgd (Nesterov), adamw"),
         "learning_rate": (0.1, "highest learning rate of the schedule"),
         "schedule": ("cosine", "cosine, plateau, constant"),
         "warmup_steps": (0, "steps during which the learning rate rises from 0"),
         "plateau_patience": (10, "validations without a lower loss before the learning rate falls"),
-        "plateau_factor": (0.1, "factor by which the learning rate falls"),
-        "momentum": (0.9, "momentum of sgd"),
+        "plateau_factor": (0.1, "factor by which the learning rate falls", "(0, 1)"),
+        "momentum": (0.9, "momentum of sgd", "[0, 1)"),
         "weight_decay": (1e-4, "sgd: L2 in the gradient; adamw: decoupled"),
         "augment": (
             "",
@@ -104,11 +112,11 @@ FIELDS: config_fields.Table = {
             "in this order, separated by commas",
         ),
         "pad": (4, "width of the zero border around an image before crop and resized_crop, in pixels"),
-        "min_scale": (0.08, "smallest area of a resized_crop, as a share of the image"),
+        "min_scale": (0.08, "smallest area of a resized_crop, as a share of the image", "(0, 1]"),
         **ways.FIELDS,
         "stylised": ("", "folder of stylised copies, in <class>/, to train on as well"),
         "precision": ("float32", "float32, bfloat16"),
-        "label_smoothing": (0.0, "share of the target that is spread over all classes"),
+        "label_smoothing": (0.0, "share of the target that is spread over all classes", "[0, 1)"),
         "select": ("", "weights for later stages: '' = of the last step, best = of the lowest validation loss"),
         "evaluators": ("validation", "some of validation, dynamics, separated by commas"),
         "evaluate_every": (0, "steps between two evaluations; 0 = once an epoch"),
@@ -129,7 +137,7 @@ FIELDS: config_fields.Table = {
         "compat": (False, "as the published code: amplitudes summed, grey from three channels, ties counted as less"),
     },
     "heat_map": {
-        "norm": (4.0, "L2 norm per channel of the wave added to pixels in [0, 1]"),
+        "norm": (4.0, "L2 norm per channel of the wave added to pixels in [0, 1]", "(0, inf)"),
         "images_per_class": (40, "test images per class, drawn by seed; 0 = all"),
     },
     "ood": {
@@ -160,17 +168,21 @@ FIELDS: config_fields.Table = {
         "mode": ("online", "online, offline"),
     },
     "run": {
-        "log_every": (50, "steps between two lines of metrics"),
+        "log_every": (50, "steps between two lines of metrics", "[1, inf)"),
         "checkpoint_every": (0, "steps between two checkpoints; 0 = once an epoch"),
-        "keep_checkpoints": (2, "number of checkpoints to keep"),
+        "keep_checkpoints": (2, "number of checkpoints to keep", "[1, inf)"),
         "memory_mib": (
             0,
             "memory of a device for a search's images, weights and one tile; 0 = tiles that fit a CPU's cache, or half "
             "of an accelerator's free memory",
         ),
         "save_seconds": (30.0, "seconds between two partial results of a search"),
-        "startup_seconds": (300, "several processes: seconds to wait for the others at the start"),
-        "heartbeat_seconds": (100, "several processes: seconds of silence after which a process counts as lost"),
+        "startup_seconds": (300, "several processes: seconds to wait for the others at the start", "[1, inf)"),
+        "heartbeat_seconds": (
+            100,
+            "several processes: seconds of silence after which a process counts as lost",
+            "[1, inf)",
+        ),
     },
 }
 

@@ -15,7 +15,7 @@ from fsjax.runtime import config_fields
 FIELDS: config_fields.Table = {
     "left": ("", "the maps on the left: a workdir with one file of maps, such a file, or a published pickle"),
     "right": ("", "the maps on the right, in the same forms"),
-    "min_iou": (0.0, "exit with status 1 if the mean IoU is below this; 0 = no check"),
+    "min_iou": (0.0, "exit with status 1 if the mean IoU is below this; 0 = no check", "[0, 1]"),
 }
 
 

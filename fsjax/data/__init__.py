@@ -12,6 +12,7 @@ from fsjax.data.folder import open_folder
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.data.source import Source, check_every_class_has_images, find_decodable
 from fsjax.data.synthetic import open_synthetic
+from fsjax.runtime import config_fields
 from fsjax.runtime.errors import EXTRAS, InputError, require
 from fsjax.runtime.random_streams import Stream, generator
 
@@ -49,26 +50,19 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
 
 def check(data_config: ConfigDict) -> None:
     """Raise InputError for a field of config.data that cannot be used; reads no file."""
+    config_fields.check(data_config, "data.")
     source, size, shorter = data_config.source, data_config.image_size, data_config.resize_shorter
     if source not in SOURCES:
         raise InputError(f"data.source: got {source!r}; expected {', '.join(SOURCES)}")
     if source in EXTRAS:
         require(source)
     larger = f"0 (both sides to data.image_size), or data.image_size, {size}, or more"
-    levels = "three numbers in [0, 1], a std above 0, or () for both of data.mean and data.std"
-
-    def are_levels(values: tuple) -> bool:
-        return all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
-
+    levels = "three numbers, or () for both of data.mean and data.std"
     for field, accepted, expected in (
-        ("image_size", size >= 1, "whole numbers from 1"),
         ("resize_shorter", shorter == 0 or shorter >= size, larger),
         ("resize_shorter", shorter == 0 or source != "synthetic", "0 for data.source=synthetic, to keep its orbits"),
-        ("validation_share", 0 <= data_config.validation_share < 1, "0 or more, and less than 1"),
-        ("mean", len(data_config.mean) in (0, 3) and are_levels(data_config.mean), levels),
-        ("std", len(data_config.std) == len(data_config.mean) and are_levels(data_config.std), levels),
-        ("std", 0 not in data_config.std, levels),
-        ("cache_gib", data_config.cache_gib >= 0, "0 (keep none) or more"),
+        ("mean", len(data_config.mean) in (0, 3), levels),
+        ("std", len(data_config.std) == len(data_config.mean), levels),
     ):
         if not accepted:
             raise InputError(f"data.{field}: got {data_config[field]}; expected {expected}")

@@ -16,29 +16,18 @@ from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields, files, parallel, storage
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.search import check_shares
 
 FIELDS: config_fields.Table = {
-    "threshold": (0.6, "the published criterion: TPR under a class's map above this"),
+    "threshold": (0.6, "the published criterion: TPR under a class's map above this", "[0, 1]"),
     "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
     "grid": (
         (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
         "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; () = none",
+        "(0, 1]",
     ),
     "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
 }
-
-
-def check(config: ConfigDict) -> None:
-    """Raise InputError for a field of config.evaluate that cannot be used."""
-    if not 0 <= config.evaluate.threshold <= 1:
-        raise InputError(f"evaluate.threshold: got {config.evaluate.threshold:g}; expected a TPR in [0, 1]")
-    for field in ("pairs", "grid_images"):
-        if config.evaluate[field] < 0:
-            raise InputError(f"evaluate.{field}: got {config.evaluate[field]}; expected 0 or more")
-    check_shares(config.evaluate.grid, "evaluate.grid", may_be_none=True)
 
 
 def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fsjax.experiment import opening
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
-from fsjax.runtime import files, lock, metrics, parallel, progress, storage
+from fsjax.runtime import config_fields, files, lock, metrics, parallel, progress, storage
 from fsjax.runtime.errors import CheckFailed, InputError, unknown
 from fsjax.runtime.parallel import versions
 from fsjax.runtime.progress import clock
@@ -45,6 +45,7 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
 
 def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
     """Return the names of the config's stages in order; raise InputError for a bad field."""
+    config_fields.check(config)
     names = [name for name in config.stages.split(",") if name]
     for name in names:
         if name not in stages:
@@ -53,9 +54,6 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
         raise InputError(f"stages: got nothing; expected {', '.join(stages)}")
     for stage in {stage.name: stage for name in names for stage in stages[name].with_needs()}.values():
         stage.check(config)
-    for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
-        if config.run[field] < least:
-            raise InputError(f"run.{field}: got {config.run[field]}; expected {least} or more")
     metrics.check_wandb(config.wandb)
     return sorted(names, key=list(stages).index)
 

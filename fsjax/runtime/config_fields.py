@@ -1,14 +1,19 @@
-"""Tables of config fields, each with its default and its help."""
+"""Tables of config fields, each with its default, its help and the interval of its numbers."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeAlias
 
 from ml_collections import ConfigDict
 
 from fsjax.runtime.errors import InputError, unknown
 
-# Name of a field -> (default, help); name of a group -> the table of its fields.
-Table: TypeAlias = Mapping[str, "tuple[Any, str] | Table"]
+# Name of a field -> (default, help), or (default, help, interval); name of a group -> the table of its fields.
+Table: TypeAlias = Mapping[str, "tuple[Any, str] | tuple[Any, str, str] | Table"]
+_FROM_ZERO = "[0, inf)"
+# Steps, counts and indices are int32 in JAX.
+_WHOLE_BELOW = 2**31
 
 
 class Field(NamedTuple):
@@ -16,6 +21,7 @@ class Field(NamedTuple):
 
     default: Any
     help: str
+    interval: str = _FROM_ZERO  # of a number, or of each number in a tuple
 
 
 # Every field that `config` has built, by dotted name, in the order of the tables. A ConfigDict holds only values.
@@ -45,6 +51,30 @@ def flat(values: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def check(values: ConfigDict, prefix: str = "") -> None:
+    """Raise InputError for a number outside the interval of its field; `prefix` ends the dotted name of a group."""
+    for name, value in flat(values, prefix):
+        field = FIELDS.get(name, Field(None, ""))
+        for number in value if isinstance(value, tuple) else (value,):
+            if field.interval != _FROM_ZERO or (isinstance(number, Real) and not isinstance(number, bool)):
+                check_number(name, number, field.interval)
+
+
+def check_number(name: str, number: Any, interval: str = _FROM_ZERO, *, whole: bool = False) -> None:
+    """Raise InputError for anything but a finite number of an interval, such as '(0, 1]'; whole ones are below 2^31."""
+    least, most = map(float, interval[1:-1].split(","))
+    if most == math.inf and (whole or isinstance(number, Integral)):
+        most = _WHOLE_BELOW
+    is_number = isinstance(number, Integral if whole else Real) and not isinstance(number, bool)
+    is_inside = is_number and (least < number < most or (number, interval[0]) == (least, "["))
+    if is_inside or (is_number and (number, interval[-1]) == (most, "]")):
+        return
+    kind = "" if is_number else "a whole number, " if whole else "a number, "
+    low = f"{least:g} or more" if interval[0] == "[" else f"above {least:g}"
+    high = "finite" if most == math.inf else f"up to {most:.10g}" if interval[-1] == "]" else f"below {most:.10g}"
+    raise InputError(f"{name}: got {number!r}; expected {kind}{low} and {high}")
 
 
 def names(field: str, text: str, known: Collection[str], each: str) -> tuple[str, ...]:

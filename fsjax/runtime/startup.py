@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from fsjax.runtime import interrupt, parallel, workers
+from fsjax.runtime import config_fields, interrupt, parallel, workers
 from fsjax.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ def initialize(
     """
     explicit = _are_given(coordinator, processes, index)
     for field, seconds in (("startup_seconds", startup_seconds), ("heartbeat_seconds", heartbeat_seconds)):
-        if seconds < 1:
-            raise InputError(f"run.{field}: got {seconds}; expected 1 or more")
+        config_fields.check_number(f"run.{field}", seconds, "[1, inf)")
     if not explicit and not (launcher := _launcher()):
         return False
     # We handle SIGTERM: training agrees on the step to stop at, and other stages keep their partial results.

@@ -29,18 +29,23 @@ SEARCHES = {
 
 FIELDS: config_fields.Table = {
     "method": ("removal", ", ".join(SEARCHES)),
-    "patch": (1, "side of the squares of frequencies that are scored as a whole, for removal and graft"),
-    "shares": ((0.01, 0.05, 0.1, 0.2), "shares of the plane that the maps keep"),
+    "patch": (1, "side of the squares of frequencies that are scored as a whole, for removal and graft", "[1, inf)"),
+    "shares": ((0.01, 0.05, 0.1, 0.2), "shares of the plane that the maps keep", "(0, 1]"),
     "split": ("train", "images that are searched: train, or test as published"),
     "images_per_class": (100, "0 = all"),
     "resamples": (
         -1,
         "bootstrap resamples of a class's images, which show how strongly its map depends on the searched images, at "
         "no extra cost; -1 = 20 for removal and graft; the other methods have none",
+        "[-1, inf)",
     ),
     "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
     "transform": ("fft", "how filtered images are made: fft, or dft (matrix products, for TPUs)"),
-    "agreement_masks": (256, "masks, drawn at random, that are evaluated in highest as well for this agreement"),
+    "agreement_masks": (
+        256,
+        "masks, drawn at random, that are evaluated in highest as well for this agreement",
+        "[2, inf)",
+    ),
     **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
 }
 
@@ -115,14 +120,12 @@ def mask_rule(maps: DominantFrequencyMaps) -> MaskRule:
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raise InputError for a field of config.search that cannot be used on this plane."""
+    config_fields.check(options, "search.")
     if options.method not in SEARCHES:
         raise unknown("search.method", options.method, sorted(SEARCHES))
     for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", tuple(INVERSES))):
         if options[name] not in accepted:
             raise InputError(f"search.{name}: got {options[name]!r}; expected {', '.join(accepted)}")
-    for name, least in (("agreement_masks", 2), ("images_per_class", 0), ("resamples", -1)):
-        if options[name] < least:
-            raise InputError(f"search.{name}: got {options[name]}; expected {least} or more")
     method = selected(options)
     if options.resamples > 0 and not method.whole_patches:
         raise InputError(
@@ -137,11 +140,7 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     method.check(options, plane)
 
 
-def check_shares(shares: tuple, field: str = "search.shares", *, may_be_none: bool = False) -> None:
-    """Raise InputError for a field that is not one or more shares of the plane, or none where it may be ()."""
-    if not shares and not may_be_none:
-        raise InputError(f"{field}: got nothing; expected one or more numbers in (0, 1]")
-    none = ", or () for none" if may_be_none else ""
-    for share in shares:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"{field}: got {share!r}; expected numbers in (0, 1]{none}")
+def check_shares(shares: tuple) -> None:
+    """Raise InputError where config.search names no share."""
+    if not shares:
+        raise InputError("search.shares: got nothing; expected one or more numbers in (0, 1]")

@@ -18,7 +18,6 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree, Shaped
-from ml_collections import ConfigDict
 
 from fsjax.data import selection
 from fsjax.engine import tile_size
@@ -43,8 +42,8 @@ PASSES = 3
 _POOL = 512
 
 DEFAULTS: Table = {
-    "pairs": (60, "pairs of a recipient of another class and a donor of the class"),
-    "steps": (8, "points of the path from recipient to donor at which the gradient is taken"),
+    "pairs": (60, "pairs of a recipient of another class and a donor of the class", "[1, inf)"),
+    "steps": (8, "points of the path from recipient to donor at which the gradient is taken", "[1, inf)"),
 }
 
 
@@ -249,16 +248,9 @@ def patch_slopes(function: Callable, images: Images, directions: Images, members
     return jnp.pad(slopes, [(0, 0), (0, 1)])[:, members].sum(-1)
 
 
-def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    for name in ("pairs", "steps"):
-        if options.graft[name] < 1:
-            raise InputError(f"search.graft.{name}: got {options.graft[name]}; expected 1 or more")
-
-
 METHOD = Method(
     search,
     DEFAULTS,
-    _check,
     forward_passes=lambda options, counts, plane: PASSES * options.graft.pairs * options.graft.steps * len(counts),
     patches=True,
     whole_patches=True,

@@ -37,8 +37,8 @@ DEFAULTS: Table = {
         "pixels: a quarter of what was published for CIFAR ('CF-1': 1000,2000,4000,8000); 500 each in the "
         "published code",
     ),
-    "keep": (10, "N: best masks of each class from which the next stage's descend"),
-    "share": (0.6, "P: share of the patches that a mask keeps; 0.8 in the published code"),
+    "keep": (10, "N: best masks of each class from which the next stage's descend", "[1, inf)"),
+    "share": (0.6, "P: share of the patches that a mask keeps; 0.8 in the published code", "(0, 1)"),
 }
 
 
@@ -171,11 +171,6 @@ def stage_patches(plane: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    own = options.hierarchical
-    if own.keep < 1:
-        raise InputError(f"search.hierarchical.keep: got {own.keep}; expected 1 or more")
-    if not 0 < own.share < 1:
-        raise InputError(f"search.hierarchical.share: got {own.share}; expected a number between 0 and 1")
     plan_stages(options, plane)
 
 

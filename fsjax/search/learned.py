@@ -48,18 +48,31 @@ DEFAULTS: Table = {
         "are not; graft: others' images with these frequencies of the class become the class, and images of the class "
         "with others' frequencies there do not stay it",
     ),
-    "steps": (110, "steps of each mask"),
-    "batch": (16, "images of the class a step; objectives specific and graft take as many of others beside them"),
-    "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1"),
-    "hottest": (1.0, "temperature of the first step; it falls by the same factor each step"),
-    "coldest": (0.05, "temperature of the last step"),
+    "steps": (110, "steps of each mask", "[1, inf)"),
+    "batch": (
+        16,
+        "images of the class a step; objectives specific and graft take as many of others beside them",
+        "[1, inf)",
+    ),
+    "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1", "(0, inf)"),
+    "hottest": (1.0, "temperature of the first step; it falls by the same factor each step", "(0, inf)"),
+    "coldest": (0.05, "temperature of the last step", "(0, inf)"),
     "restarts": (
         3,
         "masks learned for each class and share, the best of which is taken: by Adam from initial scores, by Adam from "
         "zero, by mirror descent from initial scores, and so on",
+        "[1, inf)",
     ),
-    "others": (1.0, "weight of the images that should not be predicted as the class, with specific and graft"),
-    "judged": (100, "images of the class, and for specific and graft of others, that decide which mask is taken"),
+    "others": (
+        1.0,
+        "weight of the images that should not be predicted as the class, with specific and graft",
+        "(0, inf)",
+    ),
+    "judged": (
+        100,
+        "images of the class, and for specific and graft of others, that decide which mask is taken",
+        "[1, inf)",
+    ),
 }
 
 
@@ -233,13 +246,8 @@ def _judged_counts(problem: Problem, label: int, others: OtherImages | None) -> 
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    own = options.learned
-    if own.objective not in OBJECTIVES:
-        raise InputError(f"search.learned.objective: got {own.objective!r}; expected {', '.join(OBJECTIVES)}")
-    for name, value in own.items():
-        if name != "objective" and not value > 0:
-            expected = "1 or more" if isinstance(value, int) else "a number above 0"
-            raise InputError(f"search.learned.{name}: got {value}; expected {expected}")
+    if (objective := options.learned.objective) not in OBJECTIVES:
+        raise InputError(f"search.learned.objective: got {objective!r}; expected {', '.join(OBJECTIVES)}")
 
 
 METHOD = Method(search, DEFAULTS, _check)

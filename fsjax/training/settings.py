@@ -26,7 +26,7 @@ def check(config: ConfigDict) -> None:
     if options.stylised:
         check_folder(options.stylised, "train.stylised", "<class>/")
     evaluators.parse(options.evaluators)
-    if options.epochs < 0 or options.steps < 0 or bool(options.epochs) == bool(options.steps):
+    if bool(options.epochs) == bool(options.steps):
         raise InputError(
             f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0, and "
             "the other 0"
@@ -35,9 +35,7 @@ def check(config: ConfigDict) -> None:
     measured = "validation" in options.evaluators
     for field, accepted, expected in (
         ("precision", options.precision in PRECISIONS, ", ".join(PRECISIONS)),
-        ("label_smoothing", 0 <= options.label_smoothing < 1, "0 (off) or more, and less than 1"),
-        ("until", 0 < options.until <= 1, "above 0, up to 1"),
-        ("batch_size", options.batch_size >= 1 and options.batch_size % devices == 0, batches),
+        ("batch_size", options.batch_size % devices == 0, batches),
         ("select", options.select in ("", "best"), "'' (the last step) or 'best'"),
         ("evaluators", measured or options.schedule != "plateau", "'validation' with train.schedule='plateau'"),
         ("evaluators", measured or options.select != "best", "'validation' with train.select='best'"),

@@ -234,7 +234,6 @@ def test_masks_that_keep_nothing_have_no_iou_and_fail_the_check(tmp_path):
     [
         ({"left": ""}, "left: got nothing; expected a workdir with maps"),
         ({"right": "nothing"}, "nothing: not there; expected a workdir of fsjax"),
-        ({"min_iou": 1.5}, "min_iou: got 1.5; expected an IoU in [0, 1], 0 = no check"),
         ({"search": {"shares": (0.0,)}}, "search.shares: got 0"),
     ],
 )

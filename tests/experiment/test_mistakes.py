@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 import fsjax
-from fsjax.experiment import pipeline
+from fsjax.experiment import pipeline, runner
 from fsjax.experiment.stages import spectra, train
 from fsjax.models import Network, callables
 from fsjax.runtime import files
@@ -110,6 +111,38 @@ def test_a_command_ends_with_one_line_before_anything_runs_and_the_workdir_stays
     monkeypatch.undo()
     pipeline.run(small_config(stages="train", seed=1), tmp_path / "run", {"train": stopped_by(ran.append)})
     assert ran
+
+
+NUMBERS = {
+    "seed": (10**30, "0 or more and up to 4294967295"),
+    "train.learning_rate": (np.nan, "0 or more and finite"),
+    "train.weight_decay": (-1e-4, "0 or more and finite"),
+    "train.epochs": (np.inf, "0 or more and finite"),
+    "train.batch_size": (0, "1 or more and below 2147483648"),
+    "train.steps": (10**12, "0 or more and below 2147483648"),
+    "train.until": (0.0, "above 0 and up to 1"),
+    "train.label_smoothing": (1.0, "0 or more and below 1"),
+    "train.afa.mean_strength": (0.0, "above 0 and finite"),
+    "train.dfmx.probability": (np.nan, "0 or more and up to 1"),
+    "data.image_size": (100_000, "1 or more and up to 4096"),
+    "data.cache_gib": (-1.0, "0 or more and finite"),
+    "search.shares": ((0.05, "5%"), "a number, above 0 and up to 1"),
+    "search.resamples": (-2, "-1 or more and below 2147483648"),
+    "search.hierarchical.share": (1.0, "above 0 and below 1"),
+    "search.learned.steps": (0, "1 or more and below 2147483648"),
+    "evaluate.grid": ((0.1, 0), "above 0 and up to 1"),
+    "heat_map.images_per_class": (-1, "0 or more and below 2147483648"),
+    "run.memory_mib": (-1, "0 or more and below 2147483648"),
+}
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+def test_a_number_that_is_not_finite_or_outside_its_interval_is_refused(tmp_path, field):
+    value, expected = NUMBERS[field]
+    wrong = value[-1] if isinstance(value, tuple) else value
+    with pytest.raises(InputError, match=rf"^{re.escape(f'{field}: got {wrong!r}; expected {expected}')}$"):
+        runner.run(small_config(**{field.replace(".", "__"): value}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def locked(scandir):

@@ -13,21 +13,11 @@ from tests.helpers.search_problem import make_problem
 @pytest.mark.parametrize(
     ("method", "name", "value", "message"),
     [
-        ("graft", "pairs", 0, "got 0; expected 1 or more"),
-        ("graft", "steps", -1, "got -1; expected 1 or more"),
         ("learned", "objective", "best", "got 'best'; expected sufficient, specific, graft"),
-        ("learned", "steps", 0, "got 0; expected 1 or more"),
-        ("learned", "coldest", 0.0, "got 0.0; expected a number above 0"),
         ("hierarchical", "candidates", "10,10", "got '10,10'; expected 3 whole numbers, 1 or more, one for each"),
         ("hierarchical", "candidates", "4,x,4", "got '4,x,4'; expected 3 whole numbers"),
         ("hierarchical", "candidates", "10,0,10", "got '10,0,10'; expected"),
-        ("hierarchical", "keep", 0, "got 0; expected 1 or more"),
-        ("hierarchical", "share", 1.0, "got 1.0; expected a number between 0 and 1"),
-        ("hierarchical", "share", 0.0, "got 0.0; expected a number between 0 and 1"),
         ("greedy", "tolerance", 1.5, "got 1.5; expected a share in [0, 1)"),
-        ("greedy", "tolerance", -1.0, "got -1.0; expected a share in [0, 1)"),
-        ("greedy", "tolerance", float("inf"), "got inf; expected a share in [0, 1)"),
-        ("greedy", "tolerance", float("nan"), "got nan; expected a share in [0, 1)"),
     ],
 )
 def test_a_field_that_cannot_be_used_is_named(method, name, value, message):
@@ -35,13 +25,12 @@ def test_a_field_that_cannot_be_used_is_named(method, name, value, message):
         search.check(search.options(method, **{name: value}), (16, 16))
 
 
-@pytest.mark.parametrize("tolerance", [1.5, -1.0, float("inf"), float("nan")])
-def test_a_published_tolerance_may_be_a_number_of_images(tmp_path, tolerance):
+def test_a_published_tolerance_may_be_a_number_of_images(tmp_path):
     np.save(tmp_path / "order.npy", np.ones((8, 8)))
     fields = {"compat": True, "order": str(tmp_path / "order.npy")}
     search.check(search.options("greedy", tolerance=6.0, **fields), (8, 8))
     with pytest.raises(InputError, match=r"greedy.tolerance: .* a share in \[0, 1\) or a whole number of images"):
-        search.check(search.options("greedy", tolerance=tolerance, **fields), (8, 8))
+        search.check(search.options("greedy", tolerance=1.5, **fields), (8, 8))
 
 
 def test_a_published_order_that_cannot_be_used_is_named(tmp_path):

@@ -370,7 +370,6 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
         ({"dynamics__keep": "1234,15"}, "dynamics.keep: got '1234,15'; expected two or more different copies, 1234"),
         ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: got '1234,2,2'; expected two or more different copies, 1234"),
         ({"dynamics__keep": "12,34"}, "dynamics.keep: got '12,34'; expected two or more different copies, 1234 (the"),
-        ({"dynamics__images_per_class": -1}, "dynamics.images_per_class: got -1; expected 0 (all) or more"),
         ({"dynamics__seeds": ""}, "dynamics.seeds: got ''; expected different whole numbers"),
         ({"dynamics__seeds": "1,01"}, "dynamics.seeds: got '1,01'; expected"),
         ({"train__evaluate_every": 7}, "train.evaluate_every: got 7; expected 1 to 6 steps"),

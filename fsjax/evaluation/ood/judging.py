@@ -39,9 +39,6 @@ def check(config: ConfigDict) -> None:
             "ood.sets, ood.attacks, ood.corruptions: got nothing; expected MAPPING=ROOT, an attack such as fgsm:4/255, "
             "or corruptions, separated by commas"
         )
-    for field in ("images_per_class", "random_masks"):
-        if config.ood[field] < 0:
-            raise InputError(f"ood.{field}: got {config.ood[field]}; expected 0 or more")
     for folder_set in folder_sets:
         folder_set.places(config.data)
 

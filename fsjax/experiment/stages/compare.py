@@ -37,10 +37,8 @@ Correlation = tuple[float | None, tuple[float, float] | None]
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field that a comparison cannot use."""
-    _side_files(config)
-    if not 0 <= config.min_iou <= 1:
-        raise InputError(f"min_iou: got {config.min_iou:g}; expected an IoU in [0, 1], 0 = no check")
     search.check_shares(config.search.shares)
+    _side_files(config)
 
 
 def _side_files(config: ConfigDict) -> list[Path]:

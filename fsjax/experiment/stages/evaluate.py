@@ -17,11 +17,6 @@ from fsjax.report import html, page, sections
 from fsjax.runtime import files, parallel
 
 
-def _check(config: ConfigDict) -> None:
-    evaluate.check(config)
-    page.check(config)
-
-
 def _evaluate(workspace: Workspace) -> None:
     maps = workspace.maps
     evaluate.run(workspace.config, workspace.directory, workspace.classifier, maps, workspace.dataset("test"))
@@ -57,7 +52,7 @@ STAGE = Stage(
     # Verdicts depend on the shares up to the share of the report.
     fields=("evaluate", "report.share"),
     needs=(search.STAGE,),
-    check=_check,
+    check=page.check,
     by_method=True,
     outputs=lambda workspace: [workspace.directory / "evaluation.json"],
     run=_evaluate,

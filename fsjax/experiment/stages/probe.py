@@ -46,14 +46,23 @@ _LEARNED, _LONGER = 0.5, 2
 _ENERGY_IMAGES = 512
 
 FIELDS: config_fields.Table = {
-    "rounds": (3, "largest number of short trainings, each with the frequencies grafted that earlier trainings found"),
+    "rounds": (
+        3,
+        "largest number of short trainings, each with the frequencies grafted that earlier trainings found",
+        "[1, inf)",
+    ),
     "length": (
         0.3,
         "share of the steps that a short training takes; doubled if it finds and learns too little",
+        "(0, 1)",
     ),
-    "points": ((0.5, 0.7, 0.85), "shares of the final training after which it is probed"),
-    "share": (0.02, "share of the plane that a class's map keeps"),
-    "max_share": (0.25, "largest share of the plane to graft; larger maps contribute each class's first frequencies"),
+    "points": ((0.5, 0.7, 0.85), "shares of the final training after which it is probed", "(0, 1)"),
+    "share": (0.02, "share of the plane that a class's map keeps", "(0, 1)"),
+    "max_share": (
+        0.25,
+        "largest share of the plane to graft; larger maps contribute each class's first frequencies",
+        "(0, 1]",
+    ),
     "pairs": (240, "pairs of training images per class that show by grafts whether a map is in use"),
     "exempt_classes": ("", "classes whose true cue is a few frequencies, which are not grafted, separated by commas"),
 }
@@ -69,11 +78,7 @@ def check(config: ConfigDict) -> None:
     points = [0.0, *options.points, 1.0]
     for field, value, is_valid, expected in (
         ("train.until", config.train.until, config.train.until == 1, "1 with the stage probe"),
-        ("probe.rounds", options.rounds, options.rounds >= 1, "1 or more"),
-        ("probe.length", options.length, 0 < options.length < 1, "above 0 and below 1"),
         ("probe.points", options.points, points == sorted(set(points)), "rising shares above 0 and below 1"),
-        ("probe.share", options.share, 0 < options.share < 1, "above 0 and below 1"),
-        ("probe.max_share", options.max_share, 0 < options.max_share <= 1, "above 0, up to 1"),
         ("probe.pairs", options.pairs, options.pairs >= 10, "10 or more, or no interval is narrow enough"),
     ):
         if not is_valid:

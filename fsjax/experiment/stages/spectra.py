@@ -1,7 +1,5 @@
 """Two stages without a search: adcs compares the classes' spectra, heat_map measures errors under one Fourier wave."""
 
-import math
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -55,14 +53,6 @@ ADCS = Stage(
 )
 
 
-def _check_heat_map(config: ConfigDict) -> None:
-    norm, count = config.heat_map.norm, config.heat_map.images_per_class
-    if not 0 < norm < math.inf:
-        raise InputError(f"heat_map.norm: got {norm:g}; expected a number above 0")
-    if count < 0:
-        raise InputError(f"heat_map.images_per_class: got {count}; expected 0 (all) or more")
-
-
 def _measure_heat_map(workspace: Workspace) -> None:
     config, classifier, test = workspace.config, workspace.classifier, workspace.dataset("test")
     classifier.check_classes(test.classes, "data split test")
@@ -96,7 +86,6 @@ HEAT_MAP = Stage(
     name="heat_map",
     fields=("heat_map",),
     needs=(train.STAGE,),
-    check=_check_heat_map,
     outputs=lambda workspace: [workspace.directory / "heat_map.npz"],
     run=_measure_heat_map,
     partial=lambda config: "heat_map",

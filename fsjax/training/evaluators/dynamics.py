@@ -104,8 +104,6 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
 def check(options: ConfigDict) -> None:
     """Raise InputError for a field of config.dynamics that the evaluator cannot use."""
     band_dynamics.parse(options.keep)
-    if options.images_per_class < 0:
-        raise InputError(f"dynamics.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
 
 
 def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:

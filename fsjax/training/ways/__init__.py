@@ -3,12 +3,9 @@
 Low-pruning (arXiv 2606.03493) filters test images too, so it is `data.frequencies=high:...` instead of a way.
 """
 
-import math
-
 from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.training.ways import afa, amplitude_dropout, amplitude_swap, dfmx, graft, orbit_dropout
 from fsjax.training.ways.way import Copies, Setting, Transform, Way
@@ -42,14 +39,7 @@ def use_probes(options: ConfigDict) -> bool:
 def check(options: ConfigDict, size: int) -> None:
     """Raise InputError for a way of config.train that cannot be used, on images of this side."""
     for name in chosen(options):
-        way, own = WAYS[name], options[name]
-        for field in way.probabilities:
-            if not 0 <= own[field] <= 1:
-                raise InputError(f"train.{name}.{field}: got {own[field]:g}; expected 0 to 1")
-        for field in way.positive:
-            if not 0 < own[field] < math.inf:
-                raise InputError(f"train.{name}.{field}: got {own[field]:g}; expected above 0")
-        way.check(options, size)
+        WAYS[name].check(options, size)
 
 
 def make(setting: Setting) -> tuple[Transform | Copies, ...]:

@@ -20,7 +20,7 @@ from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Sett
 _DIRECTIONS = 448
 
 FIELDS: Table = {
-    "mean_strength": (10.0, "mean of the exponential distribution that a wave's strength is drawn from"),
+    "mean_strength": (10.0, "mean of the exponential distribution that a wave's strength is drawn from", "(0, inf)"),
 }
 
 
@@ -53,4 +53,4 @@ def _make(setting: Setting) -> Copies:
     return make_afa(setting.size, setting.options.afa.mean_strength, setting.mean_std)
 
 
-WAY = Way(FIELDS, _make, passes=1, positive=("mean_strength",))
+WAY = Way(FIELDS, _make, passes=1)

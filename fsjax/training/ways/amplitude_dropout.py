@@ -25,7 +25,11 @@ from fsjax.training.ways import way
 from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way
 
 FIELDS: Table = {
-    "threshold": (1.0, "factor on the uniform draw of the first of the two copies: more keeps more amplitudes"),
+    "threshold": (
+        1.0,
+        "factor on the uniform draw of the first of the two copies: more keeps more amplitudes",
+        "(0, inf)",
+    ),
 }
 
 
@@ -67,4 +71,4 @@ def _make(setting: Setting) -> Copies:
     return make_amplitude_dropout(setting.options.amplitude_dropout.threshold, setting.mean_std)
 
 
-WAY = Way(FIELDS, _make, passes=3, positive=("threshold",))
+WAY = Way(FIELDS, _make, passes=3)

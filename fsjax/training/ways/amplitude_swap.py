@@ -17,7 +17,9 @@ from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways import way
 from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
 
-FIELDS: Table = {"probability": (0.75, "probability that an image gets the amplitudes of another image of the batch")}
+FIELDS: Table = {
+    "probability": (0.75, "probability that an image gets the amplitudes of another image of the batch", "[0, 1]"),
+}
 
 
 def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarray]) -> Transform:
@@ -47,4 +49,4 @@ def _make(setting: Setting) -> Transform:
     return make_amplitude_swap(setting.options.amplitude_swap.probability, setting.mean_std)
 
 
-WAY = Way(FIELDS, _make, probabilities=("probability",))
+WAY = Way(FIELDS, _make)

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 FIELD = "train.dfmx.maps"
 FIELDS: Table = {
     "maps": ("", "augment by other classes' dominant frequencies (DFM-X): '' = off, or a workdir or maps file"),
-    "share": (0.05, "share of the plane that these maps keep"),
-    "probability": (0.3, "probability that an image is augmented"),
+    "share": (0.05, "share of the plane that these maps keep", "[0, 1]"),
+    "probability": (0.3, "probability that an image is augmented", "[0, 1]"),
 }
 
 
@@ -74,4 +74,4 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return {FIELD: published_maps.maps_file(options.dfmx.maps)}
 
 
-WAY = Way(FIELDS, _make, _check, _files, probabilities=("probability", "share"))
+WAY = Way(FIELDS, _make, _check, _files)

@@ -34,7 +34,7 @@ _ACCEPTED = (
 
 FIELDS: Table = {
     "maps": ("", f"the frequencies that are grafted: {_ACCEPTED}"),
-    "share": (0.02, "share of the plane that the maps of a workdir or maps file keep"),
+    "share": (0.02, "share of the plane that the maps of a workdir or maps file keep", "[0, 1]"),
     "start": (
         "",
         "workdir of a run whose last step the training continues; '' = none, or with maps 'probe' the stage probe's",
@@ -137,4 +137,4 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return read
 
 
-WAY = Way(FIELDS, _make, _check, _files, probabilities=("share",))
+WAY = Way(FIELDS, _make, _check, _files)

@@ -11,8 +11,8 @@ from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
 
 FIELDS: Table = {
-    "probability": (0.75, "probability that orbits of an image are removed"),
-    "share": (0.5, "probability that an orbit of such an image is removed"),
+    "probability": (0.75, "probability that orbits of an image are removed", "[0, 1]"),
+    "share": (0.5, "probability that an orbit of such an image is removed", "[0, 1]"),
 }
 
 
@@ -46,4 +46,4 @@ def _make(setting: Setting) -> Transform:
     return make_orbit_dropout(setting.size, options.probability, options.share)
 
 
-WAY = Way(FIELDS, _make, probabilities=("probability", "share"))
+WAY = Way(FIELDS, _make)

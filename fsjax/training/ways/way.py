@@ -64,7 +64,6 @@ class Way:
       check: (config.train, side of the images) -> None; raises InputError for unusable fields, before anything runs.
       files: (config.train, workdir) -> field -> the file that the way reads.
       passes: forward and backward passes that it adds to a step.
-      probabilities, positive: fields that must lie in [0, 1], and fields that must be positive and finite.
     """
 
     fields: Table
@@ -72,8 +71,6 @@ class Way:
     check: Callable[[ConfigDict, int], None] = lambda options, size: None
     files: Callable[[ConfigDict, Path], dict[str, Path]] = lambda options, directory: {}
     passes: int = 0
-    probabilities: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()
 
 
 def to_pixels(images: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
