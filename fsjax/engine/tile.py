@@ -1,14 +1,4 @@
-"""One device call: some perturbations times one image batch, and the weighted sums of per-image statistics.
-
-Examples:
-  >>> Perturbations(masks=np.ones((2, 8, 8), bool)).targets is None
-  True
-  >>> from fsjax.engine.engine import Engine
-  >>> engine = Engine(as_model(model, images, 3))
-  >>> (batch,) = engine.image_batches(images, labels, size=len(images))  # an ImageBatch
-  >>> batch.labels.shape, batch.weights.shape  # [images], [images, replicates]
-  ((45,), (45, 1))
-"""
+"""One device call: some perturbations times one image batch, and the weighted sums of per-image statistics."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence

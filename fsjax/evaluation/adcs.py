@@ -3,14 +3,6 @@
 E_c(u,v) is the mean of |F x(u,v)| over the images of class c; ADCS_c(u,v), the accumulative difference of class-wise
 spectra, is the sum of sign(E_c - E_j) over the other classes j (Wang et al., ICCV 2023): C-1 where the class has most
 of the frequency, 1-C where it has least.
-
-Examples:
-  >>> pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
-  >>> pixels[3:] //= 2  # half the contrast, so less of every frequency
-  >>> mean_std = (np.zeros(3), np.ones(3))
-  >>> amplitudes = class_amplitudes(lambda rows: pixels[rows], np.array([0, 0, 0, 1, 1, 1]), 2, (8, 8), mean_std)
-  >>> adcs(amplitudes).mean((1, 2)).round(1).tolist()  # in [1 - C, C - 1]
-  [1.0, -1.0]
 """
 
 from collections.abc import Callable

@@ -1,18 +1,6 @@
 """Measures of grafts and the verdicts that rest on them, as dataclasses: a part of evaluation.json (docs/files.md).
 
 Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file.
-
-Examples:
-  >>> grafts = result.evaluation.methods["removal"].grafts  # a Grafts
-  >>> grafts.baseline.pairs.tolist(), grafts.rates.psi.round(2).tolist()  # a Baseline, and GraftRates
-  ([120, 120, 120], [0.0, 1.0, 1.0])
-  >>> curve = grafts.curves["map"]  # a Curve
-  >>> curve.psi.shape, round(float(curve.smallest[1]), 3)
-  ((12, 3), 0.031)
-  >>> grafts.verdicts[1].kind, grafts.verdicts[1].share, len(grafts.verdicts[1].psi_ci)  # a Verdict
-  ('shortcut', 0.03125, 2)
-  >>> MEASURES["necessity"].help, MEASURES["necessity"].column  # a Measure
-  ('(w - n) / w', 'N')
 """
 
 import dataclasses

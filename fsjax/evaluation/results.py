@@ -1,14 +1,6 @@
 """Results of the stage evaluate as dataclasses: the content of evaluation.json (docs/files.md), and its readers.
 
 Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of a single class; null in the file.
-
-Examples:
-  >>> evaluation = result.evaluation  # an Evaluation
-  >>> evaluation.images.tolist(), evaluation.unfiltered.confusion.shape  # an Unfiltered: a row for each true class
-  ([15, 15, 15], (3, 3))
-  >>> removal = evaluation.methods["removal"]  # a MethodEvaluation, with MapRates at each share, and a Grid
-  >>> removal.at(0.05).positions.tolist(), removal.at(0.05).tpr_ci.shape, removal.grid.tpr.shape
-  ([3, 3, 2], (3, 2), (9, 3))
 """
 
 import dataclasses

@@ -1,21 +1,4 @@
-"""Dominant frequency maps: the frequencies that each class relies on, at several shares of the plane, and their files.
-
-Examples:
-  >>> maps.at(0.2).shape, maps.positions[0].tolist(), maps.nearest(0.1)  # DominantFrequencyMaps
-  ((3, 8, 8), [3, 3, 2], 0.05)
-  >>> workdir = storage.path("run")
-  >>> maps.save(file_in(workdir, "mine"))
-  >>> [file.name for file in files_in(workdir)]
-  ['mine.npz']
-  >>> np.array_equal(DominantFrequencyMaps.load(file_in(workdir, "mine")).masks, maps.masks)
-  True
-  >>> about = {"classes": ("a", "b"), "method": "mine", "searched_on": "train", "images": np.array([20, 20])}
-  >>> mine = from_scores([maps.scores[0], maps.scores[1]], (0.05,), **about, forward_equivalents=0, provenance={})
-  >>> given = from_classes([(mine.masks[:, 0], None), (mine.masks[:, 1], None)], (0.05,), **about,
-  ...                      forward_equivalents=0, provenance={"by": "hand"})
-  >>> np.array_equal(given.masks, mine.masks), given.scores, given.provenance
-  (True, None, {'by': 'hand'})
-"""
+"""Dominant frequency maps: which frequencies each class relies on, at several shares of the plane, and their files."""
 
 import dataclasses
 import json

@@ -2,33 +2,6 @@
 
 Masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
 positions. Only the published rule, `at_threshold`, ignores orbits.
-
-Examples:
-  >>> from fsjax.fourier import masks, spectrum
-  >>> rng, scores = np.random.default_rng(0), spectrum.radius(8, 8)
-  >>> np.array_equal(masks.best_orbits(scores, masks.budget(0.2, 8, 8)), masks.within_share(scores, 0.2))
-  True
-  >>> int(masks.at_threshold(scores, 0.2).sum())  # with ties
-  13
-  >>> masks.best(spectrum.per_orbit(scores), spectrum.orbit_sizes(8, 8), 12).shape  # bool [orbits]
-  (34,)
-  >>> low = masks.low_pass(8, 8, 9)
-  >>> drawn = masks.random(8, 8, 9, rng), masks.radial_matched(low, rng), masks.radial_neighbours(low, rng)
-  >>> [int(mask.sum()) for mask in (low, *drawn)]
-  [9, 8, 9, 8]
-  >>> both = np.stack([low, masks.best_orbits(scores, 9)])
-  >>> masks.ranks(both, np.stack([-scores, scores])).min(-1).tolist()
-  [0.0, 0.0]
-  >>> int(masks.union(both, np.stack([-scores, scores]), 64).sum())
-  18
-  >>> np.array_equal(masks.unpack(np.packbits(both, axis=-1), 8), both)
-  True
-  >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
-  False
-  >>> left, right = np.zeros((2, 8, 8), bool)
-  >>> left[4, 3:6] = right[3:6, 4] = True
-  >>> masks.iou(left, right), round(masks.chance_iou(left, right), 3), round(masks.expected_iou(34, 2, 2), 3)
-  (0.2, 0.04, 0.04)
 """
 
 import functools

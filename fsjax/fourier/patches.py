@@ -2,20 +2,6 @@
 
 A map of such a search is a union of whole patches. A position has the score of the best patch that holds it, so the
 positions that score at least t are exactly the patches that score at least t.
-
-Examples:
-  >>> from fsjax.fourier import patches
-  >>> patches.count(8, 8, 2), patches.largest(8, 8, 2), patches.masks(8, 8, 2).shape
-  (12, 8, (12, 8, 8))
-  >>> np.array_equal(patches.without(patches.blocks(8, 8, 2), 8, 8), ~patches.masks(8, 8, 2))
-  True
-  >>> scores = np.zeros(patches.count(8, 8, 2))
-  >>> scores[0] = 1
-  >>> plane = patches.position_scores(scores, 8, 8, 2)
-  >>> np.array_equal(patches.best(plane, 8, 2), patches.masks(8, 8, 2)[0])
-  True
-  >>> patches.orbit_positions(8, 8).shape  # (row, column) of a member of each orbit
-  (34, 2)
 """
 
 import functools

@@ -1,15 +1,4 @@
-"""Read the pickles of the published PyTorch code, and write maps as it does.
-
-Examples:
-  >>> files = write_maps(maps, "export", "resnet18")
-  >>> [file.name for file in files]
-  ['resnet18loss1.pkl', 'resnet18_DFM_5.pkl', 'resnet18_DFM_20.pkl']
-  >>> read_maps(files[1], classes=names, shares=(0.05,)).method  # a pickle of masks
-  'published'
-  >>> np.save("order.npy", np.arange(16.0).reshape(4, 4))
-  >>> read_order("order.npy").max()  # removed first
-  np.float64(15.0)
-"""
+"""Read the pickles of the published PyTorch code, and write maps as it does."""
 
 import dataclasses
 import math

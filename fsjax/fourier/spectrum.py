@@ -2,38 +2,6 @@
 
 Everything public uses the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
-
-Examples:
-  >>> from fsjax.fourier import spectrum
-  >>> spectrum.orbits(3, 3)
-  array([[0, 1, 2],
-         [3, 4, 3],
-         [2, 1, 0]], dtype=int32)
-  >>> spectrum.orbit_sizes(3, 3).tolist()
-  [2, 2, 2, 2, 1]
-  >>> radius = spectrum.radius(3, 3)
-  >>> spectrum.is_hermitian(radius), spectrum.per_orbit(radius).round(2).tolist()
-  (True, [0.47, 0.33, 0.47, 0.33, 0.0])
-  >>> vertical, horizontal = spectrum.frequencies(3, 3)
-  >>> np.array_equal(spectrum.conjugate(vertical), -vertical)
-  True
-  >>> spectrum.bands(8, 8)[4].tolist()  # from -4 to 3 cycles per image
-  [3, 3, 2, 1, 0, 1, 2, 3]
-  >>> x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
-  >>> low = spectrum.radius(8, 8) < 0.2
-  >>> filtered = spectrum.filter_images(x, jnp.asarray(low)[None])  # [masks, images, H, W, C]
-  >>> bool(jnp.allclose(filtered, spectrum.filter_spectra(spectrum.spectra(x), jnp.asarray(low)[None])))
-  True
-  >>> change, grafted = spectrum.graft(x[:1], x[1:], low)
-  >>> bool(jnp.allclose(spectrum.filter_images(grafted, jnp.asarray(low)[None])[0], filtered[0, 1:], atol=1e-5))
-  True
-  >>> kept = spectrum.coefficients(x, low)  # [images, frequencies, C]
-  >>> bool(jnp.allclose(spectrum.from_coefficients(kept, low), filtered[0], atol=1e-6))
-  True
-  >>> bool(jnp.allclose(spectrum.recombine(amplitudes=x, phases=x), x, atol=1e-5))
-  True
-  >>> spectrum.amplitude(x).shape, spectrum.energy(np.asarray(x)).shape
-  ((2, 8, 8, 3), (8, 8))
 """
 
 from typing import Any

@@ -1,10 +1,4 @@
-"""Figures of attributions: predictions kept as frequencies enter or leave, and the smallest sets as images.
-
-Examples:
-  >>> found = fsjax.attribute(model, images[:4], shares=(0.05, 0.2))
-  >>> kept_curves(found).savefig("kept.pdf")
-  >>> smallest_sets(found, images[:4], names).savefig("sets.pdf")
-"""
+"""Figures of attributions: predictions kept as frequencies enter or leave, and the smallest sets as images."""
 
 from collections.abc import Sequence
 from typing import TypeAlias

@@ -3,21 +3,6 @@
 Every function returns a matplotlib Figure, without pyplot state, in the style of fsjax.report.style. `width` is in
 inches: style.SINGLE for one column of a paper, style.DOUBLE for two. Panels share the width; a row has at most five.
 Text has one size at any width. `Masks` are bool and `Planes` float arrays [classes, height, width].
-
-Examples:
-  >>> from fsjax.report import figures
-  >>> masks, shares = maps.at(0.05), list(maps.shares)
-  >>> figures.map_grid(masks, maps.classes, 0.05, width=style.SINGLE).savefig("maps.pdf")
-  >>> drawn = [
-  ...     figures.score_grid(maps.scores, maps.classes, "Rise of the loss (nats)"),
-  ...     figures.planted_grid(masks, masks, list(names)),
-  ...     figures.difference_grid(masks, maps.at(0.2), list(names), names=("5 %", "20 %")),
-  ...     figures.adcs_grid(np.zeros((3, 8, 8), int), names, largest=2),
-  ...     figures.heat_map(np.zeros((8, 8)), "Error rate"),
-  ...     figures.heat_map_grid(np.zeros((3, 8, 8)), masks, names),
-  ...     figures.rates(shares, np.ones((len(shares), 3)), np.zeros((len(shares), 3)), names),
-  ...     figures.overlap_matrix(np.eye(3), names, 0.05),
-  ... ]
 """
 
 from typing import Any, TypeAlias

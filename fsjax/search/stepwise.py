@@ -1,16 +1,4 @@
-"""Searches that go step by step: independent tasks, such as one for each class, that run side by side.
-
-Examples:
-  >>> class Sums(StepwiseSearch):  # a task for each class: its number times four images, summed over two steps
-  ...     count, steps, images_per_step = 3, 2, 4
-  ...     def initial_state(self, task): return np.zeros((), np.float32)
-  ...     def inputs(self, task): return np.full(2, task, np.float32)
-  ...     def batches(self, task): return [np.ones(4, np.float32)]
-  ...     def measure(self, params, shared, state, inputs, batch): return batch.sum()
-  ...     def update(self, state, inputs, measured): return state + inputs * measured
-  >>> [float(total) for total in run(problem, Sums(), problem.partial_results({"tasks": 3}, "sums"))]
-  [0.0, 8.0, 16.0]
-"""
+"""Searches that go step by step: independent tasks, such as one for each class, that run side by side."""
 
 import abc
 from collections.abc import Callable

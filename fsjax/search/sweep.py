@@ -1,12 +1,4 @@
-"""The loss of every class under every mask of a list, shared by processes and devices, with partial results.
-
-Examples:
-  >>> all_and_nothing = np.stack([np.ones((8, 8), bool), np.zeros((8, 8), bool)])
-  >>> masks = LazyArray(2, lambda start, stop: all_and_nothing[start:stop])
-  >>> sums = sweep(problem, masks)  # a Problem, as a search method is given it
-  >>> sums.shape  # nats, summed over the images: [classes, masks]
-  (3, 2)
-"""
+"""The loss of every class under every mask of a list, shared by processes and devices, with partial results."""
 
 import dataclasses
 import logging

@@ -18,7 +18,8 @@ from tests.helpers.search_problem import make_problem
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 PAGES = (DOCS / "api.md").read_text() + (DOCS / "contributing.md").read_text()
-BLOCKS = "".join(re.findall(r"^```python.*?\n(.*?)^```", PAGES, re.DOTALL | re.MULTILINE))
+BLOCKS = "".join(re.findall(r"^```py.*?\n(.*?)^```", PAGES, re.DOTALL | re.MULTILINE))
+SESSIONS = re.findall(r"^```pycon\n(.*?)^```", PAGES, re.DOTALL | re.MULTILINE)
 NAMES = ("plain", "wave", "bright")
 
 
@@ -67,5 +68,7 @@ def test_every_name_of_the_reference_has_an_example_and_all_examples_hold(tmp_pa
                 shared |= {kept: test.globs[kept] for kept in ("train", "test", "maps", "result") if kept in test.globs}
         if not re.search(rf"\b{name}\b", texts[module.__name__] + texts[f"{module.__name__}.{name}"] + BLOCKS):
             without.append(f"{module.__name__}.{name}")
+    for session in SESSIONS:
+        runner.run(doctest.DocTestParser().get_doctest(session, dict(shared), "api.md", None, 0), out=said.append)
     assert not runner.summarize(verbose=False).failed, "".join(said)
     assert not without
