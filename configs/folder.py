@@ -4,17 +4,20 @@
   python launch.py --config=configs/folder.py:DIR --config.train.epochs=60 --workdir=runs/mine
 
 Image size, model, patch and shares follow from the images' sizes and number: up to 64 pixels a ResNet-20, above it a
-small ResNet with the ImageNet stem. Images may have any size and be grey; files that do not decode are named in the log
-and left out. Every field can be set, and `--help` lists the chosen values.
+small ResNet with the ImageNet stem. The search is graft, or removal for one class or a class of very few images. Images
+may have any size and be grey; files that do not decode are named in the log and left out. Every field can be set, and
+`--help` lists the chosen values.
 """
 
 import pathlib
+from collections import Counter
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import common
+from fsjax import search
 from fsjax.data.folder import EXTENSIONS
 from fsjax.runtime.errors import InputError
 from fsjax.search import patch_maps
@@ -52,6 +55,9 @@ def get_config(arg: str = "") -> ConfigDict:
     # A plane of about 30 x 30 patches; powers of two divide every size.
     config.search.patch = next(side for side in (1, 2, 4, 8) if size / side <= 32)
     config.search.images_per_class = 100 if small else 40
+    # An image of each class, or more, is for validation.
+    counts = [count - 1 for count in Counter(file.parent.name for file in files).values()]
+    config.search.method = search.default_method(counts) if files else search.DEFAULT
     held = [share for share in SHARES if patch_maps.whole(share, (size, size), config.search.patch) >= patch_maps.FEW]
     config.search.shares = tuple(share for share in held if not (share == 0.02 and 0.01 in held))
     return config

@@ -56,7 +56,7 @@ def test_a_planted_wave_is_a_shortcut_and_brightness_is_none(result):
     assert "wave: shortcut by amplitude" in of["wave"].sentence
     table = result.table()
     assert table.startswith("1 of 3 classes is a frequency shortcut: wave.") and "TPR at 5 %" in table
-    assert repr(result).startswith("<fsjax.Result of removal, 3 classes: 1 of 3 classes is") and len(repr(result)) < 300
+    assert repr(result).startswith("<fsjax.Result of graft, 3 classes: 1 of 3 classes is") and len(repr(result)) < 300
     assert result._repr_html_().count("<tr") == 4 and "shortcut by amplitude" in result._repr_html_()
 
 
@@ -69,7 +69,9 @@ def test_verdicts_are_those_of_launch_on_the_same_data_and_model(tmp_path):
     config = dfm_vit.get_config()
     changes = {"data.image_size": 8, "search.shares": (0.05, 0.2), "report.share": 0.2, "seed": 3}
     with config.unlocked():
-        config.update_from_flattened_dict({**changes, "search.images_per_class": 6, "search.resamples": 4})
+        config.update_from_flattened_dict(
+            {**changes, "search.method": "graft", "search.images_per_class": 6, "search.resamples": 4}
+        )
     workspace = Workspace(config, tmp_path / "run")
     workspace.classifier = classifier
     workspace._datasets |= {split: Dataset(source, 8) for split, source in sources.items()}
@@ -90,13 +92,13 @@ def test_verdicts_are_those_of_launch_on_the_same_data_and_model(tmp_path):
     )
     np.testing.assert_array_equal(result.maps.scores, maps.scores)
     assert result.evaluation.to_json() == expected.to_json()
-    assert result.verdicts == list(expected.methods["removal"].grafts.verdicts) and len(result.verdicts) == 3
+    assert result.verdicts == list(expected.methods["graft"].grafts.verdicts) and len(result.verdicts) == 3
 
 
 def test_what_is_saved_is_loaded_and_has_the_page_of_a_run(result, tmp_path, undrawn):
     page = result.report(tmp_path / "out")
     text = page.read_text()
-    assert page == tmp_path / "out" / "report" / "removal" / "index.html" and "12 x 12 pixels" in text
+    assert page == tmp_path / "out" / "report" / "graft" / "index.html" and "12 x 12 pixels" in text
     assert "wave: shortcut by amplitude" in text and "with the graft" in text and "image/png" in text
     loaded = fsjax.load_result(tmp_path / "out")
     assert loaded.verdicts == result.verdicts and loaded.table() == result.table()
@@ -134,9 +136,9 @@ def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(
         return {file: file.stat().st_mtime_ns for file in (tmp_path / "partial" / folder).rglob("*.npz")}
 
     checks = []
-    for folder in ("search", "grafts"):  # killed in each
+    for folder, last in (("search", 3), ("grafts", 30)):  # killed in each
         with monkeypatch.context() as patch:
-            patch.setattr(interrupt, "requested", lambda: checks.append(folder) or checks.count(folder) > 3)  # noqa: B023
+            patch.setattr(interrupt, "requested", lambda: checks.append(folder) or checks.count(folder) > last)  # noqa: B023
             with pytest.raises(interrupt.Terminated):
                 analyse()
     kept = stored("search") | stored("grafts")
@@ -164,9 +166,26 @@ def test_the_model_of_a_result_is_not_compiled_again(result):
     assert progress.compiled()[0] == before
 
 
+def test_graft_is_searched_where_it_serves_and_removal_elsewhere(result, caplog):
+    images, labels = planted(0)
+    few = np.sort(np.concatenate([np.flatnonzero(labels != 1), [1]]))  # one image of the class wave
+    for chosen, fields in ((few, {}), (slice(None), {"images_per_class": 1})):
+        caplog.clear()
+        maps = fsjax.dominant_frequencies(result.model, images[chosen], labels[chosen], shares=(0.05,), **fields)
+        assert maps.method == "removal"
+        assert caplog.text.count("search: removal, as graft needs two or more classes of two or more images") == 1
+    with pytest.raises(InputError, match=r"search.method: got graft with 3 classes, the smallest of 1 images"):
+        fsjax.dominant_frequencies(result.model, images[few], labels[few], search="graft", shares=(0.05,))
+    assert result.method == "graft"
+
+
 def test_maps_are_evaluated_by_themselves(result):
     judged = fsjax.evaluate(result.model, result.maps, planted(1))
     assert judged.evaluation.to_json() == result.evaluation.to_json()
+    few = fsjax.evaluate(result.model, result.maps, planted(1), pairs=9, grid=(0.3,)).evaluation.methods["graft"]
+    assert few.grafts.baseline.pairs.tolist() == [9, 9, 9] and few.grid.shares == (0.3,)
+    none = fsjax.evaluate(result.model, result.maps, planted(1), pairs=0, grid=())
+    assert none.evaluation.methods["graft"].grid is None and none.verdicts == []
     searched = dataclasses.replace(result.maps, searched_on="test", method="mine", scores=None)
     judged = fsjax.evaluate(result.model, searched, planted(1))
     assert {verdict.kind for verdict in judged.verdicts} == {"undecided"} and "not searched" in judged.table() + str(
@@ -222,6 +241,8 @@ IMAGES, LABELS = planted(0, count=12, size=8)
         ({"image_size": 9}, "image_size: got 9 for an image of float32 and shape"),
         ({"mean_std": ((0.5,), (0.2,))}, "train: got floats from -.* beside mean_std; expected pixels in"),
         ({"patch": "x"}, "patch: got 'x'; expected a int"),
+        ({"pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
+        ({"grid": (0.1, 3.0)}, "evaluate.grid: got 3.0; expected above 0 and up to 1"),
         ({}, "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no .*; expected 0.0313 or more"),
     ],
 )

@@ -38,7 +38,7 @@ def made():
 
 def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
     model, images, labels = made
-    maps = fsjax.dominant_frequencies(model, images, labels, shares=[0.1])
+    maps = fsjax.dominant_frequencies(model, images, labels, search="removal", shares=[0.1])
     orbits = spectrum.orbits(6, 10)
 
     def loss(kept, label):
@@ -134,9 +134,9 @@ def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_
         ({"precision": "bfloat16"}, "precision: got 'bfloat16', .*; expected highest, tensorfloat32"),
         ({"classes": ["a"]}, "images labels: got 1; expected 0 to 0"),
         ({"model": lambda images: images[:, 0, :2, 0]}, r"model: got shape \(4, 2\) for 4 images"),
-        ({"compat": True}, "search.removal.compat: got images of 6 x 10; expected square ones"),
+        ({"search": "removal", "compat": True}, "search.removal.compat: got images of 6 x 10; expected square ones"),
         ({"search": "guess"}, "search: got 'guess'; expected .*removal"),
-        ({"steps": 3}, "steps: got a field that the method 'removal' lacks; expected compat"),
+        ({"compat": True}, "compat: got a field that the method 'graft' lacks; expected paths, steps"),
         ({"memory_mib": -1}, r"memory_mib: got -1; expected \d or more"),
     ],
 )

@@ -33,8 +33,10 @@ def analyse(
     train: Any,
     test: Any,
     classes: Sequence[str] | None = None,
-    search: str = "removal",
+    search: str | None = None,
     shares: Sequence[float] = (0.01, 0.05),
+    pairs: int | None = None,
+    grid: Sequence[float] | None = None,
     mean_std: Any = None,
     image_size: int | None = None,
     seed: int = 0,
@@ -54,9 +56,11 @@ def analyse(
         of ClassLabel; or a sequence of (image, label).
       test: other images, in the same forms, for verdicts and rates.
       classes: display names in index order, K at most; None = the names of the folders or the set, or '0', '1', ...
-      search: a name of fsjax.search.SEARCHES.
+      search: a name of fsjax.search.SEARCHES; None = graft, or removal for one class or a class of one image.
       shares: shares of the plane that the maps keep, in (0, 1]. Each has room for a patch with its conjugate; 0.01 has
         none below 15 x 15.
+      pairs: pairs of test images for the verdict on a class; 0 = no verdicts; None = 120.
+      grid: further shares, in (0, 1], at which TPR and FPR are measured; () = none; None = `evaluate.grid`.
       mean_std: mean and std of pixels in [0, 1], per channel, to normalise uint8 images or floats in [0, 1] with.
         None = arrays are normalised already.
       image_size: the model's size, for folders, a datasets.Dataset and images to resize.
@@ -69,12 +73,13 @@ def analyse(
       >>> result.verdicts[1].sentence
       'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
     """
-    options = searches.options(search, shares=tuple(sorted(shares)), **fields)
-    given = {"train": train, "test": test}
-    classifier, splits = _open(model, given, options, classes, mean_std, image_size)
-    config = _config(options, model, classifier, splits["test"], seed)
+    config = _config(model, seed, search, {"shares": tuple(sorted(shares)), **fields}, pairs, grid)
+    splits = _open_splits(config, {"train": train, "test": test}, classes, mean_std, image_size)
+    if search is None:
+        config.search.method = _default_search(config, splits["train"])
+    classifier = _open_model(model, splits, mean_std, config.search)
     folder = None if directory is None else storage.path(directory)
-    maps = _search(config, classifier, splits["train"], folder and folder / "search" / search)
+    maps = _search(config, classifier, splits["train"], folder and folder / "search" / config.search.method)
     return _judge(config, classifier, maps, splits["test"], folder)
 
 
@@ -84,7 +89,7 @@ def dominant_frequencies(
     labels: ArrayLike,
     *,
     classes: Sequence[str] | None = None,
-    search: str = "removal",
+    search: str | None = None,
     shares: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
     mean_std: Any = None,
     image_size: int | None = None,
@@ -109,14 +114,17 @@ def dominant_frequencies(
     Examples:
       >>> maps = fsjax.dominant_frequencies(model, images, labels, classes=names, shares=(0.05, 0.2))
       >>> maps.masks.shape, maps.positions[0].tolist()  # of 64 positions, at the first share, by class
-      ((2, 3, 8, 8), [3, 3, 2])
+      ((2, 3, 8, 8), [3, 3, 3])
       >>> np.argwhere(maps.scores[1] > 0.1).tolist()  # nats, on the centred plane: DC is at (4, 4)
-      [[1, 2], [7, 6]]
+      [[1, 2], [4, 4], [7, 6]]
     """
-    options = searches.options(search, shares=tuple(shares), split=searched_on, **{"images_per_class": 0, **fields})
-    classifier, splits = _open(model, {"images": (images, labels)}, options, classes, mean_std, image_size)
-    config = _config(options, model, classifier, splits["images"], seed)
+    options = {"shares": tuple(shares), "split": searched_on, "images_per_class": 0, **fields}
+    config = _config(model, seed, search, options)
     config.run.memory_mib, config.run.save_seconds = memory_mib, float(save_seconds)
+    splits = _open_splits(config, {"images": (images, labels)}, classes, mean_std, image_size)
+    if search is None:
+        config.search.method = _default_search(config, splits["images"])
+    classifier = _open_model(model, splits, mean_std, config.search)
     return _search(config, classifier, splits["images"], None if directory is None else storage.path(directory))
 
 
@@ -125,6 +133,8 @@ def evaluate(
     maps: DominantFrequencyMaps,
     test: Any,
     *,
+    pairs: int | None = None,
+    grid: Sequence[float] | None = None,
     mean_std: Any = None,
     image_size: int | None = None,
     seed: int = 0,
@@ -143,36 +153,75 @@ def evaluate(
       >>> [verdict.kind for verdict in fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts]
       ['default class', 'shortcut', 'coarse']
     """
-    classifier, splits = _open(model, {"test": test}, None, maps.classes, mean_std, image_size)
+    config = _config(model, seed, None, {}, pairs, grid)
+    splits = _open_splits(config, {"test": test}, maps.classes, mean_std, image_size)
+    classifier = _open_model(model, splits, mean_std, None)
     if maps.masks.shape[2:] != classifier.image_shape[:2]:
         got, expected = (" x ".join(map(str, plane)) for plane in (maps.masks.shape[2:], classifier.image_shape[:2]))
         raise InputError(f"maps: got planes of {got}; expected {expected}, as the images of test have")
-    options = searches.options()
-    with options.unlocked():
-        options.method, options.shares, options.images_per_class = maps.method, maps.shares, 0
-    config = _config(options, model, classifier, splits["test"], seed)
+    with config.unlocked():
+        config.search.method, config.search.shares, config.search.images_per_class = maps.method, maps.shares, 0
+    config.report.share = max(maps.shares)
     return _judge(config, classifier, maps, splits["test"], None if directory is None else storage.path(directory))
 
 
-def _open(
+def _config(
     model: Any,
-    given: Mapping[str, Any],
-    options: ConfigDict | None,
-    classes: Sequence[str] | None,
-    mean_std: Any,
-    image_size: int | None,
-) -> tuple[Model, dict[str, Dataset]]:
-    """Open the splits, check config.search for their images, and return the model after a trial on a few images."""
-    normalisation = parse_mean_std(mean_std)
-    splits = open_splits(given, classes=classes, mean_std=normalisation, image_size=image_size)
+    seed: int,
+    search: str | None,
+    options: Mapping[str, Any],
+    pairs: int | None = None,
+    grid: Sequence[float] | None = None,
+) -> ConfigDict:
+    """Return the fields that search, evaluation and report read, with the defaults of a run and these options."""
+    named = model[0] if isinstance(model, tuple) else model
+    name = getattr(named, "__name__", type(named).__name__)
+    found = searches.options(search or searches.DEFAULT, **options)
+    config = ConfigDict(
+        {
+            "seed": seed,
+            "data": {"source": "arrays", "name": "", "root": "", "image_size": 0},
+            "model": {"name": "the model" if name in ("<lambda>", "partial", "Model") else name},
+            "search": found,
+            "evaluate": config_fields.config(evaluation.FIELDS, "evaluate"),
+            "report": {"share": max(found.shares, default=0.0), "samples": 3, "attributions": 2},
+            "run": {"memory_mib": 0, "save_seconds": 30.0},
+        }
+    )
+    given = {"pairs": pairs, "grid": grid if grid is None else tuple(grid)}
+    config_fields.update(config.evaluate, {field: value for field, value in given.items() if value is not None})
+    config_fields.check(config.evaluate, "evaluate.")
+    return config
+
+
+def _open_splits(
+    config: ConfigDict, given: Mapping[str, Any], classes: Sequence[str] | None, mean_std: Any, image_size: int | None
+) -> dict[str, Dataset]:
+    """Open the splits, and note in config.data what they are."""
+    splits = open_splits(given, classes=classes, mean_std=parse_mean_std(mean_std), image_size=image_size)
+    *_, last = splits.values()
+    config.data.image_size = int(last.images(np.arange(1)).shape[1])
+    if last.names:
+        config.data.source = "folder"
+    return splits
+
+
+def _open_model(model: Any, splits: Mapping[str, Dataset], mean_std: Any, options: ConfigDict | None) -> Model:
+    """Check config.search for the splits' images, and return the model after a trial on a few images."""
     first, *_ = splits.values()
     if options is not None:
         searches.check(options, first.images(np.arange(1)).shape[1:3])
+    normalisation = parse_mean_std(mean_std)
     tried = [dataset.images(np.arange(min(_TRIED, len(dataset)))) for dataset in splits.values()]
     converted = as_model(model, np.asarray(normalise(np.concatenate(tried), *normalisation)), len(first.classes))
     if options is not None and options.precision == "bfloat16" and converted.apply_bfloat16 is None:
         raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
-    return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation), splits
+    return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation)
+
+
+def _default_search(config: ConfigDict, searched: Dataset) -> str:
+    counts = np.bincount(searched.labels)
+    return searches.default_method(np.minimum(counts, config.search.images_per_class or counts).tolist())
 
 
 def _search(config: ConfigDict, classifier: Model, dataset: Dataset, folder: Path | None) -> DominantFrequencyMaps:
@@ -197,21 +246,3 @@ def _judge(
     folder = directory and directory / "grafts" / dataset_digest(test).hex()[:16]
     measured = evaluation.measure(config, classifier, maps, test, folder)
     return Result(directory, maps.method, maps, measured, config.to_dict(), model=classifier, test=test)
-
-
-def _config(options: ConfigDict, model: Any, classifier: Model, images: Dataset, seed: int) -> ConfigDict:
-    """Return the fields that search, evaluation and report read, with the defaults of a run."""
-    source = "folder" if images.names else "arrays"
-    named = model[0] if isinstance(model, tuple) else model
-    name = getattr(named, "__name__", type(named).__name__)
-    return ConfigDict(
-        {
-            "seed": seed,
-            "data": {"source": source, "name": "", "root": "", "image_size": classifier.image_shape[0]},
-            "model": {"name": "the model" if name in ("<lambda>", "partial", "Model") else name},
-            "search": options,
-            "evaluate": config_fields.config(evaluation.FIELDS, "evaluate"),
-            "report": {"share": max(options.shares), "samples": 3, "attributions": 2},
-            "run": {"memory_mib": 0, "save_seconds": 30.0},
-        }
-    )

@@ -38,7 +38,7 @@ class Result:
 
     Examples:
       >>> result  # a Result, which fsjax.analyse and fsjax.load_result return
-      <fsjax.Result of removal, 3 classes: 1 of 3 classes is a frequency shortcut: wave. ...>
+      <fsjax.Result of graft, 3 classes: 1 of 3 classes is a frequency shortcut: wave. ...>
       >>> result.verdicts[1].kind, round(result.verdicts[1].psi, 2), result.maps.at(0.05).shape
       ('shortcut', 1.0, (3, 8, 8))
       >>> result.rates(0.05).tpr.round(2).tolist()  # in [0, 1]
@@ -169,7 +169,7 @@ def load_result(workdir: str | Path, method: str | None = None) -> Result:
     Examples:
       >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-synthetic"
       >>> result.method, result.classes, result.maps.masks.shape  # bool [shares, classes, H, W]
-      ('removal', ('plain', 'wave', 'bright'), (2, 3, 8, 8))
+      ('graft', ('plain', 'wave', 'bright'), (2, 3, 8, 8))
     """
     directory = storage.path(workdir)
     available = [file.stem for file in dfm.files_in(directory)]

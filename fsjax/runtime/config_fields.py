@@ -44,6 +44,15 @@ def config(table: Table, prefix: str = "") -> ConfigDict:
     return values
 
 
+def update(values: ConfigDict, fields: Mapping[str, Any]) -> None:
+    """Set fields by their names; raise InputError for a value of another type."""
+    for name, value in fields.items():
+        try:
+            values[name] = value
+        except TypeError as error:
+            raise InputError(f"{name}: got {value!r}; expected a {type(values[name]).__name__}") from error
+
+
 def flat(values: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted name and the value of every field, sorted by name in each group."""
     for name, value in values.items():

@@ -25,7 +25,8 @@ SEARCHES = {
     "learned": learned.METHOD,
     "imported": imported.METHOD,
 }
-
+# The search for a model of one's own, whose cost does not grow with the images and the plane.
+DEFAULT = "graft"
 
 FIELDS: config_fields.Table = {
     "method": ("removal", ", ".join(SEARCHES)),
@@ -66,11 +67,16 @@ def options(method: str = "removal", **fields: Any) -> ConfigDict:
         if name not in group or name in SEARCHES:
             accepted = ", ".join(sorted(own)) or "none"
             raise InputError(f"{name}: got a field that the method {method!r} lacks; expected {accepted}")
-        try:
-            group[name] = value
-        except TypeError as error:
-            raise InputError(f"{name}: got {value!r}; expected a {type(group[name]).__name__}") from error
+        config_fields.update(group, {name: value})
     return values
+
+
+def default_method(counts: Sequence[int]) -> str:
+    """Return graft where it serves for these numbers of searched images of the classes, or else removal."""
+    if len(counts) > 1 and min(counts) > 1:
+        return DEFAULT
+    logger.warning("search: removal, as graft needs two or more classes of two or more images")
+    return "removal"
 
 
 def run(problem: Problem) -> DominantFrequencyMaps:

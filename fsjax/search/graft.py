@@ -42,22 +42,22 @@ PASSES = 3
 _POOL = 512
 
 DEFAULTS: Table = {
-    "pairs": (60, "pairs of a recipient of another class and a donor of the class", "[1, inf)"),
-    "steps": (8, "points of the path from recipient to donor at which the gradient is taken", "[1, inf)"),
+    "paths": (60, "paths, each from a recipient of another class to a donor of the class", "[1, inf)"),
+    "steps": (8, "points of a path at which the gradient is taken", "[1, inf)"),
 }
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return how much each patch raises the class's log-odds by being grafted, and the maps at the config's shares.
 
-    Each pair has n points x_t = r + t (d - r), t = 1/2n, 3/2n, ... A patch's score, in nats, is the mean over pairs and
+    Each path has n points x_t = r + t (d - r), t = 1/2n, 3/2n, ... A patch's score, in nats, is the mean over paths and
     points of the slope of the log-odds at x_t as more of the patch of d - r is added (`patch_slopes`).
     """
     options, counts = problem.options, problem.counts
     if len(counts) < 2 or min(counts) < 2:
         got = f"graft with {len(counts)} classes, the smallest of {min(counts)} images"
         raise InputError(f"search.method: got {got}; expected two or more classes of two or more images")
-    partial_results = problem.partial_results(layout(problem, options.graft.pairs))
+    partial_results = problem.partial_results(layout(problem, options.graft.paths))
     integration = PathIntegration(problem, partial_results.layout)
     states = stepwise.run(problem, integration, partial_results)
     return patch_maps.cut(
@@ -74,15 +74,15 @@ PathPoint: TypeAlias = tuple[Int[AnyArray, "*steps"], Float[AnyArray, "*steps"]]
 
 
 class PathIntegration(StepwiseSearch[PathState]):
-    """A task for each class, and a step for each point of the path, with all pairs at once."""
+    """A task for each class, and a step for each point, on all paths at once."""
 
     def __init__(self, problem: Problem, layout: dict[str, int]):
         own, self._resamples = problem.options.graft, patch_maps.resample_count(problem.options)
-        self._problem, self._pairs, self._layout = problem, own.pairs, layout
+        self._problem, self._paths, self._layout = problem, own.paths, layout
         self._apply, self._others = problem.searched_model.apply, draw_others(problem)
         self._members = patches.members(*problem.plane, problem.options.patch)
         self.tasks_per_device = layout["tasks_per_device"]
-        self.count, self.steps, self.images_per_step = len(problem.counts), own.steps, PASSES * own.pairs
+        self.count, self.steps, self.images_per_step = len(problem.counts), own.steps, PASSES * own.paths
 
     def initial_state(self, task: int) -> PathState:
         return {"scores": np.zeros((1 + self._resamples, len(self._members)), np.float32)}
@@ -92,11 +92,11 @@ class PathIntegration(StepwiseSearch[PathState]):
         return np.full(self.steps, task, np.int32), points.astype(np.float32)
 
     def batches(self, task: int) -> list[ImageBatch]:
-        """Return the pairs (recipient, donor) of a class."""
+        """Return the ends of a class's paths, (recipient, donor) each."""
         own, seed, is_other = self._problem.images(task), self._problem.seed, self._others.labels != task
         images = np.concatenate([self._others.images[is_other], own])
         labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
-        drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
+        drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._paths, seed)
         donors, donor_of_pair = np.unique(drawn.donors, return_inverse=True)
         weights = patch_maps.resample_weights(len(donors), self._resamples, seed, task)[donor_of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)
@@ -251,7 +251,7 @@ def patch_slopes(function: Callable, images: Images, directions: Images, members
 METHOD = Method(
     search,
     DEFAULTS,
-    forward_passes=lambda options, counts, plane: PASSES * options.graft.pairs * options.graft.steps * len(counts),
+    forward_passes=lambda options, counts, plane: PASSES * options.graft.paths * options.graft.steps * len(counts),
     patches=True,
     whole_patches=True,
     scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",

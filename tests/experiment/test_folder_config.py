@@ -46,7 +46,7 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
     assert "left out 1 of 10 images, which do not decode: heron/broken.jpg" in caplog.text
     assert f"data: folder {photographs}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text
     assert (tmp_path / "run" / "report" / "index.html").stat().st_size
-    maps = dfm.DominantFrequencyMaps.load(tmp_path / "run" / "dfm" / "removal.npz")
+    maps = dfm.DominantFrequencyMaps.load(tmp_path / "run" / "dfm" / "graft.npz")
     assert maps.classes == ("heron", "stork") and maps.positions.all()
 
 
@@ -59,11 +59,12 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
         (640, 4, 224, "resnet10w16_imagenet", 8, 60),
     ],
 )
-def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, side, count, size, model, patch, epochs):
+def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, caplog, side, count, size, model, patch, epochs):
     write(tmp_path, "train", "a", [(side, side + 9)] * count)
     write(tmp_path, "test", "a", [(3, 3)])
     config = folder.get_config(str(tmp_path))
     chosen = (config.data.image_size, config.model.name, config.search.patch, config.train.epochs)
+    assert config.search.method == "removal" and "graft needs two or more classes of two or more" in caplog.text
     assert chosen == (size, model, patch, epochs) and config.data.test_split == "test"
     assert runner.check(config) == ["train", "search", "evaluate", "report"]
     assert not patch_maps.few(config.search.shares, (size, size), patch) and 0.05 in config.search.shares
@@ -74,4 +75,4 @@ def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, side, count,
 def test_no_folder_is_one_line_and_none_named_is_a_config_still(tmp_path):
     with pytest.raises(InputError, match=r"--config: got folder.py:.*, no folder .*train; expected DIR with train"):
         folder.get_config(str(tmp_path))
-    assert folder.get_config().data.root == ""
+    assert folder.get_config().data.root == "" and folder.get_config().search.method == "graft"

@@ -37,7 +37,7 @@ def test_a_saved_set_goes_to_a_page_and_has_to_be_the_same_set_at_a_restart(tmp_
     runner.run(config, tmp_path / "run")
     assert f"data: huggingface {root}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text
     assert "left out 1 of 10 images, which do not decode: 2" in caplog.text
-    page = (tmp_path / "run" / "report" / "removal" / "index.html").read_text()
+    page = (tmp_path / "run" / "report" / "graft" / "index.html").read_text()
     assert "vit_nano_patch8 on huggingface data," in page and "stork" in page
 
     datasets.DatasetDict(train=train, validation=birds([0, 0, 1, 1])).save_to_disk(str(tmp_path / "more"))

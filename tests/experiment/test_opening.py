@@ -55,7 +55,7 @@ def test_a_training_that_continues_a_probe_costs_what_is_left_of_it_and_any_othe
     config.data.synthetic.train_per_class = config.data.synthetic.test_per_class = 8
     datasets = {"train": data.load(config.data, "train", 0)}
     whole = 6 * config.train.batch_size * 100
-    config.probe.pairs, config.search.graft.pairs, config.search.graft.steps = 20, 5, 4
+    config.probe.pairs, config.search.graft.paths, config.search.graft.steps = 20, 5, 4
     passes = costs(config, datasets, "probe", "train")
     assert passes["train"] == round(0.2 * whole)
     # Five rounds of four classes: slopes of the search, and the pairs under no frequencies and under the first 1, 2, 3,

@@ -47,7 +47,7 @@ def small(config):
     config.model.name = "vit_nano_patch8"
     config.train.steps, config.train.batch_size, config.train.warmup_steps = 4, 16, 2
     config.search.images_per_class, config.search.resamples = 8, 0
-    config.search.graft.pairs, config.search.graft.steps = 6, 2
+    config.search.graft.paths, config.search.graft.steps = 6, 2
     config.evaluate.pairs, config.evaluate.grid, config.report.samples = 12, (), 1
     config.report.attributions = 0
     return config

@@ -23,7 +23,7 @@ directory, output, rng = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), n
 FIELDS = {
     "removal": {},
     "hierarchical": {"candidates": "20,20"},
-    "graft": {"pairs": 6, "steps": 4},
+    "graft": {"paths": 6, "steps": 4},
     "greedy": {"tolerance": 2.0, "compat": True, "order": str(directory.parent / "order.npy")},
     "learned": {"steps": 5, "objective": "specific", "judged": 20},
 }

@@ -13,7 +13,7 @@ from tests.helpers.search_problem import filtered, logits, losses, on_devices
 
 
 def make_problem(*, plane=(6, 6), **fields):
-    small = {"channels": 2, "counts": (4, 3, 5), "shares": (0.1, 0.4), "pairs": 7, "steps": 3, "resamples": 0}
+    small = {"channels": 2, "counts": (4, 3, 5), "shares": (0.1, 0.4), "paths": 7, "steps": 3, "resamples": 0}
     return search_problem.make_problem(None, "graft", plane=plane, **small | fields)
 
 
@@ -94,7 +94,7 @@ def test_one_step_is_exact_for_log_odds_that_are_linear_in_the_image():
 
 
 def test_pairs_graft_each_image_of_the_class_into_images_of_the_others_alike():
-    problem = make_problem(pairs=8)
+    problem = make_problem(paths=8)
     for label in range(3):
         recipients, donors, weights = drawn_pairs(problem, label)
         times = [(donors == image).all((1, 2, 3)).sum() for image in problem.images(label)]
@@ -140,7 +140,7 @@ def test_orbits_that_carry_the_class_come_first():
         evidence = jnp.sqrt(energy + 1e-2).sum(0)
         return jnp.stack([20 * evidence, jnp.full_like(evidence, 8), jnp.full_like(evidence, 8)], axis=1)
 
-    maps = search.run(make_problem(apply=apply, images=images, pairs=12))
+    maps = search.run(make_problem(apply=apply, images=images, paths=12))
     best = spectrum.orbits(8, 8)[maps.at(0.1)[0]]
     assert set(spectrum.orbits(8, 8)[np.asarray(planes).any(0)]) <= set(best.tolist())
     assert maps.scores[0][np.asarray(planes).any(0)].min() > 10 * np.median(np.abs(maps.scores[0]))

@@ -204,7 +204,7 @@ def test_scores_are_spread_as_a_standard_normal_in_the_order_of_the_energy():
 @pytest.mark.parametrize(("start", "correlation"), [("graft", 0.999), ("gradient", 0.8)])
 def test_scores_by_a_search_follow_that_search(start, correlation):
     problem = make_problem(judged=12)
-    problem.options.graft.update(pairs=5, steps=2)
+    problem.options.graft.update(paths=5, steps=2)
     scores, cost = learned.initial_scores(problem, start)
     options = search.options("graft" if start == "graft" else "removal", shares=(0.1,), resamples=0)
     options.graft = problem.options.graft

@@ -19,7 +19,7 @@ LEARNED = {"counts": (9, 5, 12), "steps": 8, "batch": 5, "judged": 7, "restarts"
 CASES = {
     "removal": ({"resamples": 3}, (1, 4)),
     "removal compat": ({"compat": True}, (4,)),
-    "graft": ({"counts": (4, 3, 5), "plane": (6, 6), "shares": (0.1,), "pairs": 7, "steps": 3, "resamples": 3}, (1, 3)),
+    "graft": ({"counts": (4, 3, 5), "plane": (6, 6), "shares": (0.1,), "paths": 7, "steps": 3, "resamples": 3}, (1, 3)),
     "greedy": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 0.1, "save_seconds": 1000.0}, (1, 17)),
     "greedy compat": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 1.0, "compat": True}, (9,)),
     "hierarchical": ({"candidates": "12,15", "keep": 3, "shares": (0.1, 1.0)}, (1, 5)),

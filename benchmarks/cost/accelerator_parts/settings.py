@@ -60,7 +60,7 @@ TOY = Sizes(
         ("learned.judged", 4),
         ("hierarchical.candidates", "8,8,8"),
         ("hierarchical.share", 0.4),
-        ("graft.pairs", 4),
+        ("graft.paths", 4),
         ("graft.steps", 2),
     ),
 )
