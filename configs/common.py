@@ -3,9 +3,11 @@
 from ml_collections import ConfigDict
 
 from fsjax import search
+from fsjax.data.source import IMAGE_SIZES
 from fsjax.evaluation import evaluate
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import SEEDS
 from fsjax.training import ways
 
 # Mean and standard deviation of pixels in [0, 1] that the published experiments normalise with.
@@ -23,7 +25,7 @@ IMAGENET10_CLASSES = (
 # Name: (default, help). Fields of `run` and `wandb` never change results.
 FIELDS: config_fields.Table = {
     "arg": ("", "ARG of --config=FILE:ARG, or its default"),
-    "seed": (0, "seed of all random draws: weights, order, augmentation, splits, searched images", "[0, 4294967295]"),
+    "seed": (0, "seed of all random draws: weights, order, augmentation, splits, searched images", SEEDS),
     "stages": (
         "train,search,evaluate,report",
         "stages to run, separated by commas; they run in the order of fsjax/experiment/stages/__init__.py",
@@ -45,7 +47,7 @@ FIELDS: config_fields.Table = {
         "train_split": ("train", "the source's name of the split; folder, arrays: a folder or part of file names"),
         "test_split": ("test", "the source's name of the split"),
         "validation_share": (0.1, "share of the training split for validation, drawn by seed", "[0, 1)"),
-        "image_size": (32, "height and width of the model's images, in pixels", "[1, 4096]"),
+        "image_size": (32, "height and width of the model's images, in pixels", IMAGE_SIZES),
         "resize_shorter": (
             0,
             "0 = resize both sides to image_size, as published for searches; else resize the shorter side to this many "

@@ -14,12 +14,12 @@ from collections import Counter
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from configs import common
 from fsjax import search
-from fsjax.data.folder import EXTENSIONS
+from fsjax.data.folder import class_folders, image_files
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import open_image
 from fsjax.search import patch_maps
 
 SIZES = (32, 48, 64, 96, 128, 160, 224)
@@ -41,12 +41,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.source = "folder"
     config.data.root = arg
     config.data.skip_undecodable = True
-    config.train.batch_size = 32
     config.train.learning_rate = 0.05
     config.train.warmup_steps = 50
     config.train.weight_decay = 5e-4
     config.run.checkpoint_every = 100
     files, config.data.test_split = _files(arg), _test_split(arg)
+    # Fewer than the images that are left for training.
+    config.train.batch_size = min(32, 2 ** int(np.log2(max(1, 0.8 * len(files))))) if files else 32
     size = config.data.image_size = _image_size(files)
     small = size <= 64
     config.model.name = "resnet20" if small else "resnet10w16_imagenet"
@@ -72,7 +73,7 @@ def _files(root: str) -> list[pathlib.Path]:
         raise InputError(
             f"--config: got folder.py:{root}, no folder {train}; expected DIR with train/<class>/ and test/"
         )
-    return sorted(file for file in train.glob("*/*") if file.suffix.lower() in EXTENSIONS)
+    return [pathlib.Path(file) for name in class_folders(train) for file in image_files(train / name)]
 
 
 def _test_split(root: str) -> str:
@@ -86,7 +87,7 @@ def _image_size(files: list[pathlib.Path]) -> int:
     sides = []
     for file in files[:: max(1, len(files) // _MEASURED)]:
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 sides.append(min(image.size))
         except Exception:  # the run itself names undecodable files and leaves them out
             continue

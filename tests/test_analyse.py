@@ -240,7 +240,7 @@ IMAGES, LABELS = planted(0, count=12, size=8)
         ({"mean_std": 0.5}, "mean_std: got 0.5; expected the mean and the std"),
         ({"image_size": 9}, "image_size: got 9 for an image of float32 and shape"),
         ({"mean_std": ((0.5,), (0.2,))}, "train: got floats from -.* beside mean_std; expected pixels in"),
-        ({"patch": "x"}, "patch: got 'x'; expected a int"),
+        ({"patch": "x"}, "patch: got 'x'; expected int"),
         ({"pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
         ({"grid": (0.1, 3.0)}, "evaluate.grid: got 3.0; expected above 0 and up to 1"),
         ({}, "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no .*; expected 0.0313 or more"),
@@ -248,7 +248,7 @@ IMAGES, LABELS = planted(0, count=12, size=8)
 )
 def test_what_cannot_be_used_is_named_before_anything_is_searched(changes, message, monkeypatch):
     monkeypatch.setattr(searches, "run", lambda problem: pytest.fail("searched"))
-    arguments = {"model": lambda images: images[:, 0, :3, 0], "train": (IMAGES, LABELS), "test": (IMAGES, LABELS)}
+    arguments = {"model": lambda images: images[:, 0, :3, 0], "train": (-IMAGES, LABELS), "test": (IMAGES, LABELS)}
     with pytest.raises(ValueError, match=message) as caught:
         fsjax.analyse(**arguments | changes)
     assert "\n" not in str(caught.value)

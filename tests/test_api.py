@@ -123,8 +123,8 @@ def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_
     ("changes", "message"),
     [
         ({"labels": np.zeros(3, int)}, r"labels: got int64 of shape \(3,\); expected 14 whole numbers"),
-        ({"labels": np.zeros(14, int) - 1}, "labels: got -1; expected 0 to 2"),
-        ({"labels": np.arange(14) % 4}, "labels: got 3; expected 0 to 2"),
+        ({"labels": np.zeros(14, int) - 1}, r"labels: got labels -1 to -1; expected 0 to 2 \(is the split unlabelled"),
+        ({"labels": np.arange(14) % 4}, r"labels: got labels 0 to 3; expected 0 to 2 \(labels count"),
         ({"labels": (np.arange(14) % 2).tolist()}, "labels: got no image of class c; expected"),
         ({"images": np.zeros((14, 6, 10, 1), np.uint8)}, "images: got uint8; expected normalised floats"),
         ({"images": np.zeros((14, 1, 6, 10))}, r"images: got shape \(14, 1, 6, 10\), channels first; expected"),
@@ -132,12 +132,12 @@ def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_
         ({"patch": 3}, "search.patch: got 3; expected a divisor of the image size 6 x 10: 1, 2"),
         ({"shares": [0.0]}, "search.shares: got 0.0; expected above 0 and up to 1"),
         ({"precision": "bfloat16"}, "precision: got 'bfloat16', .*; expected highest, tensorfloat32"),
-        ({"classes": ["a"]}, "images labels: got 1; expected 0 to 0"),
+        ({"classes": ["a"]}, "images labels: got labels 0 to 2; expected 0 to 0"),
         ({"model": lambda images: images[:, 0, :2, 0]}, r"model: got shape \(4, 2\) for 4 images"),
         ({"search": "removal", "compat": True}, "search.removal.compat: got images of 6 x 10; expected square ones"),
         ({"search": "guess"}, "search: got 'guess'; expected .*removal"),
-        ({"compat": True}, "compat: got a field that the method 'graft' lacks; expected paths, steps"),
-        ({"memory_mib": -1}, r"memory_mib: got -1; expected \d or more"),
+        ({"compat": True}, "compat: got a field that 'graft' lacks; expected paths, steps, patch"),
+        ({"memory_mib": -1}, "memory_mib: got -1; expected 0 or more"),
     ],
 )
 def test_what_cannot_be_used_is_named(made, changes, message):

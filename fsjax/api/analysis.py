@@ -18,8 +18,10 @@ from fsjax.evaluation import evaluate as evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
 from fsjax.runtime import config_fields, storage
+from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.parallel import versions
+from fsjax.runtime.random_streams import SEEDS
 from fsjax.runtime.storage import Path
 from fsjax.search.method import dataset_digest, make_problem, search_identity
 
@@ -73,7 +75,7 @@ def analyse(
       >>> result.verdicts[1].sentence
       'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
     """
-    config = _config(model, seed, search, {"shares": tuple(sorted(shares)), **fields}, pairs, grid)
+    config = _config(model, seed, search, {"shares": tuple(np.sort(shares, axis=None).tolist()), **fields}, pairs, grid)
     splits = _open_splits(config, {"train": train, "test": test}, classes, mean_std, image_size)
     if search is None:
         config.search.method = _default_search(config, splits["train"])
@@ -118,7 +120,9 @@ def dominant_frequencies(
       >>> np.argwhere(maps.scores[1] > 0.1).tolist()  # nats, on the centred plane: DC is at (4, 4)
       [[1, 2], [4, 4], [7, 6]]
     """
-    options = {"shares": tuple(shares), "split": searched_on, "images_per_class": 0, **fields}
+    check_number("memory_mib", memory_mib, whole=True)
+    check_number("save_seconds", save_seconds)
+    options = {"shares": tuple(np.ravel(shares).tolist()), "split": searched_on, "images_per_class": 0, **fields}
     config = _config(model, seed, search, options)
     config.run.memory_mib, config.run.save_seconds = memory_mib, float(save_seconds)
     splits = _open_splits(config, {"images": (images, labels)}, classes, mean_std, image_size)
@@ -174,6 +178,7 @@ def _config(
     grid: Sequence[float] | None = None,
 ) -> ConfigDict:
     """Return the fields that search, evaluation and report read, with the defaults of a run and these options."""
+    check_number("seed", seed, SEEDS, whole=True)
     named = model[0] if isinstance(model, tuple) else model
     name = getattr(named, "__name__", type(named).__name__)
     found = searches.options(search or searches.DEFAULT, **options)

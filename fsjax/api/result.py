@@ -17,6 +17,7 @@ from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, pla
 from fsjax.fourier import dfm
 from fsjax.report import answer, html, page, verdict_figures
 from fsjax.runtime import files, storage
+from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
 
@@ -187,5 +188,8 @@ def load_result(workdir: str | Path, method: str | None = None) -> Result:
     config = files.read_json(file) if file.exists() else None
     if not isinstance(config, dict):
         raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
+    for group, field, interval in (("report", "share", "(0, 1]"), ("evaluate", "threshold", "[0, 1]")):
+        fields = config.get(group)
+        check_number(f"{file}: {group}.{field}", fields.get(field) if isinstance(fields, dict) else None, interval)
     planted = planted_positions(files.read_npz(truth, ("fixed", "any"))) if truth.exists() else None
     return Result(directory, method, maps, evaluation, config, planted)

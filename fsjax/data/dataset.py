@@ -3,6 +3,7 @@
 import copy
 import functools
 import hashlib
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import SupportsIndex
@@ -71,10 +72,22 @@ class Dataset:
         return self._cache[positions]
 
     @property
+    def files(self) -> list[str]:
+        """The path of each image's file; empty where the images are not files."""
+        return [self._files[row] for row in self._rows[self._positions].tolist()] if self._files else []
+
+    @property
     def names(self) -> list[str]:
         """Folder and name of each image's file, '/' between them; empty where the images are not files."""
-        rows = self._rows[self._positions].tolist() if self._files else []
-        return [short_name(self._files[row]) for row in rows]
+        return [short_name(file) for file in self.files]
+
+    def stored(self, index: int) -> bytes:
+        """Return an image as its source stores it: encoded, or as pixels."""
+        row = int(self._rows[self._positions[index]])
+        if not isinstance(self._source, EncodedSource):
+            return np.asarray(self._source[row]).tobytes()
+        file = self._source.encoded(row).file
+        return file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
         """Return these images only, in this order; they share the cache."""
@@ -118,6 +131,10 @@ class ArrayDataset(Dataset):
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> Num[np.ndarray, "n height width channels"]:
         """Return a copy of these images."""
         return self._images[self._positions[np.asarray(indices, int)]]
+
+    def stored(self, index: int) -> bytes:
+        """Return an image's pixels."""
+        return self._images[self._positions[index]].tobytes()
 
 
 class JoinedDataset(Dataset):

@@ -1,5 +1,6 @@
 """Source of image folders: <root>/<split>/<class>/*.jpg."""
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -9,9 +10,11 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset, JoinedDataset
 from fsjax.data.source import EncodedSource, choose_classes, find_decodable, parse_classes
 from fsjax.runtime import storage
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, printable
 from fsjax.runtime.image_files import Encoded
 from fsjax.runtime.storage import Path
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -41,16 +44,15 @@ def read_classes(folder: Path, classes: str | Sequence[str]) -> "FolderSource":
     classes: as `choose_classes` reads it; '' or () = all class folders, sorted. Raises InputError for no class folders,
     a class that is missing, or a class without images.
     """
-    names = [name for name in _folders(folder) if not name.startswith(".")]
+    names = class_folders(folder)
     if not names:
         raise InputError(f"{folder}: got no class folders; expected <class>/*{EXTENSIONS[0]} in it")
     choice = choose_classes(classes, names, str(folder))
-    class_folders = [folder / names[index] for index in choice.indices]
-    files = [image_files(class_folder) for class_folder in class_folders]
-    for class_folder, paths in zip(class_folders, files, strict=True):
+    files = [image_files(folder / names[index]) for index in choice.indices]
+    for index, paths in zip(choice.indices, files, strict=True):
         if not paths:
             expected = f"one or more for each class, {', '.join(EXTENSIONS)}"
-            raise InputError(f"{class_folder}: got no images; expected {expected}")
+            raise InputError(f"{folder / names[index]}: got no images; expected {expected}")
     return FolderSource(choice.display, files)
 
 
@@ -78,6 +80,14 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
     source.classes = training.classes
     copies = Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
     return JoinedDataset(training, copies)
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder; log those that no class has, hidden ones and __MACOSX."""
+    names = _folders(folder)
+    if stray := [name for name in names if name.startswith(".") or name == "__MACOSX"]:
+        logger.info("%s: left out the folders %s", folder, ", ".join(map(printable, stray)))
+    return [name for name in names if name not in stray]
 
 
 def image_files(folder: Path) -> list[str]:

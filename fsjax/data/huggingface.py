@@ -1,5 +1,7 @@
 """Source of sets of the `datasets` library: from the Hugging Face hub, parquet files, or a save_to_disk folder."""
 
+import os
+import pathlib
 from collections.abc import Sequence
 
 import datasets
@@ -34,7 +36,11 @@ def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
         return named or _only_column(records, feature, where, f", or --config.data.huggingface.{field}=NAME")
 
     image, label = column("image", datasets.Image), column("label", datasets.ClassLabel)
-    return _read(records, image, label, data_config.classes, where)
+    # A row may name any file of this machine.
+    root = os.path.abspath(data_config.root)
+    caches = [str(getattr(datasets.config, name)) for name in ("HF_CACHE_HOME", "HF_DATASETS_CACHE")]
+    folders = [os.path.dirname(root) if os.path.isfile(root) else root] if data_config.root else caches
+    return _read(records, image, label, data_config.classes, where, folders)
 
 
 def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> EncodedSource:
@@ -103,7 +109,15 @@ def _kind(records: datasets.Dataset, column: str) -> str:
     return kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
 
 
-def _read(records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str) -> EncodedSource:
+def _read(
+    records: datasets.Dataset,
+    image: str,
+    label: str,
+    classes: str | Sequence[str],
+    where: str,
+    folders: Sequence[str] = (),
+) -> EncodedSource:
+    """Return the images of a set; those that are files have to lie in one of the folders, if any are given."""
     records = records.with_format(None)  # else a set's format or transform changes its rows
     labels, names = _read_labels(records, label, where)
     choice = choose_classes(classes, names, where)
@@ -116,9 +130,12 @@ def _read(records: datasets.Dataset, image: str, label: str, classes: str | Sequ
     def encoded(index: int) -> Encoded:
         row = int(rows[index])
         stored = images[row][image] or {}
-        file = stored.get("bytes") or stored.get("path")
-        if not file:
+        if content := stored.get("bytes"):
+            return Encoded(content, f"{row} of {where}")
+        if not (file := stored.get("path")):
             raise undecodable(f"{row} of {where}", "it is empty")
+        if folders and not any(pathlib.Path(os.path.abspath(file)).is_relative_to(folder) for folder in folders):
+            raise InputError(f"{row} of {where}: got the file {file}; expected one in {folders[0]}")
         return Encoded(file, f"{row} of {where}")
 
     return EncodedSource(choice.display, labels, encoded)

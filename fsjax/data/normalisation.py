@@ -35,7 +35,8 @@ def parse_mean_std(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:
         mean, std = (np.atleast_1d(np.asarray(values, float)) for values in mean_std)
     except (TypeError, ValueError):
         mean = std = np.empty(0)
-    if not len(mean) or mean.shape != std.shape or mean.ndim != 1 or not (std > 0).all():
+    levels = np.stack([mean, std]) if mean.shape == std.shape else np.empty(0)
+    if levels.ndim != 2 or not levels.size or not np.isfinite(levels).all() or not (std > 0).all():
         expected = "the mean and the std of pixels in [0, 1], a number for each channel"
         raise InputError(f"mean_std: got {mean_std!r}; expected {expected}")
     return mean, std

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
@@ -13,13 +14,15 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from fsjax.runtime import workers
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError, printable, unknown
 from fsjax.runtime.image_files import Encoded, decode
 
 logger = logging.getLogger(__name__)
 
 # Characters of a class name; file systems accept as many for a folder.
 LONGEST_NAME = 255
+# Sides of the model's images, in pixels.
+IMAGE_SIZES = "[1, 4096]"
 # Larger numbers are no labels.
 LARGEST_LABEL = 99_999
 # Classes or images that a message names.
@@ -98,18 +101,27 @@ def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str
             raise InputError(f"data.classes: got {len(given)} names; expected {len(names)}, as many as in {where}")
         return ClassChoice(tuple(range(len(names))), tuple(display for _, display in given))
     pairs = given or [(name, name) for name in names]
-    for name, display in pairs:
+    for name, _ in pairs:
         if name not in positions:
             raise unknown(f"data.classes, in {where}", name, names)
+    display = check_names([display for _, display in pairs], "data.classes" if given else where)
+    return ClassChoice(tuple(positions[name] for name, _ in pairs), display)
+
+
+def check_names(names: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return the display names of classes; raise InputError for a repeated one, and one that is no line of text."""
+    for name, count in Counter(names).items():
         # Names stand in tables, figures, logs and messages.
-        if not display.isprintable() or not 0 < len(display) <= LONGEST_NAME:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
             expected = f"1 to {LONGEST_NAME} printable characters, as data.classes=FOLDER=NAME,... gives a folder"
-            raise InputError(f"{'data.classes' if given else where}: class name {display[:40]!a}; expected {expected}")
-    return ClassChoice(tuple(positions[name] for name, _ in pairs), tuple(display for _, display in pairs))
+            raise InputError(f"{where}: class name {ascii(name)[:42]}; expected {expected}")
+        if count > 1:
+            raise InputError(f"{where}: got class {name!r} {count} times; expected it once")
+    return tuple(names)
 
 
 def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
-    """Parse 'n1=airliner,n2' to [('n1', 'airliner'), ('n2', 'n2')]; raise InputError for an empty or repeated name."""
+    """Parse 'n1=airliner,n2' to [('n1', 'airliner'), ('n2', 'n2')]; raise InputError for an empty or repeated class."""
     if not isinstance(chosen, str):
         pairs = [(name, name) for name in chosen]
     else:
@@ -119,18 +131,17 @@ def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
             if not name or (equals and not display):
                 raise InputError(f"data.classes: got the entry {entry!r}; expected 'name' or 'name=display name'")
             pairs.append((name, display or name))
-    for kind, values in (("class", [name for name, _ in pairs]), ("display name", [display for _, display in pairs])):
-        for value in values:
-            if values.count(value) > 1:
-                raise InputError(f"data.classes: got {kind} {value!r} {values.count(value)} times; expected it once")
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise InputError(f"data.classes: got class {name!r} {count} times; expected it once")
     return pairs
 
 
 def check_labels(labels: Int[np.ndarray, " images"], where: str, largest: int = LARGEST_LABEL) -> None:
     """Raise InputError for a label that is not from 0 to `largest`."""
     if len(labels) and not 0 <= labels.min() <= labels.max() <= largest:
-        got = f"labels {labels.min()} to {labels.max()}"
-        raise InputError(f"{where}: got {got}; expected 0 to {largest} (is the split unlabelled?)")
+        advice = "is the split unlabelled?" if labels.min() < 0 else "labels count from 0"
+        raise InputError(f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {largest} ({advice})")
 
 
 def check_every_class_has_images(source: Source, where: str) -> None:
@@ -138,7 +149,8 @@ def check_every_class_has_images(source: Source, where: str) -> None:
     counts = np.bincount(source.labels, minlength=len(source.classes))
     empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
     if empty:
-        raise InputError(f"{where}: got no image of class {_listed(empty)}; expected one or more of each")
+        advice = " (labels count from 0)" if empty == ["0"] else ""
+        raise InputError(f"{where}: got no image of class {_listed(empty)}; expected one or more of each{advice}")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -166,7 +178,7 @@ def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
         if not good.any():
             raise InputError(f"{where}: got no image that decodes ({_listed(bad)}); expected one or more")
         message = "%s: left out %d of %d images, which do not decode: %s"
-        logger.info(message, where, len(bad), len(source), _listed(bad))
+        logger.info(message, where, len(bad), len(source), printable(_listed(bad)))
     return np.flatnonzero(good)
 
 

@@ -10,12 +10,16 @@ from PIL import Image
 
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.folder import check_folder, read_classes
-from fsjax.data.source import Source, check_every_class_has_images
+from fsjax.data.overlap import check_apart
+from fsjax.data.source import IMAGE_SIZES, Source, check_every_class_has_images, check_labels, check_names
+from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize, to_rgb
 
 # An array with so many rows, and more columns and channels than any image has, has its channels first.
 _CHANNELS = (1, 3)
+# Normalised images that are never negative stay below it.
+_HIGHEST_NORMALISED = 100
 
 
 def open_splits(
@@ -34,7 +38,10 @@ def open_splits(
       mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
       image_size: folders, datasets.Dataset and other uint8 images are resized to it; None = images keep their size.
     """
-    names = () if classes is None else tuple(classes)
+    given = classes.split(",") if isinstance(classes, str) else classes or ()
+    names = check_names(given, "classes")
+    if image_size is not None:
+        check_number("image_size", image_size, IMAGE_SIZES, whole=True)
     opened: dict[str, Dataset] = {}
     for field, split in splits.items():
         if (source := _open_source(split, field, names, len(mean_std[0]), image_size)) is not None:
@@ -48,16 +55,17 @@ def open_splits(
         if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
             got = f"{labels.dtype} of shape {labels.shape}"
             raise InputError(f"{field} labels: got {got}; expected {len(images)} whole numbers")
-        outside = labels[(labels < 0) | (labels >= len(names))]
-        if len(outside):
-            raise InputError(f"{field} labels: got {outside[0]}; expected 0 to {len(names) - 1}")
+        check_labels(labels, f"{field} labels", len(names) - 1)
         opened[field] = ArrayDataset(images, labels, names)
+    if len(names) == 1:
+        raise InputError(f"classes: got one, {names[0]!r}; expected two or more")
     for field in splits:
         check_every_class_has_images(opened[field], f"{field} labels")
     shapes = {field: opened[field].images([0]).shape[1:] for field in splits}
     if len(set(shapes.values())) > 1:
         (first, shape), (second, other), *_ = shapes.items()
         raise InputError(f"{second}: got images of shape {other}; expected {shape}, as {first} has")
+    check_apart(opened)
     return {field: opened[field] for field in splits}
 
 
@@ -98,7 +106,11 @@ def _arrays(split: Any, field: str, channels: int, image_size: int | None) -> tu
     """Return images and labels: grey levels in [0, 255], or normalised images where there is no mean and std."""
     images, labels = _read_arrays(split, field, image_size)
     if not channels:
-        return normalised_images(images, field), labels
+        images = normalised_images(images, field)
+        if images.min() >= 0 and _HIGHEST_NORMALISED < images.max() <= 255:
+            got, expected = f"floats from {images.min():g} to {images.max():g}, as of pixels", "normalised floats"
+            raise InputError(f"{field}: got {got}; expected {expected}, or uint8 beside mean_std")
+        return images, labels
     images = _check_shape(images, field)
     if images.dtype.kind == "f":
         if not (images.min() >= 0 and images.max() <= 1):  # also False for NaN

@@ -17,6 +17,15 @@ from fsjax.runtime.errors import InputError
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
 # The mean and std of images that are normalised already.
 NORMALISED = (np.empty(0), np.empty(0))
+# Of the sum of probabilities, in float32.
+_ROUNDING = 1e-4
+
+
+def check_logits(logits: Float[np.ndarray, "n outputs"], field: str) -> None:
+    """Raise InputError for probabilities: searches take outputs for logits, whose log-odds a softmax would flatten."""
+    if logits.shape[1] > 1 and (logits >= 0).all() and np.abs(logits.sum(1) - 1).max() < _ROUNDING:
+        got, expected = "probabilities, whose sum is 1 for every image", "logits: the model without its softmax"
+        raise InputError(f"{field}: got {got}; expected {expected}, or the logarithm of its outputs")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fsjax.data.overlap import check_apart
 from fsjax.experiment import opening
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
@@ -135,6 +136,7 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
         return False
     datasets = workspace.open(split for following in remaining for split in following.splits(workspace.config))
     if first:
+        check_apart(datasets)
         for line in opening.lines(workspace.config, remaining, datasets):
             logger.info(line)
     parallel.decide(lambda: files.write_json(record_file, record))

@@ -56,6 +56,8 @@ class Workspace:
                     f"data: got no class {', '.join(map(repr, missing[:3]))} in the {lacking} images, which the "
                     f"{having} images have; expected the same classes in every split, or data.classes=..."
                 )
+        for name in {dataset.classes[0] for dataset in opened.values() if len(dataset.classes) == 1}:
+            raise InputError(f"data: got one class, {name!r}; expected two or more")
         return opened
 
     @functools.cached_property

@@ -41,7 +41,7 @@ _PROVENANCE: dict[str, Any] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class DominantFrequencyMaps:
     """Masks of every class at every share, on the centred plane, with their provenance.
 
@@ -88,6 +88,10 @@ class DominantFrequencyMaps:
     def named(self) -> bool:
         """Whether the classes have names other than their indices."""
         return self.classes != tuple(str(label) for label in range(len(self.classes)))
+
+    def __repr__(self) -> str:
+        shares, plane = ", ".join(f"{share:g}" for share in self.shares), " x ".join(map(str, self.masks.shape[2:]))
+        return f"<fsjax maps of {self.method}, {len(self.classes)} classes at {plane}, shares {shares}>"
 
     def nearest(self, share: float) -> float:
         """Return the nearest share; the smaller one of two at the same distance."""

@@ -9,7 +9,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, Float, Shaped
 
-from fsjax.engine.model import Model
+from fsjax.engine.model import Model, check_logits
 from fsjax.models.convolution import conv_general_dilated
 from fsjax.models.pytorch.graph import from_torch
 from fsjax.runtime.errors import InputError, one_line
@@ -156,6 +156,7 @@ def _try(model: Model, images: Float[np.ndarray, "images height width channels"]
         )
     if not np.isfinite([together, alone]).all():
         raise InputError("model: got logits that are not finite; expected finite numbers for finite images")
+    check_logits(together, "model")
     largest = np.abs(together).max()
     for difference, case in (
         (alone - together[:1], "alone than beside others"),

@@ -52,13 +52,14 @@ def read_metadata(weights: Path) -> Metadata:
     content = files.read_json(file) if file.is_file() else {}
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):
         content = {}
-    told = content.get("pretrained_cfg", {})
+    try:
+        told = content.get("pretrained_cfg", {})
+        mean_std = [np.asarray(told.get(name, ()), float).reshape(-1) for name in ("mean", "std")]
+        arguments = dict(content.get("model_args", {}))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: not a config.json as timm writes it ({one_line(error)})") from error
     return Metadata(
-        file,
-        content.get("architecture", "").partition(".")[0],
-        content.get("global_pool", ""),
-        content.get("model_args", {}),
-        [np.asarray(told.get(name, ()), float) for name in ("mean", "std")],
+        file, content.get("architecture", "").partition(".")[0], content.get("global_pool", ""), arguments, mean_std
     )
 
 

@@ -50,7 +50,7 @@ def update(values: ConfigDict, fields: Mapping[str, Any]) -> None:
         try:
             values[name] = value
         except TypeError as error:
-            raise InputError(f"{name}: got {value!r}; expected a {type(values[name]).__name__}") from error
+            raise InputError(f"{name}: got {value!r}; expected {type(values[name]).__name__}") from error
 
 
 def flat(values: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,9 +9,12 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """An unusable config value, file or folder.
 
-    The message is one line, `field: got X; expected Y`. launch.py prints it and exits with status 2; code that calls
-    fsjax as a library catches it as a ValueError.
+    The message is a printable line, `field: got X; expected Y`. launch.py prints it and exits with status 2; code that
+    calls fsjax as a library catches it as a ValueError.
     """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class CheckFailed(Exception):
@@ -40,6 +43,11 @@ def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
         like = difflib.get_close_matches(name, names, n=6, cutoff=0.0)
         return InputError(f"{field}: got {name!r}; expected one of {len(names)} names, such as {', '.join(like)}{hint}")
     return InputError(f"{field}: got {name!r}; expected {', '.join(names)}{hint}")
+
+
+def printable(text: str) -> str:
+    """Return text with every character that is not printable as Python escapes it: names in files may hold any."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,10 +60,20 @@ def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
       InputError: the image does not decode, or has more than twice Image.MAX_IMAGE_PIXELS. The message calls it `name`.
     """
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
+        with open_image(file) as image:
             return to_rgb(image)
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
         raise undecodable(name, one_line(error)) from error
+
+
+def open_image(file: str | os.PathLike | bytes) -> Image.Image:
+    """Open an image, a path or its bytes, without decoding it; Pillow may raise anything.
+
+    A FIFO or a device raises OSError, since opening it could wait for ever.
+    """
+    if not isinstance(file, bytes) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError("it is no regular file")
+    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
 
 
 def undecodable(name: str, cause: str) -> InputError:

@@ -52,6 +52,10 @@ class Stream(enum.IntEnum):
     AMPLITUDE_DROPOUT = 2**31 + 6
 
 
+# JAX's keys take the lowest 32 bits of a seed.
+SEEDS = "[0, 4294967295]"
+
+
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
     """Return NumPy's generator of a stream; the keys, such as a class, are below 2^32."""
     return np.random.default_rng(seed_sequence(seed, stream, *keys))

@@ -11,7 +11,7 @@ from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError, nearest, unknown
 from fsjax.search import graft, greedy, hierarchical, imported, learned, patch_maps, removal
 from fsjax.search.method import MaskRule, Method, Problem
 
@@ -65,8 +65,9 @@ def options(method: str = "removal", **fields: Any) -> ConfigDict:
     for name, value in fields.items():
         group = own if name in own else values
         if name not in group or name in SEARCHES:
-            accepted = ", ".join(sorted(own)) or "none"
-            raise InputError(f"{name}: got a field that the method {method!r} lacks; expected {accepted}")
+            names = [*sorted(own), *(shared for shared in FIELDS if shared not in (*SEARCHES, "method", "split"))]
+            near = f" (did you mean {found}?)" if (found := nearest(name, names)) else ""
+            raise InputError(f"{name}: got a field that {method!r} lacks; expected {', '.join(names)}{near}")
         config_fields.update(group, {name: value})
     return values
 

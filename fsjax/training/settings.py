@@ -60,7 +60,12 @@ def choose_length(config: ConfigDict, given: Collection[str]) -> None:
 
 
 def num_steps(options: ConfigDict, images: int) -> int:
-    """Return the number of steps: train.epochs over `images` images, or train.steps where epochs is 0."""
+    """Return the number of steps: train.epochs over `images` images, or train.steps where epochs is 0.
+
+    Raises InputError for a batch of more images than there are.
+    """
+    if options.batch_size > images:
+        raise InputError(f"train.batch_size: got {options.batch_size}; expected up to {images}, the training images")
     return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
 
 

@@ -145,7 +145,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     refused("data.classes, in .*train: got 'aunt'; expected ant, bee .did you mean ant", load, classes="aunt,bee")
     refused("got 'zebra'; expected ant, bee", load, classes="zebra")
     refused("got class 'ant' 2 times", load, classes="ant,ant")
-    refused("got display name 'x' 2 times", load, classes="ant=x,bee=x")
+    refused("data.classes: got class 'x' 2 times", load, classes="ant=x,bee=x")
     refused("got the entry 'ant='; expected", load, classes="ant=")
     refused("got the entry ''; expected", load, classes="ant,,bee")
 

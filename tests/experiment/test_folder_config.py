@@ -53,10 +53,10 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
 @pytest.mark.parametrize(
     ("side", "count", "size", "model", "patch", "epochs"),
     [
-        (20, 4, 32, "resnet20", 1, 60),
-        (40, 4, 32, "resnet20", 1, 60),
-        (100, 4, 96, "resnet10w16_imagenet", 4, 60),
-        (640, 4, 224, "resnet10w16_imagenet", 8, 60),
+        (20, 8, 32, "resnet20", 1, 60),
+        (40, 8, 32, "resnet20", 1, 60),
+        (100, 8, 96, "resnet10w16_imagenet", 4, 60),
+        (640, 8, 224, "resnet10w16_imagenet", 8, 60),
     ],
 )
 def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, caplog, side, count, size, model, patch, epochs):

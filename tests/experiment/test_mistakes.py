@@ -33,10 +33,11 @@ def photographs(tmp_path_factory):
             folder = root / name / split / label
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                pixels = np.random.default_rng(number).integers(0, 256, (9, 8, 3)).astype(np.uint8)
+                own = np.random.default_rng([number, *place.encode()])
+                pixels = own.integers(0, 256, (9, 8, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
 
-    write("right", train_cat=2, train_dog=2, test_cat=1, test_dog=1)
+    write("right", train_cat=4, train_dog=4, test_cat=1, test_dog=1)
     write("no_test", train_cat=2, train_dog=2)
     write("class_missing", train_cat=2, train_dog=2, test_cat=1)
     write("class_empty", train_cat=2, train_dog=2, test_cat=1, test_dog=0)
@@ -47,7 +48,7 @@ def photographs(tmp_path_factory):
 
 
 def folder(name):
-    return {"data__source": "folder", "data__root": name, "train__batch_size": 8}
+    return {"data__source": "folder", "data__root": name, "train__batch_size": 4}
 
 
 COMMANDS = {
@@ -195,7 +196,7 @@ CALLS = {
     ),
     "NaN": ({"test": (np.where(IMAGES > 2, np.nan, IMAGES), LABELS)}, "test: got NaN or infinity in image"),
     "an unknown method": ({"search": "removals"}, " (did you mean removal?)"),
-    "a field of another method": ({"steps": 9}, "steps: got a field that the method 'removal' lacks; expected compat"),
+    "a field of another method": ({"steps": 9}, "steps: got a field that 'removal' lacks; expected compat"),
     "a patch that does not divide the images": ({"patch": 3}, "search.patch: got 3; expected a divisor of the image "),
     "a share without a whole patch": (
         {"patch": 2, "shares": (0.05, 0.2)},
@@ -223,7 +224,7 @@ CALLS = {
 }
 
 
-GIVEN = {"model": plain, "train": (IMAGES, LABELS), "test": (IMAGES, LABELS), "shares": (0.1,)}
+GIVEN = {"model": plain, "train": (-IMAGES, LABELS), "test": (IMAGES, LABELS), "shares": (0.1,)}
 
 
 @pytest.mark.parametrize("mistake", CALLS)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fsjax.engine.model import Model
+from fsjax.engine.model import Model, check_logits
 from fsjax.models.network import folded
 from fsjax.models.pytorch import planes  # noqa: F401 - it registers operators
 from fsjax.models.pytorch.operators import OPERATORS
@@ -81,6 +81,7 @@ def from_torch(module: Any, example: Any) -> Model:
         raise InputError(
             f"from_torch: got logits that differ from PyTorch's by {difference:.2g} of the largest; expected {_APART:g}"
         )
+    check_logits(logits, "from_torch")
     return Model(apply, params, (height, width, channels))
 
 
