@@ -56,6 +56,7 @@ def test_a_planted_wave_is_a_shortcut_and_brightness_is_none(result):
     assert "wave: shortcut by amplitude" in of["wave"].sentence
     table = result.table()
     assert table.startswith("1 of 3 classes is a frequency shortcut: wave.") and "TPR at 5 %" in table
+    assert repr(result.maps) == "<fsjax maps of graft, 3 classes at 12 x 12, shares 0.02, 0.05>"
     assert repr(result).startswith("<fsjax.Result of graft, 3 classes: 1 of 3 classes is") and len(repr(result)) < 300
     assert result._repr_html_().count("<tr") == 4 and "shortcut by amplitude" in result._repr_html_()
 
@@ -225,30 +226,3 @@ def test_arrays_pairs_and_folders_give_the_same_result(tmp_path):
     for other in (pairs, folders):
         np.testing.assert_array_equal(other.maps.scores, arrays.maps.scores)
         assert json.dumps(other.evaluation.to_json()).replace("class ", "") == expected
-
-
-IMAGES, LABELS = planted(0, count=12, size=8)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"test": (IMAGES[:, :6], LABELS)}, r"test: got images of shape \(6, 8, 1\); expected \(8, 8, 1\), as train"),
-        ({"test": 3}, "test: got int; expected"),
-        ({"train": "/nowhere"}, "image_size: got nothing; expected the model's, since train is a folder"),
-        ({"train": "/nowhere", "image_size": 8}, "mean_std: got nothing; expected the model's, or"),
-        ({"mean_std": 0.5}, "mean_std: got 0.5; expected the mean and the std"),
-        ({"image_size": 9}, "image_size: got 9 for an image of float32 and shape"),
-        ({"mean_std": ((0.5,), (0.2,))}, "train: got floats from -.* beside mean_std; expected pixels in"),
-        ({"patch": "x"}, "patch: got 'x'; expected int"),
-        ({"pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
-        ({"grid": (0.1, 3.0)}, "evaluate.grid: got 3.0; expected above 0 and up to 1"),
-        ({}, "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no .*; expected 0.0313 or more"),
-    ],
-)
-def test_what_cannot_be_used_is_named_before_anything_is_searched(changes, message, monkeypatch):
-    monkeypatch.setattr(searches, "run", lambda problem: pytest.fail("searched"))
-    arguments = {"model": lambda images: images[:, 0, :3, 0], "train": (-IMAGES, LABELS), "test": (IMAGES, LABELS)}
-    with pytest.raises(ValueError, match=message) as caught:
-        fsjax.analyse(**arguments | changes)
-    assert "\n" not in str(caught.value)

@@ -151,7 +151,8 @@ class Result:
 
     @property
     def _headline(self) -> str:
-        return answer.headline(self._rows, self._evaluated.grafts, self.share, self.config["evaluate"]["threshold"])
+        grafts, threshold = self._evaluated.grafts, self.config["evaluate"]["threshold"]
+        return answer.headline(self.evaluation, self._rows, grafts, self.share, threshold)
 
     @functools.cached_property
     def _rows(self) -> list[dict]:

@@ -4,10 +4,12 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
+from fsjax.engine import tile_size
 from fsjax.experiment.stage import Stage
 from fsjax.models.source import model_source
 from fsjax.runtime import parallel
@@ -28,7 +30,12 @@ def lines(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset])
     size, where = config.data.image_size, set_name(config.data) or config.data.root
     counts = ", ".join(f"{len(dataset):,} {split}" for split, dataset in datasets.items())
     classes = len(next(iter(datasets.values())).classes)
-    source, options = model_source(config), config.train
+    source, options, names = model_source(config), config.train, [stage.name for stage in stages]
+    if config.run.memory_mib and (timed := source.timed_model(classes)) is not None:
+        # Too little memory is an error here rather than after the training.
+        searched = max(np.bincount(datasets[config.search.split].labels)) if "search" in names else 1
+        searched = min(searched, config.search.images_per_class or searched)
+        tile_size.fit(timed, resident_images=int(searched), memory_mib=config.run.memory_mib)
     model = f"model: {source.describe()}"
     if source.trains and "train" in datasets:
         steps = last_step(options, len(datasets["train"]))

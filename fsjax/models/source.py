@@ -55,6 +55,10 @@ class ModelSource(abc.ABC):
             raise InputError(f"model.check: got {check!r}; expected an .npz of images and logits, with model.weights")
         if outputs and self.trains:
             raise InputError(f"model.outputs: got {outputs!r}; expected '' without model.weights")
+        file = published_weights.weights_path(self.config)
+        if not self.trains and file.is_file() and file.suffix != model_file.SUFFIX:
+            metadata = published_weights.read_metadata(file)
+            published_weights.choose_mean_std(self.config, metadata.mean_std, metadata.file)
 
     def check_untrained(self, stage: str) -> None:
         """Raise InputError where a stage that trains meets weights."""

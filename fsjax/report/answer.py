@@ -10,6 +10,7 @@ from fsjax.evaluation import probes, verdict
 from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import Evaluation, MapRates, read_method
+from fsjax.evaluation.statistics import wilson
 from fsjax.runtime.storage import Path
 
 NO_VERDICT = "No verdict: the stage evaluate ran without pairs of images (evaluate.pairs=0)."
@@ -51,11 +52,23 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
     return rows
 
 
-def headline(rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
-    """Return the first sentences of a page, from rows of `class_rows` at a share.
+def headline(evaluation: Evaluation, rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
+    """Return the first sentences of a page: rows of `class_rows` at a share in short, and the accuracy.
 
     Without grafts they count the classes that meet the published criterion, a TPR above the threshold.
     """
+    return f"{_in_short(rows, grafts, share, threshold)} {_accuracy(evaluation)}"
+
+
+def _accuracy(evaluation: Evaluation) -> str:
+    """Return the accuracy on the test images, and whether naming the most frequent class may be as accurate."""
+    accuracy, images = evaluation.unfiltered.accuracy, np.asarray(evaluation.images)
+    lower, _ = wilson(np.array(accuracy * images.sum()), np.array(images.sum()))
+    guessed = ", near chance: the verdicts say little" if lower <= images.max() / images.sum() else ""
+    return f"Accuracy {accuracy:.2f} on the test images{guessed}."
+
+
+def _in_short(rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
     count = len(rows)
     classes = "class" if count == 1 else "classes"
     if grafts is None:
@@ -131,7 +144,7 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
     evaluated = evaluation.methods[method]
     share = evaluated.nearest(share)
     rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
-    lines = [_printable(headline(rows, evaluated.grafts, share, threshold)), others(rows), ""]
+    lines = [_printable(headline(evaluation, rows, evaluated.grafts, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
     headings = ["class", "verdict", "smallest share", "psi [95 %]", "at share"]
     cells = [headings + [f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR")], *map(_cells, listed)]

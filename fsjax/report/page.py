@@ -82,7 +82,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
         cards=cards,
-        headline_sentence=answer.headline(rows, grafts, share, threshold),
+        headline_sentence=answer.headline(evaluation, rows, grafts, share, threshold),
         others=answer.others(rows),
         gallery=[] if grafts is None else galleries.graft_gallery(subject, grafts, cards),
         stability=stability,
@@ -112,7 +112,7 @@ def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> 
             {
                 "name": name,
                 "share": share,
-                "sentence": answer.headline(rows, grafts, share, config.evaluate.threshold),
+                "sentence": answer.headline(evaluation, rows, grafts, share, config.evaluate.threshold),
                 "others": answer.others(rows),
                 "passes": evaluated.forward_equivalents,
                 "rows": rows,

@@ -5,6 +5,8 @@ import logging
 
 import datasets
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -190,6 +192,22 @@ def test_sets_that_cannot_be_used_are_one_line(tmp_path):
         features = datasets.Features({"image": datasets.Image(), "label": datasets.Value(kind)})
         pets(2, features, label=labels).save_to_disk(str(tmp_path / name))
         refused(message, load, tmp_path / name, label="" if name == "plain" else "label")
+
+
+def test_a_row_names_no_file_outside_the_folder_of_the_set(tmp_path):
+    """Such a row would show any picture of this machine on a page."""
+    Image.fromarray(pixels(0)).save(tmp_path / "secret.png")
+    (tmp_path / "set").mkdir()
+    Image.fromarray(pixels(1)).save(tmp_path / "set" / "own.png")
+    paths = (tmp_path / "set" / "own.png", tmp_path / "secret.png", tmp_path / "set" / ".." / "secret.png")
+    rows = [[{"bytes": None, "path": str(path)} for path in paths], [0, 1, 2]]
+    schema = pets().data.schema
+    table = pyarrow.table([pyarrow.array(rows[0], schema.field("image").type), rows[1]], schema=schema)
+    pyarrow.parquet.write_table(table, tmp_path / "set" / "train.parquet")
+    dataset = data.load(config(root=tmp_path / "set" / "train.parquet"), "train", 0)
+    np.testing.assert_array_equal(dataset[0], resize(pixels(1), 8))
+    for row in (1, 2):
+        refused(rf"{row} of .*: got the file .*secret.png; expected one in .*/set$", dataset.images, [row])
 
 
 def test_a_set_of_the_hub_is_asked_for_by_its_name_and_config(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Stages: finished work is not repeated, results of other settings are refused, and the report says everything."""
 
+import itertools
 import json
 import logging
 import pathlib
@@ -212,23 +213,20 @@ def test_stages_without_their_input_say_which_stage_to_run_first(tmp_path, kille
             runner.run(small_config(stages=stages), tmp_path)
 
 
-def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undrawn):
+def test_grey_images_of_odd_sizes_run_to_the_report(tmp_path, undrawn):
     rng = np.random.default_rng(0)
-    for split, count in (("train", 9), ("test", 3)):
-        for index in range(count):
-            folder = tmp_path / "data" / split / "<script>alert(1)</script>".replace("/", "∕")
-            folder.mkdir(parents=True, exist_ok=True)
-            pixels = rng.integers(0, 256, (17 + index, 31)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{index}.png")
+    names = ("<script>alert(1)</script>".replace("/", "∕"), "b")
+    for split, name, index in itertools.product(("train", "test"), names, range(5)):
+        folder = tmp_path / "data" / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (17 + index, 31)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
     sizes = {"data__image_size": 15, "model__name": "resnet8", "train__batch_size": 8, "train__steps": 1}
-    config = small_config(data__source="folder", data__root=str(tmp_path / "data"), **sizes)
+    config = small_config(data__source="folder", evaluate__pairs=0, data__root=str(tmp_path / "data"), **sizes)
     runner.run(config, tmp_path / "run")
     page = Page((tmp_path / "run" / "report" / "removal" / "index.html").read_text())
     assert page.tags.count("script") == 3 and "<script>alert(1)" in page.text
     assert not any("<script>" in script for script in page.scripts)
-    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert evaluation["methods"]["removal"]["shares"]["0.05"]["fpr"] == [None]
-    assert evaluation["unfiltered"]["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(

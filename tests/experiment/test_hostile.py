@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import fsjax
 from configs import common
 from fsjax import data
 from fsjax.data.dataset import Dataset
@@ -59,7 +60,7 @@ def refused(read, *arguments):
     """The one line that an InputError says."""
     with pytest.raises(InputError) as caught:
         read(*arguments)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1500
     return str(caught.value)
 
 
@@ -197,6 +198,7 @@ BROKEN = {
     "header that is cut off": ("npz", npz_of(a=npy_header("(8,)")[:-20])),
     "header of 4 GB": ("npz", npz_of(a=b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(64))),
     "header that nests": ("npz", npz_of(a=npy_header("(" * 4000 + ")" * 4000))),
+    "control characters in a name": ("npz", npz_of(**{"\x1b[2J\na": npy_header("(1,)") + bytes(9)})),
     "negative length": ("npz", npz_of(a=npy_header("(-4, -4)") + bytes(64))),
     "no archive": ("npz", npy_header("(1,)") + bytes(4)),
     "mapped header of 10^12 numbers": ("npy", npy_header("(1000000000000,)") + bytes(64)),
@@ -346,6 +348,15 @@ def test_a_mapping_of_folders_repeats_nothing_and_makes_nothing(tmp_path):
     for name in ("../../etc/passwd", "/etc/passwd", "..", "a" * 5000, "\0", "<script>"):
         file = sets.file_name(name)
         assert re.fullmatch(r"[\w-]{1,60}", file)
+
+
+@pytest.mark.parametrize("share", ["0.05", None, [0.05], 7, float("1e300")])
+def test_a_config_with_a_field_of_another_kind_is_refused(tmp_path, share):
+    hostile_maps().save(dfm.file_in(tmp_path, "removal"))
+    results.write(tmp_path, judged())
+    for report in ({"share": share}, {}, "none"):
+        files.write_json(tmp_path / "config.json", {"report": report, "evaluate": {"threshold": 0.6}})
+        assert refused(fsjax.load_result, tmp_path).startswith(f"{tmp_path}/config.json: report.share: got ")
 
 
 # Names

@@ -41,6 +41,13 @@ def photographs(tmp_path_factory):
     write("no_test", train_cat=2, train_dog=2)
     write("class_missing", train_cat=2, train_dog=2, test_cat=1)
     write("class_empty", train_cat=2, train_dog=2, test_cat=1, test_dog=0)
+    write("one_class", train_cat=2, test_cat=1)
+    write("newline", train_cat=2, test_cat=1, **{"train_a\nb": 2, "test_a\nb": 1})
+    write("fifo", train_cat=4, train_dog=4, test_cat=1, test_dog=1)
+    os.mkfifo(root / "fifo" / "train" / "dog" / "a.png")
+    for split in ("train", "test"):
+        np.save(root / f"{split}_images.npy", np.random.default_rng(len(split)).random((9, 8, 8)))
+        np.save(root / f"{split}_labels.npy", np.arange(9) % 3 + 1)
     write("class_new", train_cat=2, train_dog=2, test_cat=1, test_dog=1, test_yak=1)
     kernel = np.zeros((8, 3, 3, 3), np.float32)
     files.write_bytes(root / "other.safetensors", save({"layer1.0.conv1.weight": kernel, "fc.weight": kernel}))
@@ -63,6 +70,35 @@ COMMANDS = {
     "a class without a training folder": (
         folder("class_new"),
         "data: got no class 'yak' in the train images, which the test images have; expected the same classes in every ",
+    ),
+    "one class": (folder("one_class"), "data: got one class, 'cat'; expected two or more"),
+    "a line break in a class's name": (
+        folder("newline"),
+        "{root}/newline/train: class name 'a\\nb'; expected 1 to 255 ",
+    ),
+    "a display name twice": (
+        folder("right") | {"data__classes": "cat=pet,dog=pet"},
+        "data.classes: got class 'pet' 2 times; expected it once",
+    ),
+    "labels from 1": (
+        {"data__source": "arrays", "data__root": ""},
+        "data.source arrays: got no image of class 0; expected one or more of each (labels count from 0)",
+    ),
+    "test images that are training images": (
+        folder("right") | {"data__test_split": "train"},
+        "test images: got 8, all of them training images too; expected others, not searched",
+    ),
+    "a FIFO among the images": (
+        folder("fifo") | {"data__validation_share": 0.0},
+        "image {root}/fifo/train/dog/a.png does not decode (it is no regular file); --config.data.skip_undecodable=",
+    ),
+    "a batch larger than the data": (
+        folder("right") | {"train__batch_size": 64},
+        "train.batch_size: got 64; expected up to 6, the training images",
+    ),
+    "weights without a mean": (
+        {"model__weights": "other.safetensors"},
+        "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with",
     ),
     "a share without a whole patch": (
         {"search__patch": 4, "search__shares": (0.05, 0.2)},
@@ -156,6 +192,7 @@ def locked(scandir):
 
 
 IMAGES, LABELS = np.random.default_rng(0).normal(size=(12, 8, 8, 1)).astype(np.float32), np.arange(12) % 3
+NAMES = ("plain", "wave", "bright")
 WEIGHTS = np.random.default_rng(1).normal(size=(64, 3)).astype(np.float32)
 
 
@@ -179,6 +216,7 @@ class Linen(linen.Module):
 
 VARIABLES = {"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(1), "var": jnp.ones(1)}}}
 FOLDER = {"train": "/nowhere", "image_size": 8, "mean_std": ((0, 0, 0), (1, 1, 1))}
+PAIR = ((0.0,), (1.0,))
 CALLS = {
     "a mistyped path": (FOLDER, "train: got '/nowhere'; expected a folder with <class>/ folders in it"),
     "a class without test images": (
@@ -207,6 +245,73 @@ CALLS = {
         "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no patch of 1 x 1 frequencies with its "
         "conjugate; expected 0.0313",
     ),
+    "no pair": ({"test": 3}, "test: got int; expected (images, labels), a folder"),
+    "test images of another size": (
+        {"test": (IMAGES[:, :6], LABELS)},
+        "test: got images of shape (6, 8, 1); expected (8,",
+    ),
+    "test images that are training images": (
+        {"train": (np.repeat(IMAGES, 2, 0), np.repeat(LABELS, 2))},
+        "test images: got 12, all of them training images too; expected others, not searched",
+    ),
+    "grey levels for normalised images": (
+        {"test": (np.clip(99 + 50 * IMAGES, 0, 255), LABELS)},
+        "as of pixels; expected normalised floats, or uint8 beside mean_std",
+    ),
+    "a mean for normalised images": ({"mean_std": PAIR}, "beside mean_std; expected pixels in [0, 1] or uint8, or no"),
+    "a mean alone": ({"mean_std": 0.5}, "mean_std: got 0.5; expected the mean and the std"),
+    "an infinite std": (
+        {"mean_std": ((0.0,), (np.inf,))},
+        "mean_std: got ((0.0,), (inf,)); expected the mean and the std",
+    ),
+    "a folder without a size": (
+        {"train": "/nowhere"},
+        "image_size: got nothing; expected the model's, since train is a",
+    ),
+    "a folder without a mean": (
+        {"train": "/nowhere", "image_size": 8},
+        "mean_std: got nothing; expected the model's, or",
+    ),
+    "images that have another size": ({"image_size": 9}, "image_size: got 9 for an image of float32 and shape"),
+    "too large images": ({"image_size": 100_000}, "image_size: got 100000; expected 1 or more and up to 4096"),
+    "labels from 1": ({"test": (IMAGES, LABELS + 1)}, "train labels: got no image of class 3"),
+    "labels from 1 in both": (
+        {"train": (-IMAGES, LABELS + 1), "test": (IMAGES, LABELS + 1)},
+        "train labels: got no image of class 0; expected one or more of each (labels count from 0)",
+    ),
+    "labels from 1 beside names": (
+        {"train": (-IMAGES, LABELS + 1), "classes": NAMES},
+        "train labels: got labels 1 to 3; expected 0 to 2 (labels count from 0)",
+    ),
+    "labels of -1": (
+        {"test": (IMAGES, LABELS - 1)},
+        "test labels: got labels -1 to 1; expected 0 to 2 (is the split unlab",
+    ),
+    "labels as floats": ({"test": (IMAGES, LABELS / 1)}, "test labels: got float64 of shape (12,); expected 12 whole"),
+    "one class": (
+        {"train": (-IMAGES, 0 * LABELS), "test": (IMAGES, 0 * LABELS)},
+        "classes: got one, '0'; expected two or",
+    ),
+    "a name twice": ({"classes": ["a", "b", "a"]}, "classes: got class 'a' 2 times; expected it once"),
+    "a line break in a name": (
+        {"classes": ["a", "b\n", "c"]},
+        "classes: class name 'b\\n'; expected 1 to 255 printable",
+    ),
+    "a control character in a name": ({"classes": ["a", "b", "\x1b[2J"]}, "classes: class name '\\x1b[2J'; expected"),
+    "a field with a typing error": ({"image_per_class": 3}, " (did you mean images_per_class?)"),
+    "a text for a number": ({"patch": "x"}, "patch: got 'x'; expected int"),
+    "no learning rate": (
+        {"search": "learned", "learning_rate": np.nan},
+        "search.learned.learning_rate: got nan; expected above 0 and finite",
+    ),
+    "fewer than no images": ({"images_per_class": -3}, "search.images_per_class: got -3; expected 0 or more"),
+    "fewer than no pairs": ({"pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
+    "a grid beyond the plane": ({"grid": (0.1, 3.0)}, "evaluate.grid: got 3.0; expected above 0 and up to 1"),
+    "a seed of 100 bits": (
+        {"seed": 10**30},
+        "seed: got 1000000000000000000000000000000; expected 0 or more and up to 4294",
+    ),
+    "a share beyond the plane": ({"shares": (0.1, 5)}, "search.shares: got 5.0; expected above 0 and up to 1"),
     "an NNX model in training mode": ({"model": Nnx()}, "expected model.eval() before the call"),
     "a Linen model in training mode": ({"model": (Linen(), VARIABLES)}, "module.apply(variables, images, train=False)"),
     "NumPy in a model": (
@@ -236,6 +341,14 @@ def test_a_call_ends_with_one_line_before_anything_runs(monkeypatch, mistake):
     with pytest.raises(ValueError) as caught:
         fsjax.analyse(**GIVEN | changes)
     assert isinstance(caught.value, InputError) and message in str(caught.value) and "\n" not in str(caught.value)
+    assert not ran
+
+
+def test_too_little_memory_is_found_before_the_training(tmp_path):
+    ran, changes = [], {"search__images_per_class": 0, "data__synthetic__train_per_class": 200}
+    little = small_config(stages="train,search", run__memory_mib=1, **changes)
+    with pytest.raises(InputError, match=r"run\.memory_mib: got 1; expected \d+ or more for a tile of one image"):
+        pipeline.run(little, tmp_path, runner.STAGES | {"train": stopped_by(ran.append)})
     assert not ran
 
 

@@ -52,7 +52,7 @@ def test_a_run_of_some_length_says_how_long_each_stage_takes(monkeypatch):
 def test_a_training_that_continues_a_probe_costs_what_is_left_of_it_and_any_other_costs_all():
     config = mitigate.get_config("synthetic")
     config.train.steps, config.train.epochs, config.probe.points = 100, 0.0, (0.5, 0.8)
-    config.data.synthetic.train_per_class = config.data.synthetic.test_per_class = 8
+    config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 20, 8
     datasets = {"train": data.load(config.data, "train", 0)}
     whole = 6 * config.train.batch_size * 100
     config.probe.pairs, config.search.graft.paths, config.search.graft.steps = 20, 5, 4

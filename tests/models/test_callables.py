@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import linen, nnx
 
 from fsjax.models.callables import as_model
@@ -116,6 +117,14 @@ def test_a_converted_model_is_taken_as_it_is():
         as_model(found, IMAGES.swapaxes(1, 2), CLASSES)
     with pytest.raises(InputError, match=r"^model: got 4 logits; expected 5 or more$"):
         as_model(found, IMAGES, CLASSES + 1)
+
+
+def test_probabilities_are_refused_and_their_logarithms_are_logits():
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, CLASSES), torch.nn.Softmax(1)).eval()
+    for model in (module, lambda images: jax.nn.softmax(plain(images))):
+        with pytest.raises(InputError, match=r"^model: got probabilities, whose sum is 1 for every image; expected"):
+            as_model(model, IMAGES, CLASSES)
+    as_model(lambda images: jax.nn.log_softmax(plain(images)), IMAGES, CLASSES)
 
 
 def beside_others(images):

@@ -1,5 +1,7 @@
 """The answer of a run as rows, in sentences and as a table of a terminal."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,9 @@ def evaluation(kinds, names=NAMES, low_pass=0.09, **grafts):
 def sentences(of, share=0.05):
     evaluated = of.methods["removal"]
     rows = class_rows(of.classes, evaluated.at(share), evaluated.grafts)
-    return headline(rows, evaluated.grafts, share, 0.45), others(rows)
+    short, accuracy = headline(of, rows, evaluated.grafts, share, 0.45).split(" Accuracy 0.50 on the test images")
+    assert accuracy == (", near chance: the verdicts say little." if len(rows) == 1 else ".")
+    return short, others(rows)
 
 
 def test_the_headline_names_the_shortcuts_and_the_smallest_share_of_any_of_them():
@@ -82,6 +86,17 @@ def test_without_grafts_the_headline_is_of_the_published_criterion():
 
 
 @pytest.mark.parametrize(
+    ("accuracy", "images", "is_near"), [(0.34, [20] * 4, True), (0.35, [20] * 4, False), (0.85, [90, 4, 3, 3], True)]
+)
+def test_an_accuracy_that_guessing_may_reach_is_called_near_chance(accuracy, images, is_near):
+    """Of 80 images, Wilson's lower limits of 0.34 and 0.35 are 0.246 and 0.255; naming one class reaches its share."""
+    of = evaluation(("spread",) * 4)
+    unfiltered = dataclasses.replace(of.unfiltered, accuracy=accuracy)
+    of = dataclasses.replace(of, images=np.array(images), unfiltered=unfiltered)
+    assert ("near chance" in answer.table(of, "removal", 0.05, 0.6)) is is_near
+
+
+@pytest.mark.parametrize(
     ("share", "words"),
     [(0.00587, "0.59 %"), (0.05, "5 %"), (0.0999, "10 %"), (1.0, "100 %"), (0.456, "46 %"), (None, "–"), (np.nan, "–")],
 )
@@ -101,7 +116,8 @@ def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
         psi_ci=limits,
     )
     assert answer.table(of, "removal", 0.05, 0.6).splitlines() == [
-        "1 of 4 classes is a frequency shortcut: zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %.",
+        "1 of 4 classes is a frequency shortcut: zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %. "
+        "Accuracy 0.50 on the test images.",
         "The others: 1 spread, 1 not recognised, 1 undecided.",
         "",
         "class  verdict                smallest share  psi [95 %]          at share  TPR at 5 %  FPR at 5 %",
@@ -148,5 +164,5 @@ def test_a_terminal_says_where_the_page_is_and_where_there_is_no_verdict(tmp_pat
     of.methods["removal"] = results.method({0.05: results.map_rates([0.5, None, 0.75, 0.5])})
     results.write(tmp_path, of)
     lines = answer.terminal_text(tmp_path, "removal", 0.05, 0.6).splitlines()
-    assert NO_VERDICT in lines and lines[0] == "TPR above 0.6 at 5 % of the plane for 1 of 4 classes."
+    assert NO_VERDICT in lines and lines[0].startswith("TPR above 0.6 at 5 % of the plane for 1 of 4 classes.")
     assert lines[4].split() == ["zebra", "-", "-", "-", "-", "-", "0.10"]
