@@ -234,7 +234,7 @@ CALLS = {
     ),
     "NaN": ({"test": (np.where(IMAGES > 2, np.nan, IMAGES), LABELS)}, "test: got NaN or infinity in image"),
     "an unknown method": ({"search": "removals"}, " (did you mean removal?)"),
-    "a field of another method": ({"steps": 9}, "steps: got a field that 'removal' lacks; expected compat"),
+    "a field of another method": ({"compat": True}, "compat: got a field that 'graft' lacks; expected paths, steps"),
     "a patch that does not divide the images": ({"patch": 3}, "search.patch: got 3; expected a divisor of the image "),
     "a share without a whole patch": (
         {"patch": 2, "shares": (0.05, 0.2)},
