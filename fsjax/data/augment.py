@@ -25,10 +25,6 @@ def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augmen
     normalised, so the zeros of padding are black. Raises InputError for a value that is not accepted.
     """
     _, chosen = split_names(names)
-    if pad < 0:
-        raise InputError(f"train.pad: got {pad}; expected whole pixels from 0")
-    if not 0 < min_scale <= 1:
-        raise InputError(f"train.min_scale: got {min_scale}; expected a share of the area in (0, 1]")
 
     def augment_one(key: Key[Array, ""], image: Image) -> Image:
         for place, name in enumerate(chosen):

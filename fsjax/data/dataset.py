@@ -3,6 +3,7 @@
 import copy
 import functools
 import hashlib
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,12 +82,17 @@ class Dataset:
         """Folder and name of each image's file, '/' between them; empty where the images are not files."""
         return [short_name(file) for file in self.files]
 
+    @property
+    def sizes(self) -> Int[np.ndarray, " images"]:
+        """Bytes of each image's file, -1 where it is none of this machine; zeros where the images are not files."""
+        sizes = [os.path.getsize(file) if os.path.isfile(file) else -1 for file in self.files]
+        return np.array(sizes or [0] * len(self))
+
     def stored(self, index: int) -> bytes:
-        """Return an image as its source stores it: encoded, or as pixels."""
-        row = int(self._rows[self._positions[index]])
-        if not isinstance(self._source, EncodedSource):
-            return np.asarray(self._source[row]).tobytes()
-        file = self._source.encoded(row).file
+        """Return an image as it is stored, encoded, or its pixels."""
+        if not isinstance(source := getattr(self, "_source", None), EncodedSource):
+            return self.images([index]).tobytes()
+        file = source.encoded(int(self._rows[self._positions[index]])).file
         return file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
@@ -131,10 +137,6 @@ class ArrayDataset(Dataset):
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> Num[np.ndarray, "n height width channels"]:
         """Return a copy of these images."""
         return self._images[self._positions[np.asarray(indices, int)]]
-
-    def stored(self, index: int) -> bytes:
-        """Return an image's pixels."""
-        return self._images[self._positions[index]].tobytes()
 
 
 class JoinedDataset(Dataset):

@@ -1,12 +1,12 @@
 """Test images that are training images too, found by their content."""
 
+import itertools
 import logging
-import os
-from collections import defaultdict
 from collections.abc import Mapping
 
+import numpy as np
+
 from fsjax.data.dataset import ArrayDataset, Dataset
-from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -20,42 +20,28 @@ def check_apart(splits: Mapping[str, Dataset]) -> None:
 
     Images that are generated or lie in a store are not compared.
     """
-    others = [splits[name] for name in ("train", "validation") if name in splits]
-    if "test" not in splits or not others or splits["test"].planted is not None:
+    sets = [splits[name] for name in ("test", "train", "validation") if name in splits]
+    if "test" not in splits or len(sets) == 1 or sets[0].planted or sum(map(len, sets)) > _MOST_FILES:
         return
-    test = splits["test"]
-    count = _count_shared(test, others)
+    test, *others = sets
+    if test.files and set(test.files).issubset(itertools.chain(*(dataset.files for dataset in others))):
+        count = len(test)
+    else:
+        count = _count_equal(test, others)
     if count == len(test):
         raise InputError(f"test images: got {count}, all of them training images too; expected others, not searched")
     if count:
         logger.warning("test images: %d of %d are training images too; verdicts need others", count, len(test))
 
 
-def _count_shared(test: Dataset, others: list[Dataset]) -> int:
-    files = {file for dataset in others for file in dataset.files}
-    if test.files and files.issuperset(test.files):
-        return len(test)
-    by_size, *others_by_size = (_sizes(dataset) for dataset in (test, *others))
-    common = by_size.keys() & {size for sizes in others_by_size for size in sizes}
-    chosen = [[index for size in common for index in sizes.get(size, ())] for sizes in (by_size, *others_by_size)]
+def _count_equal(test: Dataset, others: list[Dataset]) -> int:
+    sets, sizes = [test, *others], [dataset.sizes for dataset in (test, *others)]
+    common = np.intersect1d(sizes[0], np.concatenate(sizes[1:]))
+    chosen = [np.flatnonzero(np.isin(of_set, common) & (of_set >= 0)) for of_set in sizes]
     if sum(map(len, chosen)) > _MOST_READ and not isinstance(test, ArrayDataset):
         return 0
     # Python's hash of bytes has 64 bits, and so no collisions among these.
-    found, *known = (
-        [hash(dataset.stored(index)) for index in part] for dataset, part in zip((test, *others), chosen, strict=True)
-    )
-    seen = {each for part in known for each in part}
-    return sum(each in seen for each in found)
-
-
-def _sizes(dataset: Dataset) -> dict[int, list[int]]:
-    """Return the size of files in bytes -> their images; of images that are no files, 0 -> all."""
-    files = dataset.files
-    if not files:
-        return {0: [*range(len(dataset))]}
-    sizes = defaultdict(list)
-    if len(files) <= _MOST_FILES and storage.is_local(storage.path(files[0])):
-        for index, file in enumerate(files):
-            if os.path.isfile(file):
-                sizes[os.path.getsize(file)].append(index)
-    return sizes
+    hashes = [
+        [hash(dataset.stored(index)) for index in part.tolist()] for dataset, part in zip(sets, chosen, strict=True)
+    ]
+    return int(np.isin(hashes[0], np.concatenate(hashes[1:])).sum())

@@ -11,7 +11,14 @@ from PIL import Image
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.folder import check_folder, read_classes
 from fsjax.data.overlap import check_apart
-from fsjax.data.source import IMAGE_SIZES, Source, check_every_class_has_images, check_labels, check_names
+from fsjax.data.source import (
+    IMAGE_SIZES,
+    LARGEST_LABEL,
+    Source,
+    check_every_class_has_images,
+    check_labels,
+    check_names,
+)
 from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize, to_rgb
@@ -48,15 +55,11 @@ def open_splits(
             assert image_size is not None, "_open_source refuses None"
             opened[field], names = Dataset(source, image_size), source.classes
     others = [field for field in splits if field not in opened]
-    arrays = {field: _arrays(splits[field], field, len(mean_std[0]), image_size) for field in others}
+    largest = len(names) - 1 if names else LARGEST_LABEL
+    arrays = {field: _arrays(splits[field], field, largest, len(mean_std[0]), image_size) for field in others}
     if not names:
         names = tuple(map(str, range(max(int(labels.max(initial=0)) for _, labels in arrays.values()) + 1)))
-    for field, (images, labels) in arrays.items():
-        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-            got = f"{labels.dtype} of shape {labels.shape}"
-            raise InputError(f"{field} labels: got {got}; expected {len(images)} whole numbers")
-        check_labels(labels, f"{field} labels", len(names) - 1)
-        opened[field] = ArrayDataset(images, labels, names)
+    opened |= {field: ArrayDataset(images, labels, names) for field, (images, labels) in arrays.items()}
     if len(names) == 1:
         raise InputError(f"classes: got one, {names[0]!r}; expected two or more")
     for field in splits:
@@ -102,9 +105,15 @@ def _open_source(
     return read_dataset(split, names, field)
 
 
-def _arrays(split: Any, field: str, channels: int, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(
+    split: Any, field: str, largest: int, channels: int, image_size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels: grey levels in [0, 255], or normalised images where there is no mean and std."""
     images, labels = _read_arrays(split, field, image_size)
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        got = f"{labels.dtype} of shape {labels.shape}"
+        raise InputError(f"{field} labels: got {got}; expected {len(images)} whole numbers")
+    check_labels(labels, f"{field} labels", largest)
     if not channels:
         images = normalised_images(images, field)
         if images.min() >= 0 and _HIGHEST_NORMALISED < images.max() <= 255:

@@ -285,7 +285,11 @@ CALLS = {
     ),
     "labels of -1": (
         {"test": (IMAGES, LABELS - 1)},
-        "test labels: got labels -1 to 1; expected 0 to 2 (is the split unlab",
+        "test labels: got labels -1 to 1; expected 0 to 99999 (is the",
+    ),
+    "identities for labels": (
+        {"test": (IMAGES, LABELS + 10**9)},
+        "test labels: got labels 1000000000 to 1000000002; exp",
     ),
     "labels as floats": ({"test": (IMAGES, LABELS / 1)}, "test labels: got float64 of shape (12,); expected 12 whole"),
     "one class": (
@@ -311,7 +315,7 @@ CALLS = {
         {"seed": 10**30},
         "seed: got 1000000000000000000000000000000; expected 0 or more and up to 4294",
     ),
-    "a share beyond the plane": ({"shares": (0.1, 5)}, "search.shares: got 5.0; expected above 0 and up to 1"),
+    "a share beyond the plane": ({"shares": (0.1, 5.0)}, "search.shares: got 5.0; expected above 0 and up to 1"),
     "an NNX model in training mode": ({"model": Nnx()}, "expected model.eval() before the call"),
     "a Linen model in training mode": ({"model": (Linen(), VARIABLES)}, "module.apply(variables, images, train=False)"),
     "NumPy in a model": (
