@@ -320,6 +320,23 @@ def test_a_badly_learned_mask_gives_way_to_the_best_simple_mask():
     assert maps.provenance["judged"][0][0] == pytest.approx(1)
 
 
+def test_the_map_is_the_mask_with_the_best_judged_share_and_of_equal_ones_the_smallest_loss(monkeypatch):
+    # Learned, then energy, gradient, low-pass and random, of each class: (judged share, loss).
+    judged = [
+        [(0.8, 0.1), (0.9, 5.0), (0.7, 0.0), (0.1, 0.0), (0.1, 0.0)],
+        [(0.9, 2.0), (0.9, 3.0), (0.9, 1.0), (0.1, 0.0), (0.1, 0.0)],
+        [(0.6, 9.0), (0.5, 0.0), (0.5, 0.0), (0.5, 0.0), (0.5, 0.0)],
+    ]
+
+    def evaluate(problem, candidates, shares, others, name):
+        chosen = slice(1) if name == "learned" else slice(1, None)
+        return np.moveaxis(np.array(judged)[:, None, chosen], -1, 0), 0
+
+    monkeypatch.setattr(learned, "evaluate_masks", evaluate)
+    maps = learned.search(make_problem(steps=1))
+    assert maps.provenance["chosen"] == [["energy"], ["gradient"], ["learned"]]
+
+
 @pytest.mark.parametrize(("gain", "expected"), [(40.0, "gradient"), (0.5, "energy")])
 def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_loss(gain, expected):
     """Energy is no hint here: all frequencies have the same, so that the gradient's mask is better."""

@@ -98,6 +98,20 @@ def test_a_step_with_copies_is_pytorchs(changes, smoothing):
         assert ours.auxiliary is None
 
 
+def test_each_pass_of_a_step_draws_its_own_dropout(monkeypatch):
+    drawn = []
+
+    def apply_train(self, variables, images, keys):
+        drawn.append(np.asarray(jax.random.key_data(keys)))
+        return jnp.zeros((len(images), 4)), {}
+
+    monkeypatch.setattr(Network, "apply_train", apply_train)
+    network = Network(SmallCnn, 4, 8, jnp.dtype("float32"))
+    update = step.Update(network, optax.sgd(0.1), lambda _, images: images, MEAN_STD, 0, (SHARED,))
+    update._loss(({}, None), ({}, None), jax.tree.map(jnp.asarray, random_batch(16, 8, 4)))
+    assert len(np.unique(np.concatenate(drawn), axis=0)) == 3 * 16
+
+
 def test_copies_of_a_network_without_batchnorm_share_its_parameters():
     network, optimizer = models.build("vit_nano_patch8", num_classes=4, image_size=24), optax.sgd(0.1)
     assert state.create(network.init(0), optimizer, auxiliary=True).auxiliary is None
