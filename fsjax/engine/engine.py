@@ -54,16 +54,9 @@ class Engine:
     Args:
       model: the classifier; its parameters are replicated over the devices.
       statistics: which of STATISTICS are summed. Per image and perturbation: `loss` is the cross-entropy to the label
-        in nats, `loss_squared` its square, `correct` whether the predicted class is the label, `predicted_target`
-        whether it is the perturbation's target class, `predicted` the predicted class itself, one-hot.
+        in nats, `correct` whether the predicted class is the label, `predicted_target` whether it is the perturbation's
+        target class, `captured` the same without the label, `predicted` the predicted class itself, one-hot.
       tile_images: perturbed images of one tile on one device, at most; the batch that the model sees.
-
-    Examples:
-      >>> engine = Engine(as_model(model, images, 3), statistics=("loss", "correct"))
-      >>> batches = engine.image_batches(images, labels)
-      >>> sums = engine.sums(batches, np.ones((2, 8, 8), bool))  # two masks that keep everything
-      >>> sums["correct"].tolist()  # [masks, replicates]: images of which the predicted class is the label
-      [[45.0], [45.0]]
     """
 
     def __init__(self, model: Model, *, statistics: tuple[str, ...] = ("loss",), tile_images: int = 256):

@@ -43,12 +43,6 @@ class Model:
       matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it. The program of a
         model file has its own, which this repeats.
       transform: how filtered images are computed, a name of `transforms.INVERSES`.
-
-    Examples:
-      >>> fsjax.save_model("wave.fsjax", model, image_size=8, channels=1, classes=names)
-      >>> stored = fsjax.load_model("wave.fsjax")  # a Model
-      >>> stored.image_shape, stored.num_logits, stored.classes, stored.matmul_precision
-      ((8, 8, 1), 3, ('plain', 'wave', 'bright'), 'highest')
     """
 
     apply: Callable

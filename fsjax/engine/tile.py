@@ -13,7 +13,7 @@ from jaxtyping import Array, Complex, Float, Int, PyTree
 from fsjax.engine.model import Model
 from fsjax.engine.programs import at_precision, cached_program, over_devices
 
-STATISTICS = ("loss", "loss_squared", "correct", "predicted_target", "captured", "predicted")
+STATISTICS = ("loss", "correct", "predicted_target", "captured", "predicted")
 
 
 class Perturbations(NamedTuple):
@@ -104,10 +104,9 @@ def _image_statistics(
     targets: Int[Array, " n"],
 ) -> dict[str, Float[Array, "n images *classes"]]:
     values: dict[str, Array] = {}
-    if {"loss", "loss_squared"} & set(statistics):
+    if "loss" in statistics:
         label_logits = jnp.take_along_axis(logits, labels[None, :, None], axis=-1)[..., 0]
-        loss = jax.nn.logsumexp(logits, axis=-1) - label_logits
-        values |= {"loss": loss, "loss_squared": loss**2}
+        values["loss"] = jax.nn.logsumexp(logits, axis=-1) - label_logits
     if "captured" in statistics:
         is_label = jnp.arange(logits.shape[-1]) == labels[:, None]
         is_left_out = is_label & (labels != targets[:, None])[..., None] & (logits.shape[-1] > 2)

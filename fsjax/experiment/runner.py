@@ -18,13 +18,6 @@ def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None
       InputError: a bad field, an earlier result made with other fields, or a stage without its input.
       CheckFailed: all is done, and compare's maps overlap less than config.min_iou demands.
       interrupt.Terminated: SIGTERM came.
-
-    Examples:
-      >>> from configs import adcs
-      >>> from fsjax.runtime import storage
-      >>> config = adcs.get_config()
-      >>> config.data.synthetic.train_per_class = config.data.synthetic.test_per_class = 4
-      >>> run(config, storage.path("runs/adcs"))
     """
     pipeline.run(config, directory, STAGES, command=command)
 

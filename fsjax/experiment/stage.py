@@ -104,11 +104,6 @@ class Stage:
       partial: config -> the folder of partial results in the workdir, or None; only the same settings continue them.
       splits: config -> the splits that it reads, of 'train', 'validation', 'test'.
       cost: config, datasets by split -> about how many forward passes of one image it takes as long as; 0 = unknown.
-
-    Examples:
-      >>> from fsjax.experiment.runner import STAGES
-      >>> isinstance(STAGES["evaluate"], Stage), [stage.name for stage in STAGES["evaluate"].with_needs()]
-      (True, ['train', 'search', 'evaluate'])
     """
 
     name: str

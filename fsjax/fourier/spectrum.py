@@ -186,9 +186,7 @@ def amplitude(images: Float[Array, "images height width channels"]) -> Float[Arr
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
 
 
-def orbit_amplitudes(
-    images: Float[Array, "images height width channels"],
-) -> Float[Array, "images orbits channels"]:
+def orbit_amplitudes(images: Float[Array, "images height width channels"]) -> Float[Array, "images orbits channels"]:
     """Return |F x| of each orbit, in the order of `orbits`, from the half spectrum."""
     height, width, channels = images.shape[1:]
     half = _half(orbits(height, width))

@@ -44,7 +44,4 @@ def _waves(length: int) -> np.ndarray:
 
 
 # config.search.transform -> (half spectra, H, W) -> images.
-INVERSES: dict[str, Callable[..., Float[Array, "*batch height width channels"]]] = {
-    "fft": by_fft,
-    "dft": by_products,
-}
+INVERSES: dict[str, Callable[..., Float[Array, "*batch height width channels"]]] = {"fft": by_fft, "dft": by_products}

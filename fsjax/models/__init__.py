@@ -88,12 +88,6 @@ def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.floa
 
     Raises:
         InputError: the name is unknown, or the image size does not fit the model.
-
-    Examples:
-        >>> from fsjax import models
-        >>> network = models.build("vit_nano_patch8", num_classes=10, image_size=24)
-        >>> network.image_size, network.num_classes
-        (24, 10)
     """
     if name not in MODELS:
         raise unknown("model.name", name, sorted(MODELS))

@@ -115,10 +115,7 @@ def _serialize(
         # Keep the names of the author's source files out of the program.
         jax.config.update("jax_traceback_in_locations_limit", 0)
         # Code that needs a concrete number of images, such as len(images), is written image by image.
-        for form in (
-            function,
-            lambda arrays, images: jax.vmap(lambda image: function(arrays, image[None])[0])(images),
-        ):
+        for form in (function, lambda arrays, images: jax.vmap(lambda image: function(arrays, image[None])[0])(images)):
             try:
                 exported = export.export(jax.jit(form), platforms=_PLATFORMS)(specs, images)
                 return bytes(exported.serialize(vjp_order=1))

@@ -30,13 +30,6 @@ class Network:
         image_size: height and width of the images in pixels.
         dtype: of computation, float32 or bfloat16; variables and logits are always float32.
         packed_frequencies: the frequencies of an image that the network sees, a bit each; empty = all.
-
-    Examples:
-        >>> from fsjax import models
-        >>> network = models.build("vit_nano_patch8", num_classes=10, image_size=24)  # a Network
-        >>> variables = network.init(seed=0)
-        >>> network.apply(variables, jnp.zeros((2, 24, 24, 3))).shape
-        (2, 10)
     """
 
     builder: Callable[..., nnx.Module]

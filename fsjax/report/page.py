@@ -16,16 +16,7 @@ from fsjax.evaluation.graft_results import MEASURES
 from fsjax.evaluation.results import Evaluation, planted_positions, read_method
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
-from fsjax.report import (
-    answer,
-    explorer,
-    figures,
-    galleries,
-    html,
-    sections,
-    style,
-    verdict_figures,
-)
+from fsjax.report import answer, explorer, figures, galleries, html, sections, style, verdict_figures
 from fsjax.report.explorer import Subject
 from fsjax.report.sections import Plane
 from fsjax.runtime import files, storage

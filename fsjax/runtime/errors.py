@@ -24,10 +24,7 @@ class CheckFailed(Exception):
 _MOST_LISTED = 20  # names in a message
 
 # Extra of fsjax -> its modules, for each data.source that needs one; pyproject.toml has all extras.
-EXTRAS = {
-    "huggingface": ("datasets",),
-    "tfds": ("array_record", "importlib_resources", "tensorflow_datasets"),
-}
+EXTRAS = {"huggingface": ("datasets",), "tfds": ("array_record", "importlib_resources", "tensorflow_datasets")}
 
 
 def unknown(field: str, name: str, known: Iterable[str]) -> InputError:

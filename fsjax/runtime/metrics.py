@@ -163,27 +163,38 @@ class _TensorBoard:
 
     def __init__(self, folder: pathlib.Path):
         from tensorboardX import summary  # on first use, since it takes a second
+        from tensorboardX.event_file_writer import EventsWriter
 
-        self._folder, self._summary, self._file = folder, summary, _open_events(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The file's name has the second in it, and the clock may be moved back.
+        self._file = EventsWriter(str(folder / "events"), f".{uuid.uuid4().hex[:8]}")
+        self._folder, self._summary = folder, summary
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         parts = (self._summary.scalar(f"{stage}/{name}", value) for name, value in values.items())
-        _add(self._file, step, *parts)
+        self._add(step, *parts)
 
     def images(self, section: str, step: int, images: Images) -> None:
         parts = (self._summary.image(f"{section}/{name}", grey, dataformats="HW") for name, grey in images.items())
-        _add(self._file, step, *parts)
+        self._add(step, *parts)
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
         hparams = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in fields.items()}
-        # Without the first part, which would fix the table's columns to those of the first row.
+        # Without the first part, which would fix the table's columns by its first row.
         _, start, end = self._summary.hparams(hparams, {})
-        file = _open_events(self._folder / name)
-        _add(file, 0, start, *(self._summary.scalar(key, value) for key, value in values.items()), end)
-        file.close()
+        session = _TensorBoard(self._folder / name)
+        session._add(0, start, *(self._summary.scalar(key, value) for key, value in values.items()), end)
+        session.close(failed=False)
 
     def close(self, *, failed: bool) -> None:
         self._file.close()
+
+    def _add(self, step: int, *parts: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        for part in parts:
+            self._file.write_event(Event(wall_time=time.time(), step=step, summary=part))
+        self._file.flush()
 
 
 class _WeightsAndBiases:
@@ -207,19 +218,3 @@ class _WeightsAndBiases:
 
     def close(self, *, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
-
-
-def _open_events(folder: pathlib.Path) -> Any:
-    from tensorboardX.event_file_writer import EventsWriter
-
-    folder.mkdir(parents=True, exist_ok=True)
-    # The file's name has the second in it, and the clock may be moved back.
-    return EventsWriter(str(folder / "events"), f".{uuid.uuid4().hex[:8]}")
-
-
-def _add(file: Any, step: int, *parts: Any) -> None:
-    from tensorboardX.proto.event_pb2 import Event
-
-    for part in parts:
-        file.write_event(Event(wall_time=time.time(), step=step, summary=part))
-    file.flush()

@@ -94,10 +94,10 @@ def _executor(processes: int, function: Callable) -> Any:
 
 def _follow_parent() -> None:
     """End this worker when its parent ends, even by SIGKILL."""
-    threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
 
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
-def _end_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()

@@ -37,7 +37,6 @@ def oracle_sums(params, filtered, labels, weights, targets):
             loss = np.log(np.exp(logits).sum()) - logits[label]
             others = [k for k in range(classes) if k == target or k != label]
             sums["loss"][m] += loss * weight
-            sums["loss_squared"][m] += loss**2 * weight
             sums["correct"][m] += (logits.argmax() == label) * weight
             sums["predicted_target"][m] += (logits.argmax() == target) * weight
             sums["captured"][m] += (max(others, key=lambda k: logits[k]) == target) * weight

@@ -185,12 +185,6 @@ def rank_correlations(
     for the other half. The intervals are the middle 95 % over bootstrap resamples of the orbits, the same for
     both measures. Resamples treat orbits as independent; neighbours are not, and for patches the intervals are too
     narrow. A side of equal scores has no ranks: both are then None.
-
-    Examples:
-      >>> scores = np.random.default_rng(0).normal(size=(8, 8))
-      >>> value, interval = rank_correlations(scores, scores**3, seed=0)["kendall"]
-      >>> round(value, 3), np.round(interval, 3).tolist()
-      (1.0, [1.0, 1.0])
     """
     planes = [spectrum.per_orbit(np.maximum(plane, spectrum.conjugate(plane))) for plane in (left, right)]
     # Ranks from 0: SciPy sorts whole numbers faster than scores, and gives the same values.

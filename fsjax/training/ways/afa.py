@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways import way
-from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way
+from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Way
 
 _DIRECTIONS = 448
 
@@ -49,8 +49,4 @@ def make_afa(size: int, mean_strength: float, mean_std: tuple[np.ndarray, np.nda
     return Copies(make, auxiliary=True)
 
 
-def _make(setting: Setting) -> Copies:
-    return make_afa(setting.size, setting.options.afa.mean_strength, setting.mean_std)
-
-
-WAY = Way(FIELDS, _make, passes=1)
+WAY = Way(FIELDS, lambda given: make_afa(given.size, given.options.afa.mean_strength, given.mean_std), passes=1)

@@ -22,7 +22,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways import way
-from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way
+from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Way
 
 FIELDS: Table = {
     "threshold": (
@@ -67,8 +67,8 @@ def _by_amplitude(slopes: Images, spectra: Array) -> Float[Array, "n height widt
     return (turns * jnp.fft.fft2(slopes, axes=(1, 2)).conj()).real
 
 
-def _make(setting: Setting) -> Copies:
-    return make_amplitude_dropout(setting.options.amplitude_dropout.threshold, setting.mean_std)
-
-
-WAY = Way(FIELDS, _make, passes=3)
+WAY = Way(
+    FIELDS,
+    lambda setting: make_amplitude_dropout(setting.options.amplitude_dropout.threshold, setting.mean_std),
+    passes=3,
+)

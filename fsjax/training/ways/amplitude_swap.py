@@ -15,7 +15,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways import way
-from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
+from fsjax.training.ways.way import Images, Keys, Labels, Transform, Way
 
 FIELDS: Table = {
     "probability": (0.75, "probability that an image gets the amplitudes of another image of the batch", "[0, 1]"),
@@ -45,8 +45,4 @@ def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarr
     return apply
 
 
-def _make(setting: Setting) -> Transform:
-    return make_amplitude_swap(setting.options.amplitude_swap.probability, setting.mean_std)
-
-
-WAY = Way(FIELDS, _make)
+WAY = Way(FIELDS, lambda setting: make_amplitude_swap(setting.options.amplitude_swap.probability, setting.mean_std))

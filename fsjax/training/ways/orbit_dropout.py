@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Key
 from fsjax.fourier import spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
-from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
+from fsjax.training.ways.way import Images, Keys, Labels, Transform, Way
 
 FIELDS: Table = {
     "probability": (0.75, "probability that orbits of an image are removed", "[0, 1]"),
@@ -41,9 +41,4 @@ def make_orbit_dropout(size: int, probability: float, share: float) -> Transform
     return apply
 
 
-def _make(setting: Setting) -> Transform:
-    options = setting.options.orbit_dropout
-    return make_orbit_dropout(setting.size, options.probability, options.share)
-
-
-WAY = Way(FIELDS, _make)
+WAY = Way(FIELDS, lambda setting: make_orbit_dropout(setting.size, **setting.options.orbit_dropout))
