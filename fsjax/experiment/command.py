@@ -23,6 +23,8 @@ from fsjax.runtime import config_fields, interrupt, storage
 from fsjax.runtime.errors import CheckFailed, InputError, nearest, one_line
 from fsjax.runtime.storage import Path
 
+# Fields that a message names for an unknown one.
+_MOST_MEANT = 4
 CHECK_FAILED = 1
 BAD_INPUT = 2
 
@@ -195,9 +197,11 @@ def _check_fields(words: list[str], known: ConfigDict) -> None:
         group: Any = known
         for part in field.split("."):
             if not (isinstance(group, ConfigDict) and part in group):
-                # A field of the same last name in any group, or else a similar name.
-                same = [name for name in fields if name.rpartition(".")[2] == field.rpartition(".")[2]]
-                near = nearest(field, same, least=0.0) if same else nearest(field, fields)
+                # Fields of this last name, or of a similar one, in any group; without a group all of a few.
+                last = nearest(field.rpartition(".")[2], [name.rpartition(".")[2] for name in fields])
+                same = [name for name in fields if name.rpartition(".")[2] == last]
+                all_of = " or --config.".join(same) if "." not in field and len(same) <= _MOST_MEANT else ""
+                near = all_of or nearest(field, same or fields, least=0.0 if same else 0.6)
                 names = group if isinstance(group, ConfigDict) else known
                 expected = f"did you mean --config.{near}?" if near else f"expected {', '.join(names)}"
                 raise InputError(f"--config.{field}: unknown field {part!r}; {expected}")
