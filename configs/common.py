@@ -54,11 +54,7 @@ FIELDS: config_fields.Table = {
             "pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size)",
         ),
         "mean": ((), "mean of pixels in [0, 1], per channel; () = measure it on the training images", "[0, 1]"),
-        "std": (
-            (),
-            "standard deviation of pixels in [0, 1], per channel; () = measure it on the training images",
-            "(0, 1]",
-        ),
+        "std": ((), "standard deviation of pixels in [0, 1], per channel; () = measure it as well", "(0, 1]"),
         "images": ("{split}_images.npy", "arrays: file under root; '{split}.npz' has images and labels"),
         "labels": ("{split}_labels.npy", "arrays: file under root"),
         "huggingface": {
@@ -94,11 +90,7 @@ FIELDS: config_fields.Table = {
     "train": {
         "epochs": (0.0, "length of the training in epochs; 0 = use train.steps"),
         "steps": (0, "length of the training in steps, where train.epochs is 0"),
-        "until": (
-            1.0,
-            "share of the training after which it stops; the schedule still spans the full training",
-            "(0, 1]",
-        ),
+        "until": (1.0, "share of the training after which it stops; the schedule still spans all of it", "(0, 1]"),
         "batch_size": (128, "images per step, over all devices and processes", "[1, inf)"),
         "optimizer": ("sgd", "sgd (Nesterov), adamw"),
         "learning_rate": (0.1, "highest learning rate of the schedule"),
@@ -180,11 +172,7 @@ FIELDS: config_fields.Table = {
         ),
         "save_seconds": (30.0, "seconds between two partial results of a search"),
         "startup_seconds": (300, "several processes: seconds to wait for the others at the start", "[1, inf)"),
-        "heartbeat_seconds": (
-            100,
-            "several processes: seconds of silence after which a process counts as lost",
-            "[1, inf)",
-        ),
+        "heartbeat_seconds": (100, "several processes: seconds of silence after which one counts as lost", "[1, inf)"),
     },
 }
 

@@ -3,7 +3,6 @@
 import copy
 import functools
 import hashlib
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,12 +80,6 @@ class Dataset:
     def names(self) -> list[str]:
         """Folder and name of each image's file, '/' between them; empty where the images are not files."""
         return [short_name(file) for file in self.files]
-
-    @property
-    def sizes(self) -> Int[np.ndarray, " images"]:
-        """Bytes of each image's file, -1 where it is none of this machine; zeros where the images are not files."""
-        sizes = [os.path.getsize(file) if os.path.isfile(file) else -1 for file in self.files]
-        return np.array(sizes or [0] * len(self))
 
     def stored(self, index: int) -> bytes:
         """Return an image as it is stored, encoded, or its pixels."""

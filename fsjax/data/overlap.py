@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,21 +28,24 @@ def check_apart(splits: Mapping[str, Dataset]) -> None:
     if test.files and set(test.files).issubset(itertools.chain(*(dataset.files for dataset in others))):
         count = len(test)
     else:
-        count = _count_equal(test, others)
+        count = _count_equal(sets)
     if count == len(test):
         raise InputError(f"test images: got {count}, all of them training images too; expected others, not searched")
     if count:
         logger.warning("test images: %d of %d are training images too; verdicts need others", count, len(test))
 
 
-def _count_equal(test: Dataset, others: list[Dataset]) -> int:
-    sets, sizes = [test, *others], [dataset.sizes for dataset in (test, *others)]
+def _count_equal(sets: list[Dataset]) -> int:
+    """Return how many images of the first set are in another."""
+    sizes = [np.array([*map(_size, dataset.files)] or [0] * len(dataset)) for dataset in sets]
     common = np.intersect1d(sizes[0], np.concatenate(sizes[1:]))
-    chosen = [np.flatnonzero(np.isin(of_set, common) & (of_set >= 0)) for of_set in sizes]
-    if sum(map(len, chosen)) > _MOST_READ and not isinstance(test, ArrayDataset):
+    chosen = [np.flatnonzero(np.isin(of_set, common) & (of_set >= 0)).tolist() for of_set in sizes]
+    if sum(map(len, chosen)) > _MOST_READ and not isinstance(sets[0], ArrayDataset):
         return 0
     # Python's hash of bytes has 64 bits, and so no collisions among these.
-    hashes = [
-        [hash(dataset.stored(index)) for index in part.tolist()] for dataset, part in zip(sets, chosen, strict=True)
-    ]
-    return int(np.isin(hashes[0], np.concatenate(hashes[1:])).sum())
+    found, *known = ([*map(hash, map(each.stored, part))] for each, part in zip(sets, chosen, strict=True))
+    return int(np.isin(found, np.concatenate(known)).sum())
+
+
+def _size(file: str) -> int:
+    return os.path.getsize(file) if os.path.isfile(file) else -1

@@ -42,11 +42,7 @@ FIELDS: config_fields.Table = {
     ),
     "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
     "transform": ("fft", "how filtered images are made: fft, or dft (matrix products, for TPUs)"),
-    "agreement_masks": (
-        256,
-        "masks, drawn at random, that are evaluated in highest as well for this agreement",
-        "[2, inf)",
-    ),
+    "agreement_masks": (256, "random masks that are evaluated in highest as well, for this agreement", "[2, inf)"),
     **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
 }
 

@@ -49,11 +49,7 @@ DEFAULTS: Table = {
         "with others' frequencies there do not stay it",
     ),
     "steps": (110, "steps of each mask", "[1, inf)"),
-    "batch": (
-        16,
-        "images of the class a step; objectives specific and graft take as many of others beside them",
-        "[1, inf)",
-    ),
+    "batch": (16, "images of the class a step; specific and graft take as many of others", "[1, inf)"),
     "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1", "(0, inf)"),
     "hottest": (1.0, "temperature of the first step; it falls by the same factor each step", "(0, inf)"),
     "coldest": (0.05, "temperature of the last step", "(0, inf)"),
@@ -63,16 +59,8 @@ DEFAULTS: Table = {
         "zero, by mirror descent from initial scores, and so on",
         "[1, inf)",
     ),
-    "others": (
-        1.0,
-        "weight of the images that should not be predicted as the class, with specific and graft",
-        "(0, inf)",
-    ),
-    "judged": (
-        100,
-        "images of the class, and for specific and graft of others, that decide which mask is taken",
-        "[1, inf)",
-    ),
+    "others": (1.0, "weight of the images of other classes, with specific and graft", "(0, inf)"),
+    "judged": (100, "images of the class (and of others) that decide which mask is taken", "[1, inf)"),
 }
 
 

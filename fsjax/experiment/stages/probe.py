@@ -46,24 +46,12 @@ _LEARNED, _LONGER = 0.5, 2
 _ENERGY_IMAGES = 512
 
 FIELDS: config_fields.Table = {
-    "rounds": (
-        3,
-        "largest number of short trainings, each with the frequencies grafted that earlier trainings found",
-        "[1, inf)",
-    ),
-    "length": (
-        0.3,
-        "share of the steps that a short training takes; doubled if it finds and learns too little",
-        "(0, 1)",
-    ),
+    "rounds": (3, "largest number of short trainings; each grafts the frequencies found before", "[1, inf)"),
+    "length": (0.3, "share of the steps of a short training; doubled if it finds and learns too little", "(0, 1)"),
     "points": ((0.5, 0.7, 0.85), "shares of the final training after which it is probed", "(0, 1)"),
     "share": (0.02, "share of the plane that a class's map keeps", "(0, 1)"),
-    "max_share": (
-        0.25,
-        "largest share of the plane to graft; larger maps contribute each class's first frequencies",
-        "(0, 1]",
-    ),
-    "pairs": (240, "pairs of training images per class that show by grafts whether a map is in use"),
+    "max_share": (0.25, "largest share of the plane to graft: the first frequencies of each class's map", "(0, 1]"),
+    "pairs": (240, "pairs of training images per class that show by grafts whether a map is in use", "[10, inf)"),
     "exempt_classes": ("", "classes whose true cue is a few frequencies, which are not grafted, separated by commas"),
 }
 
@@ -79,7 +67,6 @@ def check(config: ConfigDict) -> None:
     for field, value, is_valid, expected in (
         ("train.until", config.train.until, config.train.until == 1, "1 with the stage probe"),
         ("probe.points", options.points, points == sorted(set(points)), "rising shares above 0 and below 1"),
-        ("probe.pairs", options.pairs, options.pairs >= 10, "10 or more, or no interval is narrow enough"),
     ):
         if not is_valid:
             raise InputError(f"{field}: got {value}; expected {expected}")

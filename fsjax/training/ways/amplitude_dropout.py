@@ -25,11 +25,7 @@ from fsjax.training.ways import way
 from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Way
 
 FIELDS: Table = {
-    "threshold": (
-        1.0,
-        "factor on the uniform draw of the first of the two copies: more keeps more amplitudes",
-        "(0, inf)",
-    ),
+    "threshold": (1.0, "factor on the uniform draw of the first copy: more keeps more amplitudes", "(0, inf)"),
 }
 
 
