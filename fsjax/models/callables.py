@@ -10,7 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, Float, Shaped
 
 from fsjax.engine.model import Model, check_logits
-from fsjax.models.convolution import conv_general_dilated
+from fsjax.models.channels_last import channels_last_on_cpu, evaluate_equation
 from fsjax.models.pytorch.graph import from_torch
 from fsjax.runtime.errors import InputError, one_line
 
@@ -177,6 +177,7 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
     """
     arrays = [jnp.asarray(const) for const in _consts(_trace(function, (1, *shape)))]
 
+    @channels_last_on_cpu
     def apply(arrays: list[Array], images: Shaped[Array, "images ..."]) -> Shaped[Array, "..."]:
         closed = _trace(function, images.shape)
         if [const.shape for const in _consts(closed)] != [array.shape for array in arrays]:
@@ -215,12 +216,7 @@ def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> li
         if equation.primitive.name in _JIT:
             inner = equation.params["jaxpr"].jaxpr
             outputs = _evaluate(inner, arrays, [read(variable) for variable in equation.invars])
-        elif equation.primitive.name == "conv_general_dilated":
-            outputs = [conv_general_dilated(*map(read, equation.invars), **equation.params)]
         else:
-            # As a jaxpr of one equation: how a primitive is called is internal to JAX and changes with its versions.
-            inputs = list(dict.fromkeys(variable for variable in equation.invars if not isinstance(variable, Literal)))
-            single = jaxpr.replace(constvars=[], invars=inputs, outvars=equation.outvars, eqns=[equation])
-            outputs = jax.core.eval_jaxpr(single, [], *(read(variable) for variable in inputs))
+            outputs = evaluate_equation(jaxpr, equation, [read(variable) for variable in equation.invars])
         values |= zip(equation.outvars, outputs, strict=True)
     return [read(variable) for variable in jaxpr.outvars]

@@ -14,6 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+# A sum of products, which adds arrays of outputs, wins where each position has at least so many input channels.
+_CHANNELS_A_POSITION = 4
+# Largest number of pixels of a window that is pooled by shifts.
+_POOLED = 32
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -39,9 +43,9 @@ def conv_general_dilated(
 ) -> Array:
     """Compute what jax.lax.conv_general_dilated computes from the same arguments; on a CPU, float32 may round apart.
 
-    Three kinds of float32 convolutions leave XLA's own on a CPU: depthwise ones are sums of shifted images, 1 x 1 ones
-    are matrix products, and so are those with overlapping windows at no more positions than the kernel has.
-    Two-dimensional or not, all can be differentiated in reverse mode.
+    Two kinds of float32 convolutions leave XLA's own on a CPU. Depthwise ones are sums of shifted images. Those of
+    1 x 1 are matrix products, and those with overlapping windows at few positions are sums of them. Two-dimensional or
+    not, all can be differentiated in reverse mode.
     """
 
     def own(lhs: Array, rhs: Array) -> Array:
@@ -71,6 +75,24 @@ def conv_general_dilated(
     return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=own)
 
 
+def pool(images: Array, sides: Sequence[int], windows: Windows, largest: bool) -> Array:
+    """Return the maxima or sums of windows of the given sides, as lax.reduce_window does, over all axes.
+
+    Small windows are maxima or sums of shifted images, which XLA computes faster on a CPU. The gradient of a maximum is
+    that of its first pixel, as PyTorch's.
+    """
+    start = np.asarray(-np.inf if largest else 0, images.dtype)
+    if math.prod(sides) > _POOLED:
+        reduce = lax.max if largest else lax.add
+        strides, padding, dilation = windows
+        return lax.reduce_window(images, start, reduce, sides, strides, padding, window_dilation=dilation)
+    output = _positions(images.shape, sides, windows)
+    padded = lax.pad(images, start, [(a, b, 0) for a, b in windows.padding])
+    taps = (np.multiply(tap, windows.dilation).tolist() for tap in np.ndindex(*sides))
+    shifted = (padded[_every(tap, windows.strides, output)] for tap in taps)
+    return functools.reduce(lambda a, b: jnp.where((b > a) | (b != b), b, a) if largest else a + b, shifted)
+
+
 def _choose(size: Sequence[int], taps: Sequence[int], windows: Windows, group: int, groups: int) -> Callable | None:
     """Return the function (images, kernel, windows), channels last, that beats XLA's own on a CPU, or None.
 
@@ -82,32 +104,34 @@ def _choose(size: Sequence[int], taps: Sequence[int], windows: Windows, group: i
     if groups > 1:
         return _depthwise if group == 1 else None
     if math.prod(taps) == 1:
-        return None if np.any(windows.padding) else _pointwise
+        return _products
     # Patches side by side, as in the first layer of a vision transformer, cost little either way.
     overlap = any(stride < side for stride, side in zip(windows.strides, taps, strict=True))
-    return _few_positions if overlap and math.prod(output) <= math.prod(taps) else None
+    few = math.prod(output) <= max(math.prod(taps), group // _CHANNELS_A_POSITION)
+    return _products if overlap and few else None
 
 
-def _pointwise(
-    images: Float[Array, "n *size inputs"], kernel: Float[Array, "*ones inputs outputs"], windows: Windows
-) -> Float[Array, "n *positions outputs"]:
-    steps = tuple(slice(None, None, step) for step in windows.strides)
-    return images[:, *steps] @ kernel.reshape(kernel.shape[-2:])
-
-
-def _few_positions(
+def _products(
     images: Float[Array, "n *size inputs"], kernel: Float[Array, "*taps inputs outputs"], windows: Windows
 ) -> Float[Array, "n *positions outputs"]:
-    """Cut out what the kernel sees at each position, and multiply all positions by the kernel at once."""
-    taps = kernel.shape[:-2]
-    output = _positions(images.shape[1:-1], taps, windows)
-    padded = _pad(images, windows.padding)
-    seen = [
-        padded[:, *_every(np.multiply(place, windows.strides), windows.dilation, taps)].reshape(len(images), 1, -1)
-        for place in np.ndindex(*output)
-    ]
-    product = jnp.concatenate(seen, 1) @ kernel.reshape(-1, kernel.shape[-1])
-    return product.reshape(len(images), *output, -1)
+    """Add a product for each tap of the kernel, of the pixels that it meets; padding is left out."""
+    output, parts = _positions(images.shape[1:-1], kernel.shape[:-2], windows), []
+    for tap in np.ndindex(*kernel.shape[:-2]):
+        first, count, start = [], [], []
+        for n, positions, place, stride, (before, _), apart in zip(
+            images.shape[1:-1], output, tap, *windows, strict=True
+        ):
+            offset = place * apart - before
+            first.append(max(0, -(offset // stride)))
+            count.append(max(0, min(positions, (n - 1 - offset) // stride + 1) - first[-1]))
+            start.append(first[-1] * stride + offset)
+        if math.prod(count):
+            product = images[:, *_every(start, windows.strides, count)] @ kernel[tap]
+            around = tuple((a, o - a - m) for a, m, o in zip(first, count, output, strict=True))
+            parts.append(_pad(product, around))
+    if not parts:
+        return jnp.zeros((len(images), *output, kernel.shape[-1]), images.dtype)
+    return functools.reduce(jnp.add, parts)
 
 
 def _depthwise(
@@ -127,7 +151,7 @@ def _shifted_sum(
     """
     output, padded = _positions(images.shape[1:-1], kernel.shape[:-1], windows), _pad(images, windows.padding)
     shifted = (
-        padded[:, *_every(np.multiply(tap, windows.dilation), windows.strides, output)] * kernel[tap]
+        padded[:, *_every(np.multiply(tap, windows.dilation).tolist(), windows.strides, output)] * kernel[tap]
         for tap in np.ndindex(*kernel.shape[:-1])
     )
     return functools.reduce(jnp.add, shifted)
@@ -164,7 +188,7 @@ def _pad(images: Array, padding: Pairs) -> Array:
     return lax.pad(images, np.zeros((), images.dtype), [(0, 0, 0), *((a, b, 0) for a, b in padding), (0, 0, 0)])
 
 
-def _every(first: np.ndarray, step: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
+def _every(first: Sequence[int], step: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
     """Return the slice of `count` places from `first` on, in each dimension."""
-    each = zip(first.tolist(), step, count, strict=True)
+    each = zip(first, step, count, strict=True)
     return tuple(slice(start, start + apart * (number - 1) + 1, apart) for start, apart, number in each)

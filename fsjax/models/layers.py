@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Float, Key
 
-from fsjax.models.convolution import conv_general_dilated
+from fsjax.models.convolution import Windows, conv_general_dilated, pool
 
 # The inputs of a network, the keys of its dropout in training, and its outputs.
 Images = Float[Array, "images height width 3"]
@@ -27,6 +28,17 @@ def conv(
     around = ((padding, padding), (padding, padding))
     return nnx.Conv(
         channels, width, (kernel, kernel), padding=around, conv_general_dilated=conv_general_dilated, **arguments
+    )
+
+
+def max_pool(x: Float[Array, "n h w c"], side: int, stride: int, padding: int) -> Float[Array, "n h2 w2 c"]:
+    """Return the maxima of square windows; on a CPU they are computed from shifted images."""
+    around = ((padding, padding), (padding, padding))
+    windows = Windows((1, stride, stride, 1), ((0, 0), *around, (0, 0)), (1,) * 4)
+    return lax.platform_dependent(
+        x,
+        cpu=lambda x: pool(x, (1, side, side, 1), windows, largest=True),
+        default=lambda x: nnx.max_pool(x, (side, side), strides=(stride, stride), padding=around),
     )
 
 

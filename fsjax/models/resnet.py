@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, Images, Keys, Logits, conv, linear
+from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, Images, Keys, Logits, conv, linear, max_pool
 from fsjax.runtime.errors import InputError
 
 
@@ -62,7 +62,7 @@ class ResNet(nnx.Module):
         del keys
         x = jax.nn.relu(self.bn1(self.conv1(images), train=train))
         if self.imagenet_stem:
-            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = max_pool(x, 3, 2, 1)
         for stage in range(self.stages):
             blocks = getattr(self, f"layer{stage + 1}")
             for i in range(len(blocks)):

@@ -140,6 +140,6 @@ def test_layers_modules_of_pytorch_and_callables_choose_alike():
 
     lifted = as_model(foreign, np.asarray(images), 4)
     for model in (converted, lifted):
-        assert operations(model.apply, [model.params, images], "cpu")["stablehlo.dot_general"] == 1
+        assert operations(model.apply, [model.params, images], "cpu")["stablehlo.dot_general"] == 9  # one for each tap
         assert operations(model.apply, [model.params, images], "cpu")["stablehlo.convolution"] == 0
     assert operations(layer, [images], "cpu")["stablehlo.convolution"] == 0

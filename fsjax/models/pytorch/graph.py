@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fsjax.engine.model import Model, check_logits
+from fsjax.models.channels_last import channels_last_on_cpu
 from fsjax.models.network import folded
 from fsjax.models.pytorch import planes  # noqa: F401 - it registers operators
 from fsjax.models.pytorch.operators import OPERATORS
@@ -54,9 +55,15 @@ def from_torch(module: Any, example: Any) -> Model:
         raise InputError("torch: got no such package; expected the extra torch: pip install 'fsjax[torch]'") from error
     params, steps, images_name, logits_name = export_graph(module, example)
     channels, height, width = np.shape(example)[1:]
+    # Kernels are kept with their outputs last, as convolutions on a CPU take them: otherwise each call transposes them.
+    kernels = {step.arguments[1] for step in steps if step.operator == "convolution"} & params.keys()
+    params |= {name: np.ascontiguousarray(np.moveaxis(params[name], (0, 1), (-1, -2))) for name in kernels}
 
     def image_logits(params: dict, image: Float[Array, "channels height width"]) -> Float[Array, " logits"]:
-        values: dict[str, Any] = {name: jnp.asarray(value) for name, value in params.items()}
+        values: dict[str, Any] = {
+            name: jnp.moveaxis(value, (-1, -2), (0, 1)) if name in kernels else jnp.asarray(value)
+            for name, value in params.items()
+        }
         values[images_name] = image[None]
         for step in steps:
             arguments, keywords = jax.tree.map(
@@ -65,6 +72,7 @@ def from_torch(module: Any, example: Any) -> Model:
             values[step.name] = OPERATORS[step.operator](*arguments, **keywords)
         return values[logits_name][0]
 
+    @channels_last_on_cpu
     def apply(params: dict, images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
         return jax.vmap(functools.partial(image_logits, params))(jnp.moveaxis(images, -1, 1))
 

@@ -62,7 +62,7 @@ OPERATORS: dict[str, Callable] = {
     "neg": jnp.negative,
     "permute": jnp.transpose,
     "pow": jnp.power,
-    "relu": jax.nn.relu,
+    "relu": lambda x: jnp.where(x <= 0, 0, x),
     "repeat": jnp.tile,
     "rsqrt": lax.rsqrt,
     "scalar_tensor": lambda value, dtype=None: jnp.asarray(value, dtype),

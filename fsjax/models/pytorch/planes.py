@@ -8,7 +8,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from fsjax.models.convolution import conv_general_dilated
 from fsjax.models.pytorch.operators import operator
 
 
@@ -34,7 +33,7 @@ def _convolution(
         reach = [d * (size - 1) for d, size in zip(dilation, weight.shape[2:], strict=True)]
         around = [(r - pad, r - pad + m) for r, pad, m in zip(reach, padding, more, strict=True)]
         stride, input_dilation = [1] * count, stride
-    y = conv_general_dilated(x, weight, stride, around, input_dilation, dilation, feature_group_count=groups)
+    y = lax.conv_general_dilated(x, weight, stride, around, input_dilation, dilation, feature_group_count=groups)
     return y if bias is None else y + bias.reshape(-1, *[1] * count)
 
 
