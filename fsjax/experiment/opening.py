@@ -35,11 +35,11 @@ def lines(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset])
     if source.trains and "train" in names:
         steps = last_step(options, len(datasets["train"]))
         model += f", trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
-        if config.run.memory_mib:
+        if config.run.memory_mib and (timed := source.timed_model(classes)) is not None:
             # Too little memory is an error here rather than after the training.
             searched = int(max(np.bincount(datasets[config.search.split].labels))) if "search" in names else 1
             searched = min(searched, config.search.images_per_class or searched)
-            tile_size.fit(source.timed_model(classes), resident_images=searched, memory_mib=config.run.memory_mib)
+            tile_size.fit(timed, resident_images=searched, memory_mib=config.run.memory_mib)
     return [
         f"data: {config.data.source} {where}: {classes} classes, {counts} images, at {size} x {size} pixels",
         model,

@@ -37,7 +37,8 @@ def make_run(directory, method="removal"):
     before = read_evaluation(directory / "evaluation.json")
     methods = {**(before.methods if before else {}), method: results.method(rates)}
     results.write(directory, results.evaluation(NAMES, methods))
-    files.write_json(directory / "config.json", {"model": {"name": "resnet20"}})
+    fields = {"model": {"name": "resnet20"}, "report": {"share": 0.05}, "evaluate": {"threshold": 0.6}}
+    files.write_json(directory / "config.json", fields)
     return maps
 
 
