@@ -200,8 +200,6 @@ def dataset(name: str) -> ConfigDict:
         data.image_size = 224
         config.search.patch = 8
         config.search.images_per_class = 50
-        # Each share of the grid costs as much as a share of the maps.
-        config.evaluate.grid = ()
     elif name != "synthetic":
         raise InputError(f"--config: got the data set {name!r}; expected synthetic, cifar10, imagenet10, imagenet1k")
     return config

@@ -51,9 +51,9 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     trained_on = training * (1 - config.data.validation_share)
     images = min(config.search.images_per_class or training, trained_on / classes) * classes
     masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
-    tested = [share for share in config.search.shares if share <= config.report.share]
-    shares = {*judge_maps.curve_shares(*[config.data.image_size] * 2), *tested}
-    grafts = classes * judge_maps.grafts_a_class(config.evaluate.pairs, len(shares))
+    shares = {*judge_maps.curve_shares(*[config.data.image_size] * 2), *config.search.shares}
+    tested = sum(share <= config.report.share for share in shares)
+    grafts = classes * judge_maps.grafts_a_class(config.evaluate.pairs, tested)
     grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
     grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {

@@ -10,7 +10,6 @@ import numpy as np
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_measures import KINDS as CURVES
 from fsjax.evaluation.graft_results import KINDS, Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.evaluation.verdict import CONTROL
@@ -113,13 +112,10 @@ def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ..
     limits = np.stack([psi * 0.9, psi * 0.9 + 0.1], axis=1)
     fields = {field.name: rng.random(count) for field in dataclasses.fields(GraftRates)}
     fields |= {"share": np.full(count, share), "psi": psi, "psi_ci": limits, "swapped_ci": limits}
-
-    def curve() -> Curve:
-        rising = np.sort(rng.random((len(curve_shares), count)), axis=0)
-        rising_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
-        return Curve(rising, rising_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
-
     smallest = np.where(psi >= CONTROL, rng.random(count) * share, np.nan)
+    rising = np.sort(rng.random((len(curve_shares), count)), axis=0)
+    rising_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
+    curve = Curve(rising, rising_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
     number = np.full(count, IMAGES)
     verdicts = []
     for label, name in enumerate(classes):
@@ -131,8 +127,7 @@ def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ..
         interval = tuple(limits[label].tolist())
         verdicts.append(Verdict(name, kind, by, share, float(psi[label]), interval, reached, sentence))
     baseline = Baseline(number, number, number, rng.random(count))
-    curves = {kind: curve() for kind in CURVES}
-    return Grafts(baseline, GraftRates(**fields), (share,), curve_shares, curves, tuple(verdicts))
+    return Grafts(baseline, GraftRates(**fields), (share,), curve_shares, curve, 10 * number, tuple(verdicts))
 
 
 class _Pictures:

@@ -6,9 +6,9 @@ Takes the flags and finished runs of mitigation.py, and trains missing runs. Sea
 validation images, which are as biased.
 
 Prints the row of each run, and after it a JSON line a search: the number of classes of each verdict; `psi` and
-`largest`, the median and maximum psi of the classes' maps at `share` of the plane (the curve's share nearest to 2 %);
-`smallest`, the median of the shares at which psi reaches 1/2, over the `controlled` classes that reach it. Both shares
-are in per cent.
+`largest`, the median and maximum psi of the classes' maps at the shares that the verdicts rest on, whose median is
+`share`; `smallest`, the median of the shares at which psi reaches 1/2, over the `controlled` classes that reach it. The
+shares are in per cent.
 """
 
 import collections
@@ -30,8 +30,6 @@ from fsjax.experiment import runner
 from fsjax.runtime import files, storage
 
 _SEARCHES = flags.DEFINE_list("searches", ["graft"], "Search methods of fsjax.")
-
-_SHARE = 0.02
 
 
 def main(_: list[str]) -> None:
@@ -62,15 +60,14 @@ def measured(directory: storage.Path, search: str) -> dict:
 
 def summarised(grafts: Grafts) -> dict:
     """Return the numbers of a row."""
-    curve, shares = grafts.curves["map"], np.array(grafts.curve_shares)
-    nearest = np.abs(shares - _SHARE).argmin()
-    psi, reached = curve.psi[nearest], ~np.isnan(curve.smallest)
+    psi, smallest = grafts.rates.psi, grafts.curve.smallest
+    reached = ~np.isnan(smallest)
     return {
         "verdicts": dict(collections.Counter(verdict.kind for verdict in grafts.verdicts)),
-        "share": round(100 * float(shares[nearest]), 2),
+        "share": round(100 * float(np.nanmedian(grafts.rates.share)), 2),
         "psi": round(float(np.nanmedian(psi)), 3),
         "largest": round(float(np.nanmax(psi)), 3),
-        "smallest": round(100 * float(np.median(curve.smallest[reached])), 2) if reached.any() else None,
+        "smallest": round(100 * float(np.median(smallest[reached])), 2) if reached.any() else None,
         "controlled": int(reached.sum()),
     }
 

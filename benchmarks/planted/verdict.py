@@ -98,7 +98,7 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
     for source, candidates in _sources(network, found_maps).items():
         found = judge_maps.judge(network.model, candidates, sample)
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
-        largest = np.stack([candidates.masks(label)[-1] for label in range(classes)])
+        largest = np.stack([candidates.masks(label)[candidates.tested - 1] for label in range(classes)])
         others = other_rules(network.model, largest, images["test"], labels["test"], seed)
         for label, class_verdict in enumerate(found.verdicts):
             yield {
@@ -116,9 +116,11 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
                 "test_fpr": float(fpr[label]),
                 "rates": {name: values[label].tolist() for name, values in vars(found.rates).items()},
                 "psi": {
-                    f"{s:g}": float(p)
-                    for s, p in zip(found.curve_shares, found.curves["map"].psi[:, label], strict=True)
+                    f"{share:g}": float(psi)
+                    for share, psi in zip(found.tested_shares, found.curve.psi[:, label], strict=False)
+                    if np.isfinite(psi)
                 },
+                "grafts": int(found.made[label]),
             }
 
 
@@ -156,9 +158,9 @@ def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[
 
     def handed(maps: np.ndarray) -> judge_maps.Candidates:
         share = float(maps.mean((1, 2)).max())
-        return judge_maps.Candidates(names, (share,), (True,), lambda label: maps[label][None], ("map",))
+        return judge_maps.Candidates(names, (share,), 1, lambda label: maps[label][None])
 
-    sources = {search: _tested(maps) for search, maps in found.items()}
+    sources = {search: cut_candidates(maps, SHARES[-1]) for search, maps in found.items()}
     planted, distractors = network.cue_set.masks(), network.cue_set.distractors
     if planted.any():
         sources["planted"] = handed(planted)
@@ -178,16 +180,6 @@ def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[
         np.stack([masks.radial_neighbours(mask, rng) for mask in found[first_search].masks[0]])
     )
     return sources
-
-
-def _tested(maps: DominantFrequencyMaps) -> judge_maps.Candidates:
-    """Return the maps at the shares that a run's verdicts may rest on, without the curves of controls."""
-    every = cut_candidates(maps, SHARES[-1])
-    tested = np.flatnonzero(every.tested)
-    shares = tuple(every.shares[index] for index in tested)
-    return judge_maps.Candidates(
-        every.names, shares, (True,) * len(shares), lambda label: every.masks(label)[tested], ("map",)
-    )
 
 
 def _rates(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

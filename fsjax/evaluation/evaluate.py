@@ -21,11 +21,7 @@ from fsjax.runtime.storage import Path
 FIELDS: config_fields.Table = {
     "threshold": (0.6, "the published criterion: TPR under a class's map above this", "[0, 1]"),
     "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
-    "grid": (
-        (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
-        "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; () = none",
-        "(0, 1]",
-    ),
+    "grid": ((), "further shares of the plane for TPR and FPR, such as 0.02,0.3, where maps have scores", "(0, 1]"),
     "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
 }
 

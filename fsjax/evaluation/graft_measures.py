@@ -1,7 +1,7 @@
-"""Measure one class by grafts: under its maps at every share, and under control masks of their size."""
+"""Measure one class by grafts: under its maps at as few shares as a verdict needs, and under control masks."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from fsjax.evaluation import influence, verdict
 from fsjax.evaluation.graft_outcomes import CONTENTS, ClassGrafts
 from fsjax.evaluation.graft_results import GraftRates
+from fsjax.evaluation.influence import Influence, Outcomes
 from fsjax.evaluation.statistics import wilson
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
@@ -17,128 +18,158 @@ Mask = Bool[np.ndarray, "height width"]
 Masks = Bool[np.ndarray, "masks height width"]
 Plane = Float[np.ndarray, "height width"]
 
-# Kinds of masks with a psi at every share.
-KINDS = ("map", "low_pass", "energy", "radial")
-# Draws of each random control at the share that a verdict rests on.
+# Draws of each random control.
 _RADIAL, _EQUAL_CHANGE = 3, 2
-# Masks of a class beside the kinds at every share, at most: the empty mask, controls, and the contents of the map.
-MORE_MASKS = 1 + _RADIAL + _EQUAL_CHANGE + 1 + 2 + 1
+# Masks of a class beside its maps, at most: random ones, no DC, low-pass, energy; contents cost as much as a mask.
+MORE_MASKS = _RADIAL + _EQUAL_CHANGE + 3 + 1
 
 
-def unknown(shares: int, kinds: tuple[str, ...] = KINDS) -> dict:
-    """Return the measures of a class without pairs: all NaN."""
+def unknown(shares: int) -> dict:
+    """Return the measures of a class without grafts: all NaN."""
     fields = [field.name for field in dataclasses.fields(GraftRates)]
     rates = {name: np.full((2,) * name.endswith("_ci"), np.nan) for name in fields}
     shapes = {"psi": (shares,), "psi_ci": (shares, 2), "smallest": (), "smallest_ci": (2,)}
     curve = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
-    return {"base": np.array(np.nan), "rates": rates, "curves": dict.fromkeys(kinds, curve)}
+    return {"base": np.array(np.nan), "made": np.array(np.nan), "rates": rates, "curve": curve}
 
 
 def measure(
     grafts: ClassGrafts,
     maps: Masks,
     shares: tuple[float, ...],
-    tested: tuple[bool, ...],
-    kinds: tuple[str, ...],
+    tested: int,
     level: float,
     seed: int,
+    is_recognised: bool,
 ) -> dict:
-    """Graft under every mask of a class and return the class's part of `graft_results.Grafts`: base, rates, curves.
+    """Measure a class and return its part of `graft_results.Grafts`: base, made, rates, curve.
 
-    `maps` of the class are at `shares`; the rest is as in `judge_maps.Candidates`, and for `verdict.rests_on`.
+    `maps` of the class are at `shares`, and its verdict may rest on the first `tested`; `level` is the p-value at which
+    psi is above `verdict.control`. The curve is NaN at shares that decide nothing. Controls and contents are NaN where
+    the map does not control the class. A class that is not recognised is measured at the largest tested share alone.
     """
+    known: dict[int, tuple[Outcomes, Influence]] = {}
+    control = verdict.control(float(grafts.base.mean()))
+
+    def effect(at: int) -> Influence:
+        if at not in known:
+            same = next((other for other in known if np.array_equal(maps[other], maps[at])), None)
+            outcomes = grafts.outcomes(f"map{at}", maps[at][None]) if same is None else known[same][0]
+            known[at] = outcomes, influence.measure(outcomes)
+        return known[at][1]
+
+    def psi(at: int) -> float:
+        return float(effect(at).psi[0])
+
+    def is_controlled(at: int) -> bool:
+        return is_recognised and bool(effect(at).p_above(control)[0] <= level)
+
+    def is_half(at: int) -> bool:
+        return psi(at) >= verdict.CONTROL
+
+    curve = unknown(len(maps))["curve"]
+    if is_recognised:
+        at = rests_on(is_controlled, psi, tested)
+        if not any(map(is_half, known)):
+            effect(len(maps) - 1)  # psi may reach a half at a share that is too large for a verdict
+        if halves := [share for share in sorted(known) if is_half(share)]:
+            first_reached(is_half, max((share for share in known if share < halves[0]), default=-1), halves[0])
+        outcomes = influence.joined([known[share][0] for share in sorted(known)])
+        curve["smallest"], curve["smallest_ci"] = influence.smallest_share(
+            outcomes, tuple(shares[share] for share in sorted(known)), verdict.CONTROL, seed
+        )
+    else:
+        at = tested - 1
+    effects = effect(at)
+    under_map, measured = known[at][0], list(known)
+    curve["psi"][measured] = np.clip([effect(share).psi[0] for share in measured], -1, 1)
+    curve["psi_ci"][measured] = np.clip([effect(share).interval()[0] for share in measured], -1, 1)
     images = grafts.donors, grafts.recipients, grafts.donors - grafts.recipients
-    class_masks = ClassMasks(maps, seed, grafts.label, *map(spectrum.energy, images))
-    outcomes, influences, curves = {}, {}, {}
-    for kind in kinds:
-        given = np.stack([class_masks.of_kind(kind, at) for at in range(len(maps))])
-        outcomes[kind] = grafts.outcomes(kind, given)
-        influences[kind] = influence.measure(outcomes[kind])
-        smallest, limits = influence.smallest_share(outcomes[kind], shares, verdict.CONTROL, seed)
-        psi, psi_ci = (np.clip(values, -1, 1) for values in (influences[kind].psi, influences[kind].interval()))
-        curves[kind] = {"psi": psi, "psi_ci": psi_ci, "smallest": smallest, "smallest_ci": limits}
-    under_map, effects = outcomes["map"], influences["map"]
-    base = under_map.base.mean()
-    p_value = effects.p_above(verdict.control(float(base)))
-    at = verdict.rests_on(effects.psi, p_value, np.array(tested), level)
-    swapped = under_map.swapped[at]
-    rates = {
+    controls = Controls(maps[at], seed, grafts.label, *map(spectrum.energy, images))
+    rates = unknown(0)["rates"] | {
         "share": shares[at],
-        "p_value": p_value[at],
-        **{name: getattr(under_map, name)[at].mean() for name in ("grafted", "swapped", "replaced")},
-        **{name: np.clip(getattr(effects, name)[at], -1, 1) for name in ("sufficiency", "necessity", "psi")},
-        "psi_ci": curves["map"]["psi_ci"][at],
-        "swapped_ci": wilson(np.array(swapped.sum()), np.array(swapped.size)),
-        **dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True)),
-        **_control_psi(grafts, class_masks, at),
-        **class_masks.energy_measures(at),
+        "p_value": effects.p_above(control)[0],
+        **{name: getattr(under_map, name).mean() for name in ("grafted", "swapped", "replaced")},
+        **{name: np.clip(getattr(effects, name)[0], -1, 1) for name in ("sufficiency", "necessity", "psi")},
+        "psi_ci": curve["psi_ci"][at],
+        "swapped_ci": wilson(np.array(under_map.swapped.sum()), np.array(under_map.swapped.size)),
+        **controls.energy_measures(),
     }
-    return {"base": base, "rates": rates, "curves": curves}
+    if is_controlled(at):
+        # Named after the share, which depends on the level and so on the number of classes.
+        rates |= dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True))
+        rates |= _control_psi(grafts, f"control{at}", controls.masks())
+    return {"base": grafts.base.mean(), "made": float(grafts.made), "rates": rates, "curve": curve}
 
 
-def _control_psi(grafts: ClassGrafts, class_masks: "ClassMasks", at: int) -> dict[str, float]:
-    """Return the mean psi of each kind of control at a share, by its index; NaN without any."""
-    controls = class_masks.controls(at)
-    # Named after the share, which depends on the level and so on the number of classes.
-    under = influence.measure(grafts.outcomes(f"control{at}", np.concatenate(list(controls.values()))))
+def rests_on(is_controlled: Callable[[int], bool], psi: Callable[[int], float], tested: int) -> int:
+    """Return the index of the share that a verdict rests on, of the first `tested`; ask about as few as possible.
+
+    It is the smallest at which the map controls the class, if the map does so at all larger ones; otherwise a share at
+    which it does, and at the next smaller one does not. Where it does at none it is the share of the largest psi.
+    """
+    largest = next((at for at in reversed(range(tested)) if is_controlled(at)), None)
+    return max(range(tested), key=psi) if largest is None else first_reached(is_controlled, -1, largest)
+
+
+def first_reached(reached: Callable[[int], bool], below: int, at: int) -> int:
+    """Return by bisection an index that is reached while the one before is not; `at` is reached, `below` is not."""
+    while at - below > 1:
+        middle = (below + at) // 2
+        below, at = (below, middle) if reached(middle) else (middle, at)
+    return at
+
+
+def _control_psi(grafts: ClassGrafts, name: str, controls: dict[str, Masks]) -> dict[str, float]:
+    """Return the mean psi of each kind of control; NaN without any."""
+    under = influence.measure(grafts.outcomes(name, np.concatenate(list(controls.values()))))
     ends = np.cumsum([len(drawn) for drawn in controls.values()])
     psi = zip(controls, np.split(np.clip(under.psi, -1, 1), ends[:-1]), strict=True)
     return {f"{kind}_psi": float(values.mean()) if len(values) else np.nan for kind, values in psi}
 
 
-class ClassMasks:
-    """The masks of one class: its maps at each share, which need not be constant on orbits, and controls drawn by seed.
+class Controls:
+    """Controls of a class's map, which need not be constant on orbits, drawn by seed.
 
     Energies are mean |F x|^2 of images of the class, of other images, and of the differences of the pairs.
     """
 
     def __init__(
-        self, maps: Masks, seed: int, label: int, class_energy: Plane, others_energy: Plane, differences_energy: Plane
+        self, mask: Mask, seed: int, label: int, class_energy: Plane, others_energy: Plane, differences_energy: Plane
     ):
-        self._maps, self._seed, self._label = maps, seed, label
+        self._mask, self._hermitian = mask, mask | spectrum.conjugate(mask)
         self._class_energy, self._others_energy = class_energy, others_energy
-        self._plane = maps.shape[1], maps.shape[2]
-        self._without_dc = spectrum.radius(*self._plane) > 0
+        self._without_dc = spectrum.radius(*mask.shape) > 0
         self._differences = np.where(self._without_dc, differences_energy, 0)
-        self._radial = functools.cache(
-            lambda at, draw: masks.radial_neighbours(self._hermitian(at), self._rng(at, draw))
-        )
+        keys = seed, Stream.GRAFT_CONTROLS, label, int(mask.sum())
+        self._draws = [generator(*keys, draw) for draw in range(_RADIAL + _EQUAL_CHANGE)]
+        self._radial = [masks.radial_neighbours(self._hermitian, rng) for rng in self._draws[:_RADIAL]]
 
-    def of_kind(self, kind: str, at: int) -> Mask:
-        """Return the map at a share, by its index, or a mask of its size; `radial`: random neighbours in radius."""
-        if kind in ("map", "radial"):
-            return self._maps[at] if kind == "map" else self._radial(at, 0)
-        positions = int(self._maps[at].sum())
-        is_low_pass = kind == "low_pass"
-        return (
-            masks.low_pass(*self._plane, positions) if is_low_pass else masks.best_orbits(self._class_energy, positions)
-        )
+    def masks(self) -> dict[str, Masks]:
+        """Return the masks of each kind that a verdict takes, which may be none.
 
-    def controls(self, at: int) -> dict[str, Masks]:
-        """Return the controls of the map at a share that a verdict takes; lists may be empty.
-
-        `equal_change` are orbits drawn outside the map until they hold as much of the pairs' differences.
+        `radial` are random neighbours in radius, `equal_change` orbits drawn outside the map until they hold as much of
+        the pairs' differences.
         """
-        mask = self._maps[at]
+        mask, positions = self._mask, int(self._mask.sum())
         held = float(self._differences[mask].sum())
-        changes = [
-            masks.outside(self._hermitian(at), self._differences, held, self._rng(at, _RADIAL + draw))
-            for draw in range(_EQUAL_CHANGE)
-        ]
         without_dc = mask & self._without_dc
         controls = {
-            "radial": [self._radial(at, draw) for draw in range(_RADIAL)],
-            "equal_change": changes,
+            "radial": self._radial,
+            "equal_change": [
+                masks.outside(self._hermitian, self._differences, held, rng) for rng in self._draws[_RADIAL:]
+            ],
             "no_dc": [without_dc] if (without_dc != mask).any() else [],
-            **{kind: [self.of_kind(kind, at)] for kind in ("low_pass", "energy")},
+            "low_pass": [masks.low_pass(mask.shape[0], mask.shape[1], positions)],
+            "energy": [masks.best_orbits(self._class_energy, positions)],
         }
-        return {kind: np.array(drawn, bool).reshape(-1, *self._plane) for kind, drawn in controls.items()}
+        return {kind: np.array(drawn, bool).reshape(-1, *mask.shape) for kind, drawn in controls.items()}
 
-    def energy_measures(self, at: int) -> dict[str, float]:
+    def energy_measures(self) -> dict[str, float]:
         """Return the fields of GraftRates that energies give, DC left out; NaN where there is none to compare."""
-        mask, total = self._maps[at], self._differences.sum()
+        mask, total = self._mask, self._differences.sum()
         own = self._differences[mask]
-        beside = np.concatenate([self._differences[self._radial(at, draw)] for draw in range(_RADIAL)])
+        beside = np.concatenate([self._differences[drawn] for drawn in self._radial])
         inside = mask & self._without_dc
         of_class, of_others = (energy[inside].astype(float) for energy in (self._class_energy, self._others_energy))
         are_known = inside.any() and of_class.all() and of_others.all()
@@ -149,9 +180,3 @@ class ClassMasks:
             "energy_ratio": np.exp(logs.mean()),
             "largest_energy_ratio": np.exp(logs.max()),
         }
-
-    def _hermitian(self, at: int) -> Mask:
-        return self._maps[at] | spectrum.conjugate(self._maps[at])
-
-    def _rng(self, at: int, draw: int) -> np.random.Generator:
-        return generator(self._seed, Stream.GRAFT_CONTROLS, self._label, int(self._maps[at].sum()), draw)

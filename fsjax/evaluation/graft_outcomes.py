@@ -61,20 +61,26 @@ class Grafter:
         grafts = graft_model(model)
         layout = tile_size.layout(grafts, [GRAFTS_A_PAIR * sample.pairs], memory_mib=memory_mib)
         self.sample = sample
-        self.partial_results = PartialResults(directory, layout, model.params)
-        self.engine = Engine(grafts, statistics=("captured",), tile_images=self.partial_results.layout["tile_images"])
+        # A tile has one mask, since masks are often asked for one by one.
+        self.partial_results = PartialResults(directory, {"chunk": layout["chunk"]}, model.params)
+        self.chunk = self.partial_results.layout["chunk"]
+        self.engine = Engine(grafts, statistics=("captured",), tile_images=self.chunk)
 
 
 class ClassGrafts:
-    """Grafts of one class, of one pair or more, computed in this process alone."""
+    """Grafts of one class, of one pair or more, computed in this process alone.
+
+    `base` says whether each recipient is predicted as the class as it is; `made` counts the grafts, stored ones too.
+    """
 
     def __init__(self, grafter: Grafter, label: int, pairs: Pairs, progress: Progress):
-        self.label, self._grafter, self._pairs, self._progress = label, grafter, pairs, progress
+        self.label, self._grafter, self._pairs, self._progress, self.made = label, grafter, pairs, progress, 0
         sample = grafter.sample
         self.recipients, self.donors = sample.images(pairs.recipients), sample.images(pairs.donors)
         self._recipient_labels = sample.labels[pairs.recipients]
         nothing = np.zeros((1, *self.donors.shape[1:3]), bool)
-        self._base = self._predicted("base", nothing, lambda: self._batches)[0, 0]
+        alone = [(self.recipients, self.recipients)]
+        self.base = self._predicted("base", nothing, lambda: self._place(alone, self._recipient_labels), 1)[0, 0]
 
     @functools.cached_property
     def _batches(self) -> list[ImageBatch]:
@@ -86,7 +92,7 @@ class ClassGrafts:
     def outcomes(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
         """Return the outcomes of all pairs under masks, which are stored under this name."""
         grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
-        return Outcomes(self._base, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
+        return Outcomes(self.base, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
 
     def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
         """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
@@ -102,16 +108,22 @@ class ClassGrafts:
     ) -> list[ImageBatch]:
         """Put groups of n pairs, (recipients, donors) each, on the devices; labels are the recipients'."""
         images = np.concatenate([np.stack(pair, 1) for pair in inputs])
-        # Each image is its own replicate: the weighted sums are the outcomes of single images.
-        weights, size = np.eye(len(images), dtype=np.float32), self._grafter.partial_results.layout["chunk"]
-        return self._grafter.engine.image_batches(images, labels, weights, size=size)
+        # Each image is its own replicate: the weighted sums are the outcomes of single images. The shape is the same
+        # for any number of groups, so that one program serves all.
+        weights = np.eye(len(images), GRAFTS_A_PAIR * len(self._pairs), dtype=np.float32)
+        return self._grafter.engine.image_batches(images, labels, weights, size=self._grafter.chunk)
 
     def _predicted(
-        self, name: str, masks: Bool[np.ndarray, "masks height width"], place: Callable[[], list[ImageBatch]]
-    ) -> Bool[np.ndarray, "masks 3 n"]:
-        """Return whether the model predicts the class for each pair of three groups under each mask."""
-        images = GRAFTS_A_PAIR * len(self._pairs)
-        values = np.empty((images, len(masks)), np.float32)
+        self,
+        name: str,
+        masks: Bool[np.ndarray, "masks height width"],
+        place: Callable[[], list[ImageBatch]],
+        groups: int = GRAFTS_A_PAIR,
+    ) -> Bool[np.ndarray, "masks groups n"]:
+        """Return whether the model predicts the class for each pair of some groups under each mask."""
+        images = groups * len(self._pairs)
+        self.made += images * len(masks)
+        values = np.empty((GRAFTS_A_PAIR * len(self._pairs), len(masks)), np.float32)
         table = self._grafter.partial_results.table(f"{class_item(self.label)}/{name}", values)
         missing = np.flatnonzero(np.isnan(values).any(0))
         self._progress.skip((len(masks) - len(missing)) * images)
@@ -120,4 +132,4 @@ class ClassGrafts:
             tiles = self._grafter.engine.tiles(place(), masks, targets=targets, items=missing)
             captured = ((items, sums["captured"].T) for items, sums in tiles)
             table.fill(captured, lambda count: self._progress.update(count * images))
-        return (values.T > 0.5).reshape(len(masks), GRAFTS_A_PAIR, -1)
+        return (values.T > 0.5).reshape(len(masks), GRAFTS_A_PAIR, -1)[:, :groups]

@@ -42,7 +42,10 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraftRates:
-    """The effect of grafting the frequencies in a class's map, at the share that its verdict rests on."""
+    """The effect of grafting the frequencies in a class's map, at the share that its verdict rests on.
+
+    Fields from `amplitude` to `zeroed`, and psi of other masks, are NaN where the map does not control the class.
+    """
 
     share: Annotated[_Rate, Measure("share of the plane: the smallest that controls the class, or of largest psi")]
     grafted: Annotated[_Rate, Measure("recipients predicted as the class with frequencies of a donor", "q")]
@@ -88,7 +91,7 @@ MEASURES: dict[str, Measure] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """psi with its 95 % interval at each of `Grafts.curve_shares`, for one kind of mask.
+    """psi of the maps with its 95 % interval at each of `Grafts.curve_shares`; NaN where the verdict did not need it.
 
     `smallest` is the share at which psi reaches 1/2, NaN where it does not; an upper limit beyond all shares is NaN.
     """
@@ -122,11 +125,12 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grafts:
-    """Measurements by grafts; verdicts rest on `tested_shares`, `curves` has psi for each of `graft_measures.KINDS`."""
+    """Measurements by grafts; verdicts rest on `tested_shares`, and `made` counts the grafts of each class."""
 
     baseline: Baseline
     rates: GraftRates
     tested_shares: tuple[float, ...]
     curve_shares: tuple[float, ...]
-    curves: dict[str, Curve]
+    curve: Curve
+    made: _Count
     verdicts: tuple[Verdict, ...]

@@ -1,6 +1,7 @@
 """How far a mask controls a class, from the outcomes of grafts: sufficiency, necessity, psi, and their intervals."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,13 @@ class Influence:
     def p_above(self, threshold: float) -> Float[np.ndarray, "*masks"]:
         """Return the one-sided p-value for psi at or below a threshold."""
         return scipy.stats.norm.sf((self.centre - threshold) / self.standard_error)
+
+
+def joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """Return the outcomes of the same pairs under the masks of all parts, in their order."""
+    return dataclasses.replace(
+        parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _RATES[1:]}
+    )
 
 
 def measure(outcomes: Outcomes) -> Influence:

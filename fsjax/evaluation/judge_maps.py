@@ -1,7 +1,6 @@
 """Judge the maps of a search method by grafts: choose masks and images, measure each class, and give the verdicts."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import jax
@@ -14,7 +13,6 @@ from fsjax.data.normalisation import normalise
 from fsjax.data.selection import Pairs, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_measures, verdict
-from fsjax.evaluation.graft_measures import KINDS
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.rates import grid_shares
@@ -32,16 +30,12 @@ _POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:
-    """Masks of every class at ascending shares, of which a verdict may rest on the tested ones.
-
-    Masks of `kinds`, of graft_measures.KINDS, are grafted at every share, the map first.
-    """
+    """Masks of every class at ascending shares; a verdict may rest on the first `tested`, one or more."""
 
     names: tuple[str, ...]
     shares: tuple[float, ...]
-    tested: tuple[bool, ...]
+    tested: int
     masks: Callable[[int], Bool[np.ndarray, "shares height width"]]
-    kinds: tuple[str, ...] = KINDS
 
 
 def judge_maps(
@@ -86,26 +80,30 @@ def judge(
     model: Model, candidates: Candidates, sample: GraftSample, *, memory_mib: int = 0, directory: Path | None = None
 ) -> Grafts:
     """Measure every class's masks by grafts, and give the verdicts. Collective; memory and directory as in Grafter."""
-    count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
+    count, shares, tested = len(candidates.names), candidates.shares, candidates.tested
     pairs = [sample.draw(label) for label in range(count)]
     grafter = Grafter(model, sample, memory_mib, directory)
-    measures = [graft_measures.unknown(len(shares), kinds)] * count
+    measures = [graft_measures.unknown(len(shares))] * count
     labels = [label for label in range(count)[parallel.share(count)] if len(pairs[label])]
-    level = verdict.level(count, sum(candidates.tested))
-    grafts_each = grafts_a_class(sample.pairs, len(shares), kinds)
+    level = verdict.level(count, tested)
+    grafts_each = grafts_a_class(sample.pairs, tested)
     with Progress("evaluate grafts", len(labels) * grafts_each, "grafts") as progress:
         for number, label in enumerate(labels, 1):
             grafts = ClassGrafts(grafter, label, pairs[label], progress)
+            is_recognised = verdict.is_recognised(float(sample.tpr[label]), float(sample.fpr[label]))
             measures[label] = graft_measures.measure(
-                grafts, candidates.masks(label), shares, candidates.tested, kinds, level, sample.seed
+                grafts, candidates.masks(label), shares, tested, level, sample.seed, is_recognised
             )
-            progress.skip(number * grafts_each - progress.count)  # a map without DC has a mask less
+            progress.skip(number * grafts_each - progress.count)  # most classes need fewer
     return _results(candidates, sample, pairs, measures)
 
 
-def grafts_a_class(pairs: int, shares: int, kinds: tuple[str, ...] = KINDS) -> int:
-    """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and shares."""
-    return GRAFTS_A_PAIR * pairs * (len(kinds) * shares + graft_measures.MORE_MASKS)
+def grafts_a_class(pairs: int, tested: int) -> int:
+    """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and tested shares.
+
+    A class takes that many where only one map controls it, and a smaller one than others that do not.
+    """
+    return pairs * (1 + GRAFTS_A_PAIR * (tested + graft_measures.MORE_MASKS))
 
 
 def curve_shares(height: int, width: int) -> tuple[float, ...]:
@@ -128,7 +126,7 @@ def cut_candidates(maps: DominantFrequencyMaps, largest_tested: float) -> Candid
         rule, scores = mask_rule(maps), maps.scores[label]
         return np.stack([rule(scores, share) for share in shares])
 
-    return Candidates(maps.classes, shares, tuple(share <= largest_tested for share in shares), masks)
+    return Candidates(maps.classes, shares, sum(share <= largest_tested for share in shares), masks)
 
 
 def unseen(config: ConfigDict, maps: DominantFrequencyMaps, test: Dataset) -> Int[np.ndarray, " usable"]:
@@ -149,16 +147,14 @@ def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], me
     images = [(drawn.donors, drawn.recipients) for drawn in pairs]
     donors, recipients = np.array([[len(np.unique(side)) for side in sides] for sides in images]).T
     # Arrays have the classes first, psi of a curve the shares.
-    curves = {
-        kind: Curve(**{name: np.moveaxis(array, 0, int(name.startswith("psi"))) for name, array in curve.items()})
-        for kind, curve in merged["curves"].items()
-    }
+    curve = {name: np.moveaxis(array, 0, int(name.startswith("psi"))) for name, array in merged["curve"].items()}
     grafts = Grafts(
         baseline=Baseline(np.array([len(drawn) for drawn in pairs]), donors, recipients, merged["base"]),
         rates=GraftRates(**merged["rates"]),
-        tested_shares=tuple(itertools.compress(candidates.shares, candidates.tested)),
+        tested_shares=candidates.shares[: candidates.tested],
         curve_shares=candidates.shares,
-        curves=curves,
+        curve=Curve(**curve),
+        made=np.nan_to_num(merged["made"]).astype(int),
         verdicts=(),
     )
     verdicts = [_verdict(grafts, sample, label, candidates.names) for label in range(len(pairs))]
@@ -166,7 +162,7 @@ def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], me
 
 
 def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, ...]) -> Verdict:
-    pairs, smallest = int(grafts.baseline.pairs[label]), float(grafts.curves["map"].smallest[label])
+    pairs, smallest = int(grafts.baseline.pairs[label]), float(grafts.curve.smallest[label])
     at, name = grafts.rates.at(label) if pairs else None, names[label]
     kind, reason, by = verdict.decide(
         at,
@@ -175,7 +171,6 @@ def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, 
         base=float(grafts.baseline.base[label]),
         pairs=pairs,
         level=verdict.level(len(names), len(grafts.tested_shares)),
-        low_pass=float(grafts.curves["low_pass"].smallest[label]) if "low_pass" in grafts.curves else np.nan,
         why_none=sample.why_none,
     )
     return Verdict(

@@ -125,7 +125,7 @@ def prefixes(chosen: Bool[np.ndarray, "height width"], scores: Plane) -> Bool[np
 
 def grafts_a_class(pairs: int, orbits: int) -> int:
     """Return how many grafts `measure` makes for a map with this many orbits."""
-    return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
+    return pairs * (1 + GRAFTS_A_PAIR * len(_counts(orbits)))
 
 
 def measure(

@@ -119,7 +119,7 @@ class Evaluation(ResultFile):
     methods: dict[str, MethodEvaluation]
     planted: dict[str, Reliance]
 
-    stage, version = "evaluate", 3
+    stage, version = "evaluate", 4
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

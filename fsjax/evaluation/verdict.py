@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy
-from jaxtyping import Bool, Float
 
 from fsjax.evaluation.graft_results import GraftRates
 
@@ -63,18 +62,9 @@ def level(classes: int, shares: int) -> float:
     return RATE / max(1, classes * shares)
 
 
-def rests_on(
-    psi: Float[np.ndarray, " shares"],
-    p_value: Float[np.ndarray, " shares"],
-    tested: Bool[np.ndarray, " shares"],
-    level: float,
-) -> int:
-    """Return the index of the share that a verdict rests on: the first tested one where psi is above `control`.
-
-    Otherwise it is the tested share with the largest psi, or the largest of all where none is tested.
-    """
-    above = np.flatnonzero(tested & (p_value <= level))
-    return int(above[0]) if len(above) else int(np.where(tested | ~tested.any(), psi, -np.inf).argmax())
+def is_recognised(tpr: float, fpr: float) -> bool:
+    """Return whether a model recognises a class with these unfiltered rates; an unknown FPR counts as 0."""
+    return bool(tpr - np.nan_to_num(fpr) >= RECOGNISED)
 
 
 def decide(
@@ -85,24 +75,22 @@ def decide(
     base: float,
     pairs: int,
     level: float,
-    low_pass: float = np.nan,
     why_none: str = "",
 ) -> Decision:
     """Return the kind of a class, with the reason.
 
-    `at` are the measures at the share of `rests_on`; None without pairs, and `why_none` is the reason. tpr and fpr are
-    unfiltered. `base` is q0, `level` the p-value at which psi is above `control`, and `low_pass` the share of the plane
-    at which low-pass controls the class. Unknown rates and shares are NaN.
+    `at` are the measures at the share that the verdict rests on; None without pairs, and `why_none` is the reason. tpr
+    and fpr are unfiltered, NaN where unknown. `base` is q0, `level` the p-value at which psi is above `control`.
     """
     if np.isnan(tpr):
         return Decision("undecided", "it has no test image")
-    if tpr - np.nan_to_num(fpr) < RECOGNISED:
+    if not is_recognised(tpr, fpr):
         others = "" if np.isnan(fpr) else f", and for {100 * fpr:.0f} % of others'"
         return Decision("not recognised", f"the model predicts it for {100 * tpr:.0f} % of its images{others}")
     if at is None:
         return Decision("undecided", why_none)
     if at.p_value <= level:
-        return _controlled(at, base, low_pass)
+        return _controlled(at, base)
     if base > DEFAULT:
         others = f"{100 * base:.0f} % of others' images"
         reason = f"the model predicts it for {others} as they are, where their true class is left out"
@@ -119,7 +107,7 @@ def decide(
     return Decision("undecided", reason)
 
 
-def _controlled(at: GraftRates, base: float, low_pass: float) -> Decision:
+def _controlled(at: GraftRates, base: float) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
     gain = at.grafted - base
     carries = {name: getattr(at, name) - base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
@@ -142,8 +130,8 @@ def _controlled(at: GraftRates, base: float, low_pass: float) -> Decision:
         return Decision("band", f"{controls}, and so do other frequencies beside them")
     alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
-    beside = "" if np.isnan(low_pass) else f"; low-pass needs {100 * low_pass:.2g} %"
-    return Decision("shortcut", f"{controls}, and others like them do not{beside}", by)
+    beside = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
+    return Decision("shortcut", f"{controls}, and others like them do not; {beside}", by)
 
 
 def _plane(at: GraftRates) -> str:

@@ -85,7 +85,7 @@ def read(cell: Cell, share: float) -> Outcome:
     columns |= {"above threshold": np.mean(rates.tpr > cell.config.evaluate.threshold)}
     columns |= dict.fromkeys(("psi", _SMALLEST, "shortcut"), np.nan)
     if grafts is not None:
-        smallest = grafts.curves["map"].smallest
+        smallest = grafts.curve.smallest
         columns["psi"] = grafts.rates.psi
         columns[_SMALLEST] = np.where(np.isnan(smallest) & (grafts.baseline.pairs > 0), np.inf, smallest)
         columns["shortcut"] = [

@@ -39,7 +39,7 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
         words = f"{judged.kind} by {judged.by}" if judged.by else judged.kind
         row = vars(judged) | {
             "name": name,
-            "smallest_ci": np.full(2, np.nan) if grafts is None else grafts.curves["map"].smallest_ci[label],
+            "smallest_ci": np.full(2, np.nan) if grafts is None else grafts.curve.smallest_ci[label],
             "verdict": words,
             "shortcut": None if grafts is None else judged.kind == "shortcut",
             "reason": judged.sentence.removeprefix(f"{name}: {words}: "),
@@ -82,12 +82,11 @@ def _in_short(rows: list[dict], grafts: Grafts | None, share: float, threshold: 
     if not known:
         return sentence
     label = min(known, key=lambda label: rows[label]["smallest"])
-    low_pass = grafts.curves["low_pass"].smallest[label]
-    needs = f"needs {share_text(low_pass)}"
-    if np.isnan(low_pass):
-        needs = f"does not reach that with {share_text(grafts.curve_shares[-1])}"
-    smallest = f"{share_text(rows[label]['smallest'])} of the plane controls {rows[label]['name']}"
-    return f"{sentence} {smallest}; low-pass {needs}."
+    smallest, low_pass = share_text(rows[label]["smallest"]), float(grafts.rates.low_pass_psi[label])
+    return (
+        f"{sentence} {smallest} of the plane controls {rows[label]['name']}; low-pass of its map's size has psi "
+        f"{low_pass:z.2f}."
+    )
 
 
 def others(rows: list[dict]) -> str:

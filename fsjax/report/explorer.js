@@ -104,7 +104,8 @@
   const drawRates = (found) => {
     const chart = part("rates");
     const [left, right, top, bottom] = [34, 310, 8, 150];
-    const every = [...page.shares, ...page.curveShares].map(Math.log);
+    const curve = found.curve || { shares: [], psi: [], psi_ci: [] };
+    const every = [...page.shares, ...curve.shares].map(Math.log);
     const [first, span] = [Math.min(...every), Math.max(...every) - Math.min(...every)];
     const x = (share) => (span ? left + ((right - left) * (Math.log(share) - first)) / span : (left + right) / 2);
     // psi may be negative; it is then drawn at 0.
@@ -134,10 +135,10 @@
     const rates = { tpr: found.stops.map((stop) => stop.tpr), fpr: found.stops.map((stop) => stop.fpr) };
     if (found.curve) {
       parts.push(line(page.control, "control"));
-      parts.push(svg("polygon", { points: band(page.curveShares, found.curve.psi_ci), class: "band" }));
+      parts.push(svg("polygon", { points: band(curve.shares, curve.psi_ci), class: "band" }));
     }
     for (const rate of ["tpr", "fpr"]) parts.push(svg("polyline", { points: points(page.shares, rates[rate]), class: rate }));
-    if (found.curve) parts.push(svg("polyline", { points: points(page.curveShares, found.curve.psi), class: "psi" }));
+    if (found.curve) parts.push(svg("polyline", { points: points(curve.shares, curve.psi), class: "psi" }));
     const now = x(page.shares[state.stop]);
     parts.push(svg("line", { x1: now, x2: now, y1: top, y2: bottom, class: "now" }));
     for (const rate of ["tpr", "fpr"]) {
@@ -146,7 +147,7 @@
     }
     chart.replaceChildren(...parts);
     const listed = found.stops.map((stop, i) => `${percent(page.shares[i])}: ${rateOf(stop.tpr)}, ${rateOf(stop.fpr)}`);
-    const psi = page.curveShares.map((share, i) => `${percent(share)}: ${rateOf(found.curve.psi[i])}`);
+    const psi = curve.shares.map((share, i) => `${percent(share)}: ${rateOf(curve.psi[i])}`);
     const words = psi.length ? ` psi: ${psi.join("; ")}` : "";
     chart.setAttribute("aria-label", `TPR and FPR over the share of the plane: ${listed.join("; ")}.${words}`);
   };

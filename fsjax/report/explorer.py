@@ -18,7 +18,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
-from fsjax.evaluation.graft_results import MEASURES
+from fsjax.evaluation.graft_results import MEASURES, Grafts
 from fsjax.evaluation.results import Evaluation, MethodEvaluation, Rates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
@@ -160,7 +160,7 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
 
     `rows` come from `rows`; `planes` are the choice of values on the plane.
     """
-    maps, grafts = subject.maps, subject.evaluated.grafts
+    maps = subject.maps
     height, width = maps.masks.shape[2:]
     classes, in_page = _classes(subject, rows, stops, planes), len(rows) <= IN_PAGE
     if not in_page:
@@ -175,7 +175,6 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
         "dc": [height // 2, width // 2],
         "shares": shares,
         "headline": shares.index(subject.share),
-        "curveShares": [] if grafts is None else grafts.curve_shares,
         "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,
         "kept": html.KEPT_COLOUR,
@@ -211,11 +210,14 @@ def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list
                 break
             details.pop(0)  # too much for one class: not tried on the next
         data |= {name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")}
-        # psi of the map at each of `Grafts.curve_shares`, and its interval.
-        curve = grafts and {
-            name: to_json(np.round(getattr(grafts.curves["map"], name)[:, label], 4)) for name in ("psi", "psi_ci")
-        }
-        yield data | {"curve": curve}
+        yield data | {"curve": grafts and _curve(grafts, label)}
+
+
+def _curve(grafts: Grafts, label: int) -> dict:
+    """Return the shares at which psi of a class's map was measured, psi, and its interval."""
+    measured = np.flatnonzero(np.isfinite(grafts.curve.psi[:, label]))
+    psi = {name: np.round(getattr(grafts.curve, name)[measured, label], 4) for name in ("psi", "psi_ci")}
+    return {"shares": [grafts.curve_shares[at] for at in measured], **to_json(psi)}
 
 
 def _plane(plane: Plane, label: int, most: int) -> dict:

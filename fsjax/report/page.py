@@ -48,7 +48,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     subject = Subject(config, directory, model, maps, test, evaluation)
     share, threshold, grafts = subject.share, config.evaluate.threshold, subject.evaluated.grafts
     stability, notes = patch_maps.stability_at_share(maps, share), search_notes(maps, share)
-    psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curves["map"].psi, strict=True))
+    psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curve.psi, strict=True))
     rows = explorer.rows(subject)
     cards = explorer.cards(rows, subject, explorer.IN_PAGE)
     overlaps = explorer.overlaps(maps.at(share)[: figures.MOST_CLASSES])

@@ -42,12 +42,11 @@ LOOKS = {
     "": Look("\N{EN DASH}", "open", ".", style.BLACK),  # without grafts
 }
 
-# Kinds of masks whose psi is drawn: name, line, colour, width. The map comes last, above the others.
-_CURVES = {
-    "radial": ("random, radial profile", ":", style.GREY, 1.0),
-    "energy": ("class energy", "-.", style.GREEN, 0.9),
-    "low_pass": ("low-pass", "--", style.VERMILION, 0.9),
-    "map": ("map", "-", style.BLUE, 1.5),
+# Controls whose psi is drawn at the share of the verdict, by the field of GraftRates: name, marker, colour.
+_CONTROLS = {
+    "low_pass_psi": ("low-pass", "x", style.VERMILION),
+    "energy_psi": ("class energy", "+", style.GREEN),
+    "radial_psi": ("random, radial profile", "1", style.GREY),
 }
 _Rates: TypeAlias = Float[np.ndarray, " classes"]
 _SeedRates: TypeAlias = Float[np.ndarray, "seeds classes"]
@@ -97,29 +96,28 @@ def result_figures(
 
 @style.paper
 def psi_curves(grafts: Grafts, names: tuple[str, ...], width: Inches = DOUBLE) -> Figure:
-    """Draw psi of each class over the share of the plane: its map, with 95 % interval, and controls of the same size.
+    """Draw psi of each class's map where it was measured, with 95 % interval, and controls at the verdict's share.
 
     A triangle on the line at 1/2 marks the smallest share at which the map's psi reaches it.
     """
-    shares, of_map = list(grafts.curve_shares), grafts.curves["map"]
+    shares, curve, rates = np.array(grafts.curve_shares), grafts.curve, grafts.rates
     figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
     ticks = [share for share in (0.001, 0.01, 0.1, 0.5) if shares[0] <= share <= shares[-1]]
-    drawn = [grafts.curves[kind].psi[:, : len(axes)] for kind in _CURVES]
-    lowest = min(-0.08, float(np.nanmin([0.0, *np.ravel(drawn)])) - 0.03)
-    low, high = np.moveaxis(of_map.psi_ci, -1, 0)
-    marker = "o" if len(shares) == 1 else ""
+    drawn = [curve.psi[:, : len(axes)], *(getattr(rates, field)[: len(axes)] for field in _CONTROLS)]
+    lowest = min(-0.08, float(np.nanmin([0.0, *np.concatenate(list(map(np.ravel, drawn)))])) - 0.03)
     for label, (axis, name) in enumerate(zip(axes, names, strict=False)):
         axis.axhline(CONTROL, color="#bbbbbb", lw=0.6, zorder=0)
-        axis.fill_between(shares, low[:, label], high[:, label], color=style.BLUE, alpha=0.18, lw=0)
-        for kind, (words, line, colour, thick) in _CURVES.items():
-            psi = grafts.curves[kind].psi[:, label]
-            axis.plot(shares, psi, ls=line, marker=marker, ms=2.5, color=colour, lw=thick, label=words)
-        axis.plot(of_map.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
-        axis.set(ylim=(lowest, 1.05), yticks=[0, 0.5, 1], title=style.fitted(name, room))
+        measured = np.isfinite(curve.psi[:, label])
+        axis.fill_between(shares[measured], *curve.psi_ci[measured, label].T, color=style.BLUE, alpha=0.18, lw=0)
+        axis.plot(shares[measured], curve.psi[measured, label], "o-", ms=2.5, color=style.BLUE, label="map")
+        for field, (words, marker, colour) in _CONTROLS.items():
+            axis.plot(rates.share[label], getattr(rates, field)[label], marker, color=colour, ms=4, label=words)
+        axis.plot(curve.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
+        limits = {"xlim": (0.8 * shares[0], 1.25 * shares[-1]), "ylim": (lowest, 1.05)}
+        axis.set(**limits, yticks=[0, 0.5, 1], title=style.fitted(name, room))
         style.share_ticks(axis, ticks)
-    _, *curves, smallest = axes[0].lines
     columns: dict[str, Any] = {"ncols": 5 if width > SINGLE else 2, "columnspacing": 1.2}
-    figure.legend(handles=[*reversed(curves), smallest], loc="outside upper center", frameon=False, **columns)
+    figure.legend(handles=axes[0].lines[1:], loc="outside upper center", frameon=False, **columns)
     figure.supxlabel("share of the plane grafted")
     figure.supylabel("psi")
     return figure

@@ -9,7 +9,6 @@ from scipy.stats import binomtest, gmean
 
 from fsjax.data import selection
 from fsjax.evaluation import graft_measures, graft_outcomes, influence, judge_maps
-from fsjax.evaluation.graft_measures import KINDS
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import interrupt, parallel, partial_results
@@ -55,33 +54,45 @@ def judged(request):
     return (made, *judge(made))
 
 
+def pairs_of(made, label):
+    """The pairs of a class, and their recipients, donors and partners."""
+    sample = made.sample()
+    by_class = selection.images_by_class(sample.labels, sample.usable)
+    drawn = selection.draw_pairs(by_class, label, sample.pairs, sample.seed)
+    return drawn, *(made.images[rows] for rows in (drawn.recipients, drawn.donors, drawn.partners))
+
+
+def by_hand(made, label, given):
+    """Outcomes under masks, of images that NumPy grafts one by one."""
+    drawn, recipients, donors, partners = pairs_of(made, label)
+    theirs, own = made.labels[drawn.recipients], np.full(len(drawn), label)
+    under = [
+        [
+            said(made, recipients, spectra(donors), mask, label, theirs),
+            said(made, donors, spectra(partners), mask, label, own),
+            said(made, donors, spectra(recipients), mask, label, own),
+        ]
+        for mask in given
+    ]
+    base = said(made, recipients, spectra(recipients), given[0], label, theirs)
+    return influence.Outcomes(base, *np.moveaxis(np.array(under), 1, 0), drawn.donors, drawn.recipients)
+
+
 def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
     made, _, kept = judged
-    sample = made.sample()
     for label, of_class in kept.items():
-        drawn = selection.draw_pairs(
-            selection.images_by_class(sample.labels, sample.usable), label, sample.pairs, sample.seed
-        )
-        recipients, donors, partners = (made.images[rows] for rows in (drawn.recipients, drawn.donors, drawn.partners))
-        theirs, own = made.labels[drawn.recipients], np.full(len(drawn), label)
-        mask, contents = of_class.pop("content")
-        assert len(of_class) == len(KINDS) + 1
-        for given, found in of_class.values():
-            np.testing.assert_array_equal([found.donors, found.recipients], [drawn.donors, drawn.recipients])
-            base = said(made, recipients, spectra(recipients), given[0], label, theirs)
-            np.testing.assert_array_equal(found.base, base)
-            for row, of_row in enumerate(given):
-                grafted = said(made, recipients, spectra(donors), of_row, label, theirs)
-                swapped = said(made, donors, spectra(partners), of_row, label, own)
-                replaced = said(made, donors, spectra(recipients), of_row, label, own)
-                np.testing.assert_array_equal(found.grafted[row], grafted)
-                np.testing.assert_array_equal(found.swapped[row], swapped)
-                np.testing.assert_array_equal(found.replaced[row], replaced)
-        phases = [np.exp(1j * np.angle(spectra(images))) for images in (recipients, donors)]
-        lengths = [np.abs(spectra(images)) for images in (recipients, donors)]
-        grafted = [lengths[1] * phases[0], lengths[0] * phases[1], np.zeros_like(phases[0])]
-        np.testing.assert_array_equal(contents, [said(made, recipients, of, mask, label, theirs) for of in grafted])
-        of_class["content"] = (mask, contents)
+        for name, (given, found) in of_class.items():
+            if name == "content":
+                drawn, recipients, donors, _ = pairs_of(made, label)
+                phases = [np.exp(1j * np.angle(spectra(images))) for images in (recipients, donors)]
+                lengths = [np.abs(spectra(images)) for images in (recipients, donors)]
+                grafted = [lengths[1] * phases[0], lengths[0] * phases[1], np.zeros_like(phases[0])]
+                theirs = made.labels[drawn.recipients]
+                expected = [said(made, recipients, of, given, label, theirs) for of in grafted]
+                np.testing.assert_array_equal(found, expected)
+                continue
+            for field, values in vars(by_hand(made, label, given)).items():
+                np.testing.assert_array_equal(getattr(found, field), values)
 
 
 def psi_of(outcomes, row):
@@ -92,43 +103,54 @@ def psi_of(outcomes, row):
 
 
 UNDER = ("grafted", "swapped", "replaced")
+OF_CONTROLLED = ("amplitude", "phase", "zeroed", "radial_psi", "equal_change_psi", "low_pass_psi", "energy_psi")
 
 
-def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
+def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
     made, found, kept = judged
-    assert found.curve_shares == SHARES and found.tested_shares == SHARES[:2] and set(found.curves) == set(KINDS)
+    assert found.curve_shares == SHARES and found.tested_shares == SHARES[:2]
     for label, of_class in kept.items():
-        _, of_map = of_class["map"]
+        maps = candidates(made).masks(label)
+        of_map = by_hand(made, label, maps)
         baseline = {name: values[label] for name, values in vars(found.baseline).items()}
         assert baseline["base"] == of_map.base.mean() and baseline["pairs"] == 10
         assert baseline["donors"] == len(set(of_map.donors)) and baseline["recipients"] == len(set(of_map.recipients))
         psi = [psi_of(of_map, row)[2] for row in range(3)]
-        p_values = influence.measure(of_map).p_above(0.9 if of_map.base.mean() > 0.5 else 0.5)
+        effects = influence.measure(of_map)
+        p_values = effects.p_above(0.9 if of_map.base.mean() > 0.5 else 0.5)
         above = [share for share in range(2) if p_values[share] <= 0.025 / 2 / made.classes]
         share = above[0] if above else int(np.argmax(psi[:2]))
         rates = {name: values[label] for name, values in vars(found.rates).items()}
         expected = dict(zip(("sufficiency", "necessity", "psi"), psi_of(of_map, share), strict=True))
         expected |= {name: getattr(of_map, name)[share].mean() for name in UNDER}
-        mask, contents = of_class["content"]
-        np.testing.assert_array_equal(mask, candidates(made).masks(label)[share])
-        expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
-        given, of_controls = of_class[f"control{share}"]
-        of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
-        expected |= {"radial_psi": np.mean(of_control[:3]), "equal_change_psi": np.mean(of_control[3:5])}
-        assert len(given) == 7 + mask[made.plane[0] // 2, made.plane[1] // 2]
-        expected |= {"low_pass_psi": of_control[-2], "energy_psi": of_control[-1]}
-        expected["no_dc_psi"] = of_control[5] if len(given) == 8 else np.nan
+        assert set(of_class) - {"map0", "map1", "map2"} == ({"content", f"control{share}"} if above else set())
+        grafted_masks = sum(1 if name == "content" else len(given) for name, (given, _) in of_class.items())
+        assert found.made[label] == 10 * (1 + 3 * grafted_masks)
+        mask = maps[share]
+        if above:
+            content_mask, contents = of_class["content"]
+            np.testing.assert_array_equal(content_mask, mask)
+            expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
+            given, of_controls = of_class[f"control{share}"]
+            of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
+            expected |= {"radial_psi": np.mean(of_control[:3]), "equal_change_psi": np.mean(of_control[3:5])}
+            assert len(given) == 7 + mask[made.plane[0] // 2, made.plane[1] // 2]
+            expected |= {"low_pass_psi": of_control[-2], "energy_psi": of_control[-1]}
+            expected["no_dc_psi"] = of_control[5] if len(given) == 8 else np.nan
+        else:
+            expected |= dict.fromkeys((*OF_CONTROLLED, "no_dc_psi"), np.nan)
         for name, value in expected.items():
             assert rates[name] == pytest.approx(np.clip(value, -1, 1), nan_ok=True), name
         low, high = binomtest(int(of_map.swapped[share].sum()), 10).proportion_ci(method="wilson")
         assert rates["share"] == SHARES[share] and rates["swapped_ci"] == pytest.approx([low, high], abs=1e-9)
-        assert rates["psi_ci"] == pytest.approx(np.clip(influence.measure(of_map).interval()[share], -1, 1))
+        assert rates["psi_ci"] == pytest.approx(np.clip(effects.interval()[share], -1, 1))
         assert rates["p_value"] == pytest.approx(p_values[share])
         differences = np.square(np.abs(spectra(made.images[of_map.donors] - made.images[of_map.recipients])))
         differences = differences.sum((0, 3)) * (spectrum.radius(*made.plane) > 0)
         assert rates["difference"] == pytest.approx(differences[mask].sum() / differences.sum(), rel=1e-4)
-        beside = np.mean([differences[of].mean() for of in given[:3]])
-        assert rates["prominence"] == pytest.approx(differences[mask].mean() / beside, rel=1e-4)
+        if above:
+            beside = np.mean([differences[of].mean() for of in given[:3]])
+            assert rates["prominence"] == pytest.approx(differences[mask].mean() / beside, rel=1e-4)
         energies = [
             np.square(np.abs(spectra(made.images[side]))).sum((0, 3)) for side in (of_map.donors, of_map.recipients)
         ]
@@ -138,58 +160,110 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
         assert rates["energy_ratio"] == pytest.approx(expected_ratio, rel=1e-4, nan_ok=True)
         largest = ratios.max() if without_dc.any() else np.nan
         assert rates["largest_energy_ratio"] == pytest.approx(largest, rel=1e-4, nan_ok=True)
-        for kind, curve in found.curves.items():
-            _, outcomes = of_class[kind]
-            psis = [np.clip(psi_of(outcomes, row)[2], -1, 1) for row in range(3)]
-            assert curve.psi[:, label] == pytest.approx(psis)
-            intervals = influence.measure(outcomes).interval()
-            np.testing.assert_allclose(curve.psi_ci[:, label], np.clip(intervals, -1, 1))
-            smallest, limits = influence.smallest_share(outcomes, SHARES, 0.5, 4)
-            assert curve.smallest[label] == pytest.approx(smallest, nan_ok=True)
-            np.testing.assert_array_equal(curve.smallest_ci[label], limits)
+        # The larger share is of use only where no tested one reaches 1/2.
+        measured = [0, 1] if max(psi[:2]) >= 0.5 else [0, 1, 2]
+        curve = found.curve
+        assert np.flatnonzero(np.isfinite(curve.psi[:, label])).tolist() == measured
+        assert curve.psi[measured, label] == pytest.approx(np.clip(psi, -1, 1)[measured])
+        np.testing.assert_allclose(curve.psi_ci[measured, label], np.clip(effects.interval(), -1, 1)[measured])
+        smallest, _ = influence.smallest_share(of_map, SHARES, 0.5, 4)
+        assert curve.smallest[label] == pytest.approx(smallest, nan_ok=True)
 
 
 def test_masks_are_those_that_their_kinds_say(judged):
-    made, found, kept = judged
+    made, _, kept = judged
     centre = tuple(side // 2 for side in made.plane)
     for label, of_class in kept.items():
-        given, outcomes = candidates(made).masks(label), of_class["map"][1]
-        donors, recipients = made.images[outcomes.donors], made.images[outcomes.recipients]
-        energy = np.square(np.abs(spectra(donors))).mean((0, 3))
-        # As exact as energies are in float32, members of an orbit are equal.
-        energy = spectrum.per_orbit(energy)[spectrum.orbits(*made.plane)]
-        differences = np.square(np.abs(spectra(donors - recipients))).sum((0, 3))
-        differences[centre] = 0
-        np.testing.assert_array_equal(of_class["map"][0], given)
-        for share, mask in enumerate(given):
-            positions, either = int(mask.sum()), mask | spectrum.conjugate(mask)
-            low_pass = masks.low_pass(*made.plane, positions)
-            np.testing.assert_array_equal(of_class["low_pass"][0][share], low_pass)
-            np.testing.assert_array_equal(of_class["energy"][0][share], masks.best_orbits(energy, positions))
-            radial = of_class["radial"][0][share]
-            assert not (radial & either).any() and not radial[centre] and spectrum.is_hermitian(radial)
-            if SHARES[share] != found.rates.share[label]:
+        for at, mask in enumerate(candidates(made).masks(label)):
+            if f"map{at}" in of_class:
+                np.testing.assert_array_equal(of_class[f"map{at}"][0], mask[None])
+            if f"control{at}" not in of_class:
                 continue
-            controls = of_class[f"control{share}"][0]
-            assert len(np.unique(controls[:3], axis=0)) > 1 and (controls[:3] == radial).all((1, 2)).any()
+            controls, outcomes = of_class[f"control{at}"]
+            donors, recipients = made.images[outcomes.donors], made.images[outcomes.recipients]
+            energy = np.square(np.abs(spectra(donors))).mean((0, 3))
+            # As exact as energies are in float32, members of an orbit are equal.
+            energy = spectrum.per_orbit(energy)[spectrum.orbits(*made.plane)]
+            differences = np.square(np.abs(spectra(donors - recipients))).sum((0, 3))
+            differences[centre] = 0
+            positions, either = int(mask.sum()), mask | spectrum.conjugate(mask)
+            assert len(np.unique(controls[:3], axis=0)) > 1
             for other in controls[:5]:
                 assert spectrum.is_hermitian(other) and not (other & either).any() and not other[centre]
             for other in controls[3:5]:
                 everything = (other | either | (spectrum.radius(*made.plane) == 0)).all()
                 assert differences[other].sum() >= differences[mask].sum() * (1 - 1e-5) or everything
-            np.testing.assert_array_equal(controls[-2], low_pass)
-            np.testing.assert_array_equal(controls[-1], of_class["energy"][0][share])
+            np.testing.assert_array_equal(controls[-2], masks.low_pass(*made.plane, positions))
+            np.testing.assert_array_equal(controls[-1], masks.best_orbits(energy, positions))
             if len(controls) == 8:
                 assert (controls[5] ^ mask).sum() == 1 == (controls[5] ^ mask)[centre]
+
+
+class MadeUp(graft_outcomes.ClassGrafts):
+    """Made-up grafts: the map of n positions controls percent[n - 1] of 100 pairs, and other masks none."""
+
+    label = 0
+
+    def __init__(self, percent):
+        self.percent, self.base, self.asked, self.made = percent, np.zeros(100, bool), [], 0
+        self.donors, self.recipients = np.random.default_rng(0).normal(size=(2, 100, 6, 6, 1)).astype(np.float32)
+
+    def outcomes(self, name, given):
+        self.asked.append(name)
+        sizes = given.sum((1, 2)) * name.startswith("map")
+        controlled = np.arange(100) < np.array([0, *self.percent])[sizes, None]
+        return influence.Outcomes(self.base, controlled, controlled | True, ~controlled, *[np.arange(100)] * 2)
+
+    def contents(self, name, mask):
+        self.asked.append(name)
+        return np.zeros((3, 100), bool)
+
+
+@pytest.mark.parametrize("monotone", [True, False])
+def test_the_share_is_that_of_an_exhaustive_search_and_few_shares_are_measured(monotone):
+    rng, maps = np.random.default_rng(0), (np.arange(36) <= np.arange(12)[:, None]).reshape(12, 6, 6)
+    shares, kinds = tuple(np.geomspace(0.002, 0.5, 12).tolist()), {"controlled": 0, "not": 0}
+    for _ in range(25):
+        percent = np.minimum(rng.integers(rng.choice([60, 200]), size=12), 100)
+        percent = np.sort(percent) if monotone else percent
+        tested, made = int(rng.integers(1, 10)), MadeUp(percent)
+        found = graft_measures.measure(made, maps, shares, tested, 1e-3, 0, True)
+        at, every = shares.index(found["rates"]["share"]), MadeUp(percent).outcomes("map", maps)
+        controlled = influence.measure(every).p_above(0.5)[:tested] <= 1e-3
+        measured = [name for name in made.asked if name.startswith("map")]
+        assert len(measured) == len(set(measured)) == np.isfinite(found["curve"]["psi"]).sum()
+        if controlled.any():
+            assert controlled[at] and not (at and controlled[at - 1]), "no smaller neighbour does"
+            assert made.asked[len(measured) :] == [f"content{at}", f"control{at}"]
+        else:
+            assert at == percent[:tested].argmax() and made.asked == measured
+        if monotone:
+            assert not controlled.any() or (at == controlled.argmax() and len(measured) <= 7)  # of up to 9
+            smallest, _ = influence.smallest_share(every, shares, 0.5, 0)
+            assert found["curve"]["smallest"] == pytest.approx(smallest, nan_ok=True)
+        # A mask costs three grafts a pair, and the contents as much; MadeUp has no DC.
+        masks_made = len(measured) + (8 if controlled.any() else 0)
+        assert 100 * (1 + 3 * masks_made) <= judge_maps.grafts_a_class(100, tested)
+        kinds["controlled" if controlled.any() else "not"] += 1
+    assert min(kinds.values()) >= 4
+
+
+def test_a_class_that_is_not_recognised_is_grafted_at_the_largest_tested_share_alone(judged):
+    made, found, _ = judged
+    unsure = dataclasses.replace(made.sample(), tpr=np.full(made.classes, 0.5), fpr=np.full(made.classes, 0.01))
+    alone, kept = judge(made, unsure)
+    for label, of_class in kept.items():
+        assert list(of_class) == ["map1"] and alone.made[label] == 10 * (1 + 3)
+        assert alone.verdicts[label].kind == "not recognised" and np.isnan(alone.curve.smallest[label])
+        assert alone.rates.psi[label] == found.curve.psi[1, label] and np.isnan(alone.rates.phase[label])
 
 
 def test_an_orbit_of_which_the_map_keeps_one_member_belongs_to_it():
     half = np.zeros((9, 9), bool)
     half[6:8, 3:6] = True  # second members of six orbits
     flat = np.ones((9, 9))
-    found = graft_measures.ClassMasks(half[None], 0, 0, flat, flat, flat)
-    controls, either = found.controls(0), half | spectrum.conjugate(half)
-    for other in (found.of_kind("radial", 0), *controls["radial"]):
+    controls, either = graft_measures.Controls(half, 0, 0, flat, flat, flat).masks(), half | spectrum.conjugate(half)
+    for other in controls["radial"]:
         assert other.sum() == either.sum() == 12 and not (other & either).any()
     for other in controls["equal_change"]:
         assert other.sum() == half.sum() and not (other & either).any()
@@ -200,16 +274,15 @@ def test_random_controls_depend_on_seed_and_class_and_are_drawn_once(monkeypatch
     generator = graft_measures.generator
     monkeypatch.setattr(graft_measures, "generator", lambda *keys: (drawn.append(keys), generator(*keys))[1])
     made = [
-        graft_measures.ClassMasks(mask[None], seed, label, flat, flat, flat)
-        for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1))
+        graft_measures.Controls(mask, seed, label, flat, flat, flat) for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1))
     ]
-    controls = [of_class.controls(0) for of_class in made]
+    controls = [of_class.masks() for of_class in made]
     for kind in ("radial", "equal_change"):
         first, again, other_seed, other_label = (found[kind] for found in controls)
         np.testing.assert_array_equal(first, again)
         assert (first != other_seed).any() and (first != other_label).any()
         assert len(np.unique(first, axis=0)) == len(first)
-    assert np.isfinite(made[0].energy_measures(0)["prominence"]) and len(drawn) == 4 * 5
+    assert np.isfinite(made[0].energy_measures()["prominence"]) and len(drawn) == 4 * 5
     assert len(set(drawn[:5])) == 5, "controls of a kind or of two are independent"
 
 
@@ -223,8 +296,8 @@ def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, carried
     assert (rates.grafted[:2] >= 0.9).all() and (rates.psi[:2] >= 0.8).all()
     assert (getattr(rates, carried_by)[:2] >= 0.9).all()
     assert (getattr(rates, not_by)[:2] <= base + 0.1).all() and (base <= 0.6).all()
-    for verdict, share in zip(found.verdicts[:2], found.curves["low_pass"].smallest, strict=False):
-        assert verdict.kind == "shortcut" and (f"low-pass needs {100 * share:.2g} %" in verdict.sentence) == (share > 0)
+    for verdict, low_pass in zip(found.verdicts[:2], rates.low_pass_psi, strict=False):
+        assert verdict.kind == "shortcut" and f"low-pass of this size has psi {low_pass:z.2f}" in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -237,10 +310,10 @@ def test_classes_that_give_no_pairs_have_no_numbers(counts, drawn):
     without = np.array(drawn) == 0
     for name, values in vars(found.rates).items():
         missing = np.isnan(values).reshape(len(counts), -1).all(1)
-        # A class whose map is without DC has no such number either.
-        assert (missing == without).all() or (name == "no_dc_psi" and missing[without].all())
-    for curve in found.curves.values():
-        assert (np.isnan(curve.psi).all(0) == without).all() and np.isnan(curve.smallest_ci[without]).all()
+        # A class whose map does not control it has no controls either.
+        assert (missing == without).all() or (name in (*OF_CONTROLLED, "no_dc_psi") and missing[without].all())
+    assert (np.isnan(found.curve.psi).all(0) == without).all() and np.isnan(found.curve.smallest_ci[without]).all()
+    assert (found.made > 0).tolist() == (~without).tolist()
     for missing, verdict in zip(without, found.verdicts, strict=True):
         assert not missing or (verdict.kind == "undecided" and "no images" in verdict.sentence)
 
@@ -272,7 +345,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
 
     def stop():
         checks.append(0)
-        if len(checks) == 5:
+        if len(checks) == 7:  # among the controls of the first class
             raise interrupt.Terminated
 
     class Bar(judge_maps.Progress):
@@ -289,15 +362,16 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
     monkeypatch.setattr(judge_maps, "Progress", Bar)
     with pytest.raises(interrupt.Terminated):
         judge(problem(), memory_mib=1, directory=tmp_path)
-    before, images = sum(rows), 3 * 10
+    before = sum(rows)
     assert to_json(judge(problem(), memory_mib=1, directory=tmp_path)[0]) == whole[0]
     after = sum(rows) - before
-    assert before > 10 and before + after == whole[1], "each row once"
+    assert before > 5 and before + after == whole[1], "each row once"
     assert to_json(judge(problem(), memory_mib=1, directory=tmp_path)[0]) == whole[0]
     assert sum(rows) == before + after, "a third run has nothing left to do"
     _, second, third = bars
     assert second.count == third.count == third.total
-    assert [bar.count - bar.resumed for bar in bars] == [each * images for each in (before, after, 0)]
+    computed = [bar.count - bar.resumed for bar in bars]
+    assert computed[0] == 10 + 30 * (before - 1) and sum(computed) == sum(whole[0]["made"]) and not computed[2]
     model = problem().model
     doubled = dataclasses.replace(model, params=tuple(2 * part for part in model.params))
     with pytest.raises(InputError, match="partial results of another model"):

@@ -61,7 +61,7 @@ def test_masks_are_the_maps_at_their_own_shares_and_cut_from_their_scores_betwee
     for tested, own in ((0.2, (0.2,)), (0.5, (0.2, 0.5))):
         found = judge_maps.cut_candidates(maps, tested)
         assert found.names == maps.classes and found.shares == tuple(sorted({*curve, *own}))
-        assert found.tested == tuple(share <= tested for share in found.shares)
+        assert found.tested == sum(share <= tested for share in found.shares)
         for label in range(3):
             for share, mask in zip(found.shares, found.masks(label), strict=True):
                 np.testing.assert_array_equal(mask, masks.within_share(maps.scores[label], share))
@@ -73,7 +73,7 @@ def test_without_scores_or_with_scores_of_other_masks_the_maps_stand_alone():
     for change in ({"scores": None}, {"masks": other}):
         maps = dataclasses.replace(make_maps(3), **change)
         found = judge_maps.cut_candidates(maps, 0.2)
-        assert found.shares == (0.2, 0.5) and found.tested == (True, False)
+        assert found.shares == (0.2, 0.5) and found.tested == 1
         np.testing.assert_array_equal(found.masks(0), maps.masks[:, 0])
 
 
@@ -101,7 +101,7 @@ def test_images_are_normalised_and_pairs_are_as_many_as_asked_for(monkeypatch, t
     np.testing.assert_array_equal(sample.labels, source.labels)
     np.testing.assert_array_equal(sample.tpr, [0.9, 0.8, 0.7])
     candidates = given["candidates"]
-    assert candidates.tested == tuple(share <= 0.2 for share in candidates.shares), "0.2 is the nearest to report.share"
+    assert candidates.tested == sum(share <= 0.2 for share in candidates.shares), "0.2 is the nearest to report.share"
     assert not judged(monkeypatch, config_of(**{"evaluate.pairs": 0}), make_maps(3), tmp_path)
 
 

@@ -26,18 +26,18 @@ def test_in_use_is_the_prefix_that_most_exceeds_what_its_size_needs(tmp_path, mo
     judgements = {}
     for first in (1, 2, 3, 4, 6, 8):
         prefixes = [np.isin(orbits, rank[:first]) for rank in ranked]
-        alone = Candidates(("a", "b", "c"), (0.3,), (True,), lambda label, made=prefixes: made[label][None], ("map",))
+        alone = Candidates(("a", "b", "c"), (0.3,), 1, lambda label, made=prefixes: made[label][None])
         judgements[first] = judge_maps.judge(made.model, alone, sample)
     for label, count in enumerate((1, 3, None)):
         above = {}
         for first, judged in judgements.items():
             mask = np.isin(orbits, ranked[label][:first])
-            (low, high), w = judged.curves["map"].psi_ci[0, label], judged.rates.swapped[label]
+            (low, high), w = judged.curve.psi_ci[0, label], judged.rates.swapped[label]
             held = energy[mask].sum() / energy.sum()
             asked = max(held, 0.5 * mask.sum() / 18)  # 0.3 of 63 positions
             above[first] = np.log((1 - held) * (1 - asked) / (1 - low)) if w >= 0.5 else -np.inf
             if (measured.prefixes[label] == mask).all():
-                of_first = (judged.baseline.base[label], w, judged.curves["map"].psi[0, label], low, high)
+                of_first = (judged.baseline.base[label], w, judged.curve.psi[0, label], low, high)
                 chosen = first
         assert chosen == max(above, key=above.get) and chosen == (count or chosen)
         assert measured.used[label] == (above[chosen] > 0) == (count is not None)
@@ -82,7 +82,7 @@ def test_a_map_begins_with_its_largest_scores():
     first = np.argsort(-scores[inside])
     for mask, count in zip(found, (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 97), strict=True):
         np.testing.assert_array_equal(mask, np.isin(orbits, np.flatnonzero(inside)[first[:count]]))
-    assert probes.grafts_a_class(10, orbits=6) == 3 * 10 * (1 + 5)
+    assert probes.grafts_a_class(10, orbits=6) == 10 * (1 + 3 * 5)
 
 
 def test_asked_is_a_half_times_the_size_beyond_the_energy_and_the_energy_once_more():

@@ -54,16 +54,16 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path, measured):
         assert np.asarray(found[where]).dtype == np.asarray(value).dtype, where
     assert np.isnan(found[".methods.removal.grafts.rates.psi"][2]) and found[".methods.other.grafts"] is None
     content = json.loads(text)
-    assert content["version"] == 3
+    assert content["version"] == 4
     assert list(content["methods"]["removal"]["shares"]["0.1"]) == ["tpr", "tpr_ci", "fpr", "positions", "kept"]
 
 
-@pytest.mark.parametrize("version", [1, 2, 4, None, "3", []])
+@pytest.mark.parametrize("version", [1, 3, 5, None, "4", []])
 def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, measured, version):
     file = tmp_path / "evaluation.json"
     files.write_json(file, measured.to_json() | {"version": version})
     said = refused(read_evaluation, file)
-    assert said == f"{file}: version: got {version!r}; expected 3; delete it and run the stage evaluate again"
+    assert said == f"{file}: version: got {version!r}; expected 4; delete it and run the stage evaluate again"
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, me
         ("rates.psi", [0.5, "a", 0.5], "could not convert string to float: 'a'"),
         ("baseline.pairs", [6, 6, None], "int() argument must be"),
         ("baseline.pairs", [6, 6, 10**300], "Python int too large"),
-        ("curves.map.psi", [[0, 0, 0]], "psi: got [[0, 0, 0]]; expected lists of shape"),
+        ("curve.psi", [[0, 0, 0]], "psi: got [[0, 0, 0]]; expected lists of shape"),
         ("curve_shares", [0.1, 0.2, "0.3"], "curve_shares: got '0.3'; expected float"),
         ("verdicts.0.kind", 3, "kind: got 3; expected str"),
         ("verdicts", [{"name": "a"}], "Verdict: got {'name': 'a'}; expected name, kind, by"),
         ("rates", None, "GraftRates: got None; expected share, grafted, swapped"),
-        ("curves", [], "'list' object has no attribute 'items'"),
+        ("curve", [], "Curve: got []; expected psi, psi_ci, smallest"),
     ],
 )
 def test_grafts_of_another_form_are_refused_in_one_line(tmp_path, measured, path, value, said):

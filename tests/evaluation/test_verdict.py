@@ -85,26 +85,17 @@ def test_a_class_of_each_kind(evidence, expected):
     assert f"{decision.kind} {decision.by}".strip() == expected
 
 
-def test_a_verdict_rests_on_the_smallest_tested_share_that_controls_the_class():
-    psi, p_value = np.array([0.9, 0.4, 0.7, 0.8, 1.0]), np.array([1e-9, 0.9, 1e-4, 1e-6, 1e-9])
-    tested = np.array([False, True, True, True, False])
-    assert verdict.rests_on(psi, p_value, tested, 1e-3) == 2
-    assert verdict.rests_on(psi, p_value, tested, 1e-5) == 3
-    assert verdict.rests_on(psi, p_value, tested, 1e-7) == 3, "the largest psi of those tested"
-    assert verdict.rests_on(psi, p_value, ~tested & tested, 1e-3) == 4, "of all, where none is"
-
-
 def test_confidence_is_over_all_classes_and_shares_and_a_default_class_needs_complete_control():
     assert verdict.level(10, 8) == pytest.approx(0.025 / 80) and verdict.level(1, 0) == 0.025
     assert verdict.control(0.5) == 0.5 and verdict.control(0.51) == 0.9
 
 
-def test_the_reason_says_how_many_pairs_may_decide_and_what_low_pass_needs():
+def test_the_reason_says_how_many_pairs_may_decide_and_what_low_pass_does():
     reason = verdict.decide(**changed(**BARELY)).reason
     # The standard error is .1/1.96, and .05 has to be 3.09 of it, at the level of 1e-3.
     assert pytest.approx(1193, abs=1) == 120 * (0.1 / 1.95996 * 3.09023 / 0.05) ** 2
     assert "about 1,200" in reason and "psi is 0.55" in reason
     # Half the interval is .1 and has to become .05: four times the pairs.
     assert "about 480" in verdict.decide(**changed(psi=0.45, psi_ci=(0.35, 0.55), p_value=0.8)).reason
-    assert "low-pass needs 9 %" in verdict.decide(**changed(low_pass=0.09)).reason
-    assert "low-pass" not in verdict.decide(**SHORTCUT).reason
+    for psi, said in ((0.249, "0.25"), (-0.001, "0.00")):
+        assert f"low-pass of this size has psi {said}" in verdict.decide(**changed(low_pass_psi=psi)).reason

@@ -94,7 +94,7 @@ def candidates(made):
         if label == 2:
             of_class[-1] &= rng.random(made.plane) < 0.7
     names = tuple(f"class {label}" for label in range(made.classes))
-    return Candidates(names, SHARES, (True, True, False), lambda label: of_class[label])
+    return Candidates(names, SHARES, 2, lambda label: of_class[label])
 
 
 def spectra(images):

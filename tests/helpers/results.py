@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from fsjax.evaluation.graft_measures import KINDS
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.ood.results import ControlRates
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
@@ -56,10 +55,8 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
     }
     fields["share"] = np.full(count, share)
     rates = GraftRates(**fields | {name: numbers(value) for name, value in values.items()})
-    half, none = np.full((every, count), 0.5), np.full(count, np.nan)
     limits = np.full((every, count, 2), 0.5)
-    curves = {kind: Curve(half, limits, none, np.full((count, 2), np.nan)) for kind in KINDS}
-    curves["map"] = Curve(half, limits, smallest, np.stack([smallest, smallest], 1))
+    curve = Curve(limits[..., 0].copy(), limits, smallest, np.stack([smallest, smallest], 1))
     baseline = Baseline(
         pairs=np.full(count, pairs),
         donors=np.full(count, pairs),
@@ -81,7 +78,7 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
             sentence=f"{name}: {words}: made up.",
         )
         verdicts.append(found)
-    return Grafts(baseline, rates, (share,), tuple(curve_shares), curves, tuple(verdicts))
+    return Grafts(baseline, rates, (share,), tuple(curve_shares), curve, np.full(count, 10), tuple(verdicts))
 
 
 def method(shares, *, grid=None, planted=None, grafts=None):

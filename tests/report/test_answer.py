@@ -40,11 +40,10 @@ def test_rows_without_grafts_have_rates_and_no_verdict():
         assert (row["kind"], row["verdict"], row["sentence"], row["shortcut"], row["psi"]) == ("", "", "", None, None)
 
 
-def evaluation(kinds, names=NAMES, low_pass=0.09, **grafts):
+def evaluation(kinds, names=NAMES, **grafts):
     """Of maps at 1 and 5 %, with verdicts about 0.5 %."""
     count = len(names)
-    found = results.grafts(names, kinds, share=0.00513, **grafts)
-    found.curves["low_pass"].smallest[:] = low_pass
+    found = results.grafts(names, kinds, share=0.00513, low_pass_psi=[0.125] * count, **grafts)
     rates = {share: results.map_rates([share * 10] * count, [0.125] * count) for share in (0.01, 0.05)}
     return results.evaluation(names, {"removal": results.method(rates, grafts=found)})
 
@@ -60,13 +59,14 @@ def sentences(of, share=0.05):
 def test_the_headline_names_the_shortcuts_and_the_smallest_share_of_any_of_them():
     kinds = ("shortcut by amplitude", "shortcut by phase", "spread", "spread")
     assert sentences(evaluation(kinds, smallest=[0.02, 0.0059, 0.001, None])) == (
-        "2 of 4 classes are frequency shortcuts: ox, zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %.",
+        "2 of 4 classes are frequency shortcuts: ox, zebra. 0.59 % of the plane controls zebra; low-pass of its map's "
+        "size has psi 0.12.",
         "The others: 2 spread.",
     )
-    far = evaluation(("spread", "shortcut", "band", "spread"), smallest=[None, 0.125, 0.1, None], low_pass=np.nan)
+    far = evaluation(("spread", "shortcut", "band", "spread"), smallest=[None, 0.125, 0.1, None])
     assert sentences(far) == (
-        "1 of 4 classes is a frequency shortcut: zebra. 12 % of the plane controls zebra; low-pass does not reach that "
-        "with 50 %.",
+        "1 of 4 classes is a frequency shortcut: zebra. 12 % of the plane controls zebra; low-pass of its map's size "
+        "has psi 0.12.",
         "The others: 2 spread, 1 band.",
     )
     assert sentences(evaluation(("spread", "band", "band", "band"), smallest=[0.02] * 4)) == (
@@ -116,8 +116,8 @@ def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
         psi_ci=limits,
     )
     assert answer.table(of, "removal", 0.05, 0.6).splitlines() == [
-        "1 of 4 classes is a frequency shortcut: zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %. "
-        "Accuracy 0.50 on the test images.",
+        "1 of 4 classes is a frequency shortcut: zebra. 0.59 % of the plane controls zebra; low-pass of its map's size "
+        "has psi 0.12. Accuracy 0.50 on the test images.",
         "The others: 1 spread, 1 not recognised, 1 undecided.",
         "",
         "class  verdict                smallest share  psi [95 %]          at share  TPR at 5 %  FPR at 5 %",

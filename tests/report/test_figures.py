@@ -247,26 +247,28 @@ def test_every_kind_of_verdict_has_a_sign_and_a_marker_of_its_own():
 def test_psi_of_maps_and_controls_is_drawn_over_the_share_with_interval_and_smallest_share():
     rng = np.random.default_rng(0)
     grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), smallest=[0.02, None, 0.3])
-    for curve in grafts.curves.values():
-        curve.psi[:] = rng.random(curve.psi.shape)
-    of_map = grafts.curves["map"]
+    of_map, rates = grafts.curve, grafts.rates
+    of_map.psi[:] = rng.random(of_map.psi.shape)
+    of_map.psi[1, 2] = np.nan
     of_map.psi_ci[:] = np.stack([of_map.psi - 0.125, of_map.psi + 0.125], -1)
+    rates.low_pass_psi[:], rates.energy_psi[:], rates.radial_psi[:] = rng.random((3, 3))
     figure = verdict_figures.psi_curves(grafts, NAMES)
-    words = {"map": "map", "low-pass": "low_pass", "class energy": "energy", "random, radial profile": "radial"}
+    words = {"low-pass": "low_pass", "class energy": "energy", "random, radial profile": "radial"}
     for label, axis in enumerate(figure.axes[:3]):
-        lines = {line.get_label(): line for line in axis.lines}
+        lines, rows = {line.get_label(): line for line in axis.lines}, [0, 1, 2] if label < 2 else [0, 2]
+        assert lines["map"].get_xdata().tolist() == [grafts.curve_shares[row] for row in rows]
+        np.testing.assert_array_equal(lines["map"].get_ydata(), of_map.psi[rows, label])
         for name, kind in words.items():
-            assert lines[name].get_xdata().tolist() == list(grafts.curve_shares)
-            np.testing.assert_array_equal(lines[name].get_ydata(), grafts.curves[kind].psi[:, label])
+            psi = getattr(rates, f"{kind}_psi")[label]
+            assert (lines[name].get_xdata().tolist(), lines[name].get_ydata().tolist()) == ([0.05], [psi])
         np.testing.assert_array_equal(lines["smallest share"].get_xdata(), [of_map.smallest[label]])
         (band,) = axis.collections
-        heights = band.get_paths()[0].vertices[:, 1]
-        assert heights.min() == of_map.psi_ci[:, label, 0].min() and heights.max() == of_map.psi_ci[:, label, 1].max()
+        heights, limits = band.get_paths()[0].vertices[:, 1], of_map.psi_ci[rows, label]
+        assert heights.min() == limits.min() and heights.max() == limits.max()
         assert axis.get_xscale() == "log" and axis.get_title() == NAMES[label]
         assert [text.get_text() for text in axis.get_xticklabels()] == ["1%", "10%", "50%"]
     without = results.grafts(("a",), ("undecided",), psi=[np.nan])
-    for curve in without.curves.values():
-        curve.psi[:], curve.psi_ci[:] = np.nan, np.nan
+    without.curve.psi[:], without.curve.psi_ci[:] = np.nan, np.nan
     verdict_figures.psi_curves(without, ("a",)).draw_without_rendering()
 
 

@@ -38,9 +38,9 @@ def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
     """Return the forward passes of the test images: unfiltered, under each class's map and grid, and with grafts."""
     counts = np.bincount(datasets["test"].labels)
     plane = (config.data.image_size, config.data.image_size)
-    tested = [share for share in config.search.shares if share <= config.report.share]
-    curve = {*judge_maps.curve_shares(*plane), *tested} if config.evaluate.pairs else set()
-    grafts = judge_maps.grafts_a_class(config.evaluate.pairs, len(curve))
+    shares = {*judge_maps.curve_shares(*plane), *config.search.shares}
+    tested = sum(share <= config.report.share for share in shares)
+    grafts = judge_maps.grafts_a_class(config.evaluate.pairs, tested)
     on_grid = np.minimum(counts, config.evaluate.grid_images or counts).sum()
     grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
     images = counts.sum()
