@@ -217,8 +217,8 @@ def _open_model(model: Any, splits: Mapping[str, Dataset], mean_std: Any, option
     if options is not None:
         searches.check(options, first.images(np.arange(1)).shape[1:3])
     normalisation = parse_mean_std(mean_std)
-    tried = [dataset.images(np.arange(min(_TRIED, len(dataset)))) for dataset in splits.values()]
-    converted = as_model(model, np.asarray(normalise(np.concatenate(tried), *normalisation)), len(first.classes))
+    tried = np.concatenate([dataset.images(np.arange(min(_TRIED, len(dataset)))) for dataset in splits.values()])
+    converted = as_model(model, np.asarray(normalise(tried, *normalisation)), max(2, len(first.classes)))
     if options is not None and options.precision == "bfloat16" and converted.apply_bfloat16 is None:
         raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
     return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation)
