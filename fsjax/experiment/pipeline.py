@@ -72,9 +72,12 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
                 if recorded.get(name) != wanted.get(name) and not name.startswith(stage.shown)
             ]
             if changes:
+                kind = "result" if _has_results(record) else "partial result"
+                # Deleted, partial results are in no one's way: a start with a mistake may have left them.
+                other = "" if _has_results(record) else f", or delete {directory / str(stage.partial(config))}"
                 raise InputError(
-                    f"{directory}: holds a {stage.name} result made with other settings ({'; '.join(changes)}); "
-                    "go on with those settings, or name another --workdir"
+                    f"{directory}: holds a {stage.name} {kind} made with other settings ({'; '.join(changes)}); "
+                    f"go on with those settings, or name another --workdir{other}"
                 )
 
 

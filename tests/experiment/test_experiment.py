@@ -18,6 +18,7 @@ from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
 from fsjax.report.answer import NO_VERDICT
 from fsjax.report.page import search_notes
+from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
 from tests.helpers.small_run import small_config
@@ -199,6 +200,18 @@ def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, me
         runner.run(small_config(**changes), done)
     assert message in str(caught.value) and "go on with those settings, or name another --workdir" in str(caught.value)
     assert contents() == before
+
+
+def test_partial_results_of_other_settings_are_in_no_ones_way_once_they_are_deleted(done, tmp_path):
+    shutil.copytree(done / "checkpoints", tmp_path / "checkpoints")
+    record = files.read_json(done / "stages/train.json") | {"done": False}
+    files.write_json(tmp_path / "stages/train.json", record)
+    config = small_config(stages="train", train__learning_rate=0.5, train__steps=1)
+    with pytest.raises(InputError, match=rf"train partial result .* or delete {tmp_path / 'checkpoints'}$"):
+        runner.run(config, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    runner.run(config, tmp_path)
+    assert files.read_json(tmp_path / "stages/train.json")["done"]
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["", "training killed before its first checkpoint"])
