@@ -120,11 +120,7 @@ def maps_file(path: str | Path) -> Path:
 
 
 def _content(file: Path) -> Any:
-    """Return the content of an .npy or a pickle."""
-    if file.suffix == ".npy":
-        return files.map_npy(file)
-    with storage.local(file) as copy:
-        return torch_files.load(copy)
+    return files.map_npy(file) if file.suffix == ".npy" else torch_files.load(file)
 
 
 def _plane(file: Path, label: int, entry: Any) -> Float[np.ndarray, "*masks height width"]:

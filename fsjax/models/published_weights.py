@@ -123,8 +123,7 @@ def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]
     side = arguments.get("img_size", size)
     if side not in (size, [size, size]):
         raise InputError(f"data.image_size: got {size}; expected {side}, as {metadata.file} says")
-    with storage.local(path) as file:
-        module = _build_module(name, torch_files.read(file), str(path), arguments)
+    module = _build_module(name, torch_files.read(path), str(path), arguments)
     check_metadata(metadata, name, getattr(module, "global_pool", None))
     return module, mean_std
 

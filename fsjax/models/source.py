@@ -190,9 +190,7 @@ class ImportedWeights(_NetworkSource):
             return trained_network.load_checkpoint(config, path)
         metadata = published_weights.read_metadata(path)
         mean_std = published_weights.choose_mean_std(config, metadata.mean_std, metadata.file)
-        with storage.local(path) as file:
-            state = torch_files.read(file)
-        imported = state_dict.to_network(state, config.model.name, config.data.image_size, str(path))
+        imported = state_dict.to_network(torch_files.read(path), config.model.name, config.data.image_size, str(path))
         pool = "token" if config.model.name.startswith("vit") and "_gap" not in config.model.name else "avg"
         published_weights.check_metadata(metadata, config.model.name, pool)
         seen = frequencies.read(config.data.frequencies, config.data.image_size)

@@ -59,11 +59,12 @@ def load(path: Path) -> Any:
     for bfloat16); everything else becomes `Inert`.
     """
     try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, framework="numpy") as tensors:
-                return {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 - not a mapping
-        with path.open("rb") as file:
-            return _plain(_unpickled(file))
+        with storage.local(path) as copy:
+            if path.suffix == ".safetensors":
+                with safetensors.safe_open(copy, framework="numpy") as tensors:
+                    return {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 - not a mapping
+            with copy.open("rb") as file:
+                return _plain(_unpickled(file))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected a pickle, a PyTorch file or .safetensors") from error
     except Exception as error:  # untrusted input: unpickling may raise anything

@@ -151,7 +151,6 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return np.unpackbits(result, count=len(self._sizes)).astype(bool)[self._orbits]
 
     def _indices(self, task: int) -> tuple[int, int, int]:
-        """Return class, index of the share, and restart."""
         label, share, restart = map(int, np.unravel_index(task, self.shape))
         return label, share, restart
 

@@ -221,7 +221,6 @@ class _Runner:
         return items + items[-1:] * (self.width - len(items))
 
     def _fetch(self, stacked: Carry, count: int) -> list[PyTree]:
-        """Return the states of the first `count` places."""
         state = jax.device_get(stacked[1])
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state)):
             raise InputError("search: the model returned a non-finite loss or gradient")

@@ -128,7 +128,6 @@ def _state(training: Training, checkpoints: Checkpoints, step: int) -> LoopState
 
 
 def _continue_run(training: Training, run: Path) -> LoopState:
-    """Return the last state of another run."""
     with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
         if step is None or step > training.steps:

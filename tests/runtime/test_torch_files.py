@@ -7,14 +7,16 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import uuid
 import warnings
 
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
-from fsjax.runtime import torch_files
+from fsjax.runtime import storage, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.torch_files import Inert
 
@@ -27,6 +29,20 @@ WRITERS = {f"pickle{protocol}": pickled(protocol) for protocol in (0, 2, 3, 4, 5
     "zip": torch.save,
     "legacy": lambda value, path: torch.save(value, path, _use_new_zipfile_serialization=False),
 }
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_weights_of_a_store_are_read_as_those_of_a_disk(tmp_path, name):
+    state = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    if name.endswith(".pt"):
+        torch_files.write(tmp_path / name, state)
+    else:
+        save_file(state, tmp_path / name)
+    place = storage.path(f"memory://{uuid.uuid4().hex}") / name
+    place.write_bytes((tmp_path / name).read_bytes())
+    np.testing.assert_array_equal(torch_files.read(place)["fc.weight"], state["fc.weight"])
+    with pytest.raises(InputError, match=r"^memory://.*: no such file"):
+        torch_files.read(place.parent / "nothing.pt")
 
 
 @pytest.fixture(params=WRITERS)

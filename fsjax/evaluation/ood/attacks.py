@@ -21,8 +21,7 @@ from fsjax.evaluation.predict import batch_of_device
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
-
-_NEVER = -1e30  # the logit of a masked class; finite, since -inf as the only logit would give NaN
+from fsjax.search.graft import log_odds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +70,12 @@ def make_attacker(
     def gradient(
         params: PyTree, levels: Float[Array, "n height width 3"], labels: Int[Array, " n"]
     ) -> Float[Array, "n height width 3"]:
+        def total_loss(levels: Float[Array, "n height width 3"]) -> Float[Array, ""]:
+            # The cross-entropy in a form whose gradient stays right where the label's probability rounds to 1.
+            return jax.nn.softplus(-log_odds(apply(params, normalise(levels, *mean_std)), labels)).sum()
+
         with jax.default_matmul_precision("highest"):
-            return jax.grad(lambda levels: total_loss(apply(params, normalise(levels, *mean_std)), labels))(levels)
+            return jax.grad(total_loss)(levels)
 
     def attacker(params: PyTree, images: Dataset, numbers: Int[np.ndarray, " images"]) -> ArrayDataset:
         params = jax.device_put(params, everywhere)
@@ -99,18 +102,6 @@ def make_attacker(
         return ArrayDataset(np.concatenate(parts), images.labels, images.classes)
 
     return attacker
-
-
-def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> Float[Array, ""]:
-    """Return the sum of the cross-entropies to the labels, in nats.
-
-    It is log(1 + exp(logsumexp of the other logits - the label's logit)): this form's gradient stays right where the
-    label's probability rounds to 1 in float32.
-    """
-    logits = logits.astype(jnp.float32)
-    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-    others = jax.nn.logsumexp(jnp.where(is_label, _NEVER, logits), -1)
-    return jax.nn.softplus(others - jnp.where(is_label, logits, 0).sum(-1)).sum()
 
 
 def starts(seed: int, numbers: Int[Array, " n"], shape: tuple[int, ...], radius: float) -> Float[Array, " n *image"]:

@@ -151,7 +151,6 @@ def find_places(
 
 
 def _class_folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where: str) -> list[tuple[str, ...]]:
-    """Return the folder names of each class."""
     if mapping.classes is None:
         return [_folders(name, f"{where}: class folder") for name in own]
     folders: list[tuple[str, ...]] = [()] * len(classes)

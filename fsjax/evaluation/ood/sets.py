@@ -177,6 +177,5 @@ def _test_set(name: str, config: ConfigDict, test: Dataset, variants: Sequence[V
 
 
 def _parts(groups: dict[str, str], rows: Rows, open_rows: Callable[[Rows], Dataset]) -> list[Part]:
-    """Split rows into parts of at most PART images."""
     parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
     return [Part(groups, len(part), functools.partial(open_rows, part)) for part in parts]
