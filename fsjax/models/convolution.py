@@ -18,6 +18,8 @@ from jaxtyping import Array, Float
 _CHANNELS_A_POSITION = 4
 # Largest number of pixels of a window that is pooled by shifts.
 _POOLED = 32
+# Largest number of taps of a depthwise kernel whose sum XLA computes together with what comes before and after.
+_FUSED = 25
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -150,11 +152,14 @@ def _shifted_sum(
     Its gradient by the images is such a sum itself; automatic differentiation would add an array for each shift.
     """
     output, padded = _positions(images.shape[1:-1], kernel.shape[:-1], windows), _pad(images, windows.padding)
-    shifted = (
-        padded[:, *_every(np.multiply(tap, windows.dilation).tolist(), windows.strides, output)] * kernel[tap]
-        for tap in np.ndindex(*kernel.shape[:-1])
-    )
-    return functools.reduce(jnp.add, shifted)
+
+    def shifted(padded: Float[Array, "... channels"]) -> Float[Array, "... channels"]:
+        taps = {tap: _every(np.multiply(tap, windows.dilation).tolist(), windows.strides, output) for tap in places}
+        return functools.reduce(jnp.add, (padded[..., *pixels, :] * kernel[tap] for tap, pixels in taps.items()))
+
+    # Long sums in a loop: otherwise XLA computes them again within each operation that reads them.
+    places = list(np.ndindex(*kernel.shape[:-1]))
+    return shifted(padded) if len(places) <= _FUSED else lax.map(shifted, padded)
 
 
 def _forward(windows: Windows, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:

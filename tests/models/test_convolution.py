@@ -18,12 +18,13 @@ from fsjax.models.convolution import conv_general_dilated
 from fsjax.models.layers import conv
 
 CHANNELS = 4
-# kernel, stride, dilation, padding, groups, outputs of each group: a third of all combinations, and two others
+# kernel, stride, dilation, padding, groups, outputs of each group: a third of all combinations, and three others
 KERNELS, STRIDES, DILATIONS, PADDINGS = ((1, 1), (3, 3), (2, 5)), ((1, 1), (2, 3)), ((1, 1), (2, 1)), ((0, 0), (2, 3))
 CASES = [
     *list(itertools.product(KERNELS, STRIDES, DILATIONS, PADDINGS, (1, CHANNELS), (1, 2)))[::3],
     ((3, 3), (1, 1), (1, 1), (1, 1), 2, 2),
     ((3, 3), (2, 2), (1, 1), (0, 1), 1, 5),
+    ((7, 4), (2, 1), (1, 1), (3, 2), CHANNELS, 1),
 ]
 SIZES = [(2, 2), (9, 8)]
 
