@@ -16,8 +16,9 @@ from fsjax.engine.programs import cached_program, over_devices
 from fsjax.evaluation import statistics
 from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import parallel
+from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError, one_line
-from fsjax.runtime.random_streams import Stream, generator
+from fsjax.runtime.random_streams import SEEDS, Stream, generator
 from fsjax.search import graft
 
 Images = Float[np.ndarray, "n height width channels"]
@@ -95,8 +96,9 @@ def attribute(
     shares, least = default_shares(grafts.plane) if shares is None else tuple(shares), 2 / np.prod(grafts.plane)
     if not shares or not all(least <= share <= 1 for share in shares):
         raise InputError(f"shares: got {shares}; expected numbers from {least:.3g}, which is one orbit, to 1")
-    if steps < 1:
-        raise InputError(f"steps: got {steps}; expected 1 or more")
+    check_number("steps", steps, "[1, inf)", whole=True)
+    check_number("refinements", refinements, whole=True)
+    check_number("seed", seed, SEEDS, whole=True)
     planes = (len(grafts.images), *grafts.plane)
     slopes = [grafts.slopes(np.full(planes, (step + 0.5) / steps, np.float32)) for step in range(steps)]
     scores = np.mean(slopes, axis=0)

@@ -142,6 +142,8 @@ def test_results_are_the_same_bits_on_one_device(found, monkeypatch):
         ({"shares": [1.5]}, r"shares: got \(1.5,\); expected"),
         ({"shares": []}, r"shares: got \(\); expected"),
         ({"steps": 0}, "steps: got 0; expected 1 or more"),
+        ({"refinements": -1}, "refinements: got -1; expected 0 or more"),
+        ({"seed": 10**30}, r"seed: got 1.*0; expected 0 or more and up to 4294967295"),
         ({"images": IMAGES[0]}, r"images: got shape \(6, 7, 2\); expected \[images, height, width, channels\]"),
         (
             {"model": lambda images: network(images)[:, :1]},
