@@ -3,6 +3,7 @@
 import copy
 import functools
 import hashlib
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,11 +83,13 @@ class Dataset:
         return [short_name(file) for file in self.files]
 
     def stored(self, index: int) -> bytes:
-        """Return an image as it is stored, encoded, or its pixels."""
+        """Return an image as it is stored, encoded, or its pixels; the path of a file that cannot be read."""
         if not isinstance(source := getattr(self, "_source", None), EncodedSource):
             return self.images([index]).tobytes()
         file = source.encoded(int(self._rows[self._positions[index]])).file
-        return file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
+        if isinstance(file, bytes):
+            return file
+        return pathlib.Path(file).read_bytes() if os.path.isfile(file) else str(file).encode()
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
         """Return these images only, in this order; they share the cache."""

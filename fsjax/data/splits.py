@@ -45,8 +45,7 @@ def open_splits(
       mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
       image_size: folders, datasets.Dataset and other uint8 images are resized to it; None = images keep their size.
     """
-    given = classes.split(",") if isinstance(classes, str) else classes or ()
-    names = check_names(given, "classes")
+    names = check_names(classes.split(",") if isinstance(classes, str) else classes or (), "classes")
     if image_size is not None:
         check_number("image_size", image_size, IMAGE_SIZES, whole=True)
     opened: dict[str, Dataset] = {}
