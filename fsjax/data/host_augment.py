@@ -5,7 +5,6 @@ larger images. AugMix (Hendrycks et al. 2020) and RandAugment (Cubuk et al. 2020
 """
 
 import functools
-import importlib.util
 import threading
 from collections.abc import Callable
 from typing import SupportsInt
@@ -15,7 +14,6 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from fsjax.runtime import workers
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, seed_sequence
 
 _SMALL = 64  # pixels: up to here images are like CIFAR-10's
@@ -75,12 +73,6 @@ def _augment(names: tuple[str, ...], seed: int, images: Images, epochs: Rows, in
 
     with _LOCK, torch.random.fork_rng(devices=[]):
         return np.stack([augment_one(*row) for row in zip(images, epochs, indices, strict=True)])
-
-
-def check(names: tuple[str, ...]) -> None:
-    """Raise InputError where host augmentations are named and torchvision is not installed."""
-    if names and not importlib.util.find_spec("torchvision"):
-        raise InputError(f"train.augment: {names[0]!r} needs torchvision; install it with: pip install fsjax[augment]")
 
 
 def torch_seed(seed: int, epoch: SupportsInt, index: SupportsInt) -> int:

@@ -23,8 +23,9 @@ class CheckFailed(Exception):
 
 _MOST_LISTED = 20  # names in a message
 
-# Extra of fsjax -> its modules, for each data.source that needs one; pyproject.toml has all extras.
+# Extra of fsjax -> its modules, for train.augment and each data.source that needs one; pyproject.toml has all extras.
 EXTRAS = {"huggingface": ("datasets",), "tfds": ("array_record", "importlib_resources", "tensorflow_datasets")}
+EXTRAS |= {"augment": ("torchvision",)}
 
 
 def unknown(field: str, name: str, known: Iterable[str]) -> InputError:

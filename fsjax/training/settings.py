@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fsjax.data import host_augment
 from fsjax.data.augment import make_augment, split_names
 from fsjax.data.folder import check_folder
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, require
 from fsjax.training import evaluators, optimizers, ways
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -21,7 +20,8 @@ def check(config: ConfigDict) -> None:
     options, devices = config.train, jax.device_count()
     optimizers.make(options, 1)
     make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
-    host_augment.check(split_names(options.augment)[0])
+    if split_names(options.augment)[0]:
+        require("augment")
     ways.check(options, config.data.image_size)
     if options.stylised:
         check_folder(options.stylised, "train.stylised", "<class>/")
