@@ -13,7 +13,7 @@ class InputError(ValueError):
     calls fsjax as a library catches it as a ValueError.
     """
 
-    def __init__(self, message: str):
+    def __init__(self, message: str = ""):
         super().__init__(printable(message))
 
 
