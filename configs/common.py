@@ -149,6 +149,7 @@ FIELDS: config_fields.Table = {
         "random_masks": (10, "random control masks of each kind, beside the trivial ones; 0 = no control masks at all"),
     },
     "report": {
+        "first_look": ("", "the call for the full answer, which --quick sets: results are a first look"),
         "share": (0.05, "share of the plane that the report shows"),
         "samples": (3, "filtered sample images per class"),
         "attributions": (2, "test images per class, at most 24 in all, whose deciding frequencies are shown; 0 = none"),

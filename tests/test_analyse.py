@@ -13,6 +13,7 @@ from configs import dfm_vit
 from fsjax import search as searches
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluate as evaluation
+from fsjax.evaluation import first_look
 from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
@@ -178,6 +179,20 @@ def test_graft_is_searched_where_it_serves_and_removal_elsewhere(result, caplog)
     with pytest.raises(InputError, match=r"search.method: got graft with 3 classes, the smallest of 1 images"):
         fsjax.dominant_frequencies(result.model, images[few], labels[few], search="graft", shares=(0.05,))
     assert result.method == "graft"
+
+
+def test_a_first_look_says_so_names_the_full_call_and_leaves_given_fields(result, tmp_path, undrawn):
+    options = {"quick": True, "pairs": 9, "paths": 5, "seed": 3}
+    look = fsjax.analyse(result.model, train=planted(0), test=planted(1, 150), classes=NAMES, **options)
+    fields, preset = look.config, {name: value for name, (value, _) in first_look.PRESET.items()}
+    assert (fields["evaluate"]["pairs"], fields["search"]["graft"]["paths"]) == (9, 5)
+    assert fields["search"]["graft"]["steps"] == preset["search.graft.steps"] and fields["evaluate"]["grid"] == ()
+    assert look.evaluation.images.tolist() == [preset["evaluate.images_per_class"]] * 3
+    full = "fsjax.analyse(model, train=..., test=..., classes=['plain', 'wave', 'bright'], pairs=9, seed=3, paths=5)"
+    assert str(look).startswith("First look: ") and str(look).endswith(f"The full answer:\n{full}")
+    page = look.report(tmp_path).read_text()
+    assert "<strong>First look: " in page and full.replace("'", "&#39;") in page
+    assert "First look" not in str(result) and str(fsjax.load_result(tmp_path)) == str(look)
 
 
 def test_maps_are_evaluated_by_themselves(result):

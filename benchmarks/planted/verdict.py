@@ -45,9 +45,7 @@ from fsjax.runtime import startup
 
 SHARES = (0.01, 0.05)
 SEARCHES = ("removal", "learned", "graft")
-_TRAIN, _TEST, _PAIRS = 60, 150, 120
-# Of the class index and the sample, so that no image is drawn twice; below 2^32, where training's begin.
-_DRAWS = {"train": 1, "test": 2}
+_PAIRS = 120
 
 SEED = flags.DEFINE_integer("seed", 1000, "Seed of the first network; the others follow.")
 SHA = flags.DEFINE_string("sha", "", "A commit instead of a seed: nobody chose it.")
@@ -86,20 +84,17 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
     network = verdict_networks.load_or_train(cache, seed)
     truths = verdict_truth.truths(network.model, network.cue_set)
     classes = network.cue_set.num_classes
-    labels = {split: np.repeat(np.arange(classes), count) for split, count in (("train", _TRAIN), ("test", _TEST))}
-    images = {split: network.cue_set.draw(labels[split], _DRAWS[split]) for split in labels}
-    tpr, fpr = _rates(network, images["test"], labels["test"])
-    sample = GraftSample(
-        lambda rows: images["test"][rows], labels["test"], np.arange(len(labels["test"])), tpr, fpr, _PAIRS, seed, ""
-    )
+    (train, train_labels), (test, test_labels) = verdict_networks.splits(network).values()
+    tpr, fpr = _rates(network, test, test_labels)
+    sample = GraftSample(lambda rows: test[rows], test_labels, np.arange(len(test_labels)), tpr, fpr, _PAIRS, seed, "")
     about = {"seed": seed, "architecture": network.architecture, "size": network.cue_set.size}
-    found_maps = _search(network, searches, images["train"], labels["train"])
+    found_maps = _search(network, searches, train, train_labels)
     planted = network.cue_set.masks()
     for source, candidates in _sources(network, found_maps).items():
         found = judge_maps.judge(network.model, candidates, sample)
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[candidates.tested - 1] for label in range(classes)])
-        others = other_rules(network.model, largest, images["test"], labels["test"], seed)
+        others = other_rules(network.model, largest, test, test_labels, seed)
         for label, class_verdict in enumerate(found.verdicts):
             yield {
                 **about,

@@ -20,6 +20,8 @@ from benchmarks.planted.verdict_sets import TRAINING, CueSet, make_cue_set
 from fsjax.engine.model import Model
 from fsjax.runtime import files
 
+# Seed and images of a class; seeds are below 2^32, where training's begin, so that no image is drawn twice.
+_SPLITS = {"train": (1, 60), "test": (2, 150)}
 ARCHITECTURES = ("mlp", "cnn", "resnet", "vit")
 _PHASE = {"mlp": "fixed", "cnn": None, "resnet": "triad", "vit": "fixed"}  # ways of locking that they learn
 _STEPS = {"mlp": (800, 1600), "cnn": (600, 1200), "resnet": (600, 1200), "vit": (600, 1200)}
@@ -221,6 +223,12 @@ def _conv(x: Float[Array, "n height width inputs"], layer: dict, stride: int) ->
 def _normalised(x: Float[Array, "*n width"]) -> Float[Array, "*n width"]:
     centred = x - x.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+
+
+def splits(network: Network) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return images and labels of the splits train and test, which the network has not seen."""
+    labels = {split: np.repeat(np.arange(network.cue_set.num_classes), count) for split, (_, count) in _SPLITS.items()}
+    return {split: (network.cue_set.draw(labels[split], seed), labels[split]) for split, (seed, _) in _SPLITS.items()}
 
 
 def _fingerprint(planned: Network) -> str:

@@ -15,6 +15,7 @@ from fsjax.data.normalisation import normalise, parse_mean_std
 from fsjax.data.splits import open_splits
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate as evaluation
+from fsjax.evaluation import first_look
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
 from fsjax.runtime import config_fields, storage
@@ -27,6 +28,8 @@ from fsjax.search.method import dataset_digest, make_problem, search_identity
 
 # Images of each split on which a model is tried before anything long begins.
 _TRIED = 4
+# Items of a sequence that a first look shows in the call for the full answer.
+_LONGEST = 12
 
 
 def analyse(
@@ -36,9 +39,10 @@ def analyse(
     test: Any,
     classes: Sequence[str] | None = None,
     search: str | None = None,
-    shares: Sequence[float] = (0.01, 0.05),
+    shares: Sequence[float] | None = None,
     pairs: int | None = None,
     grid: Sequence[float] | None = None,
+    quick: bool = False,
     mean_std: Any = None,
     image_size: int | None = None,
     seed: int = 0,
@@ -59,10 +63,11 @@ def analyse(
       test: other images, in the same forms, for verdicts and rates.
       classes: display names in index order, K at most; None = the names of the folders or the set, or '0', '1', ...
       search: a name of fsjax.search.SEARCHES; None = graft, or removal for one class or a class of one image.
-      shares: shares of the plane that the maps keep, in (0, 1]. Each has room for a patch with its conjugate; 0.01 has
-        none below 15 x 15.
+      shares: shares of the plane that the maps keep, in (0, 1]; None = (0.01, 0.05). Each has room for a patch with its
+        conjugate; 0.01 has none below 15 x 15.
       pairs: pairs of test images for the verdict on a class; 0 = no verdicts; None = 120.
       grid: further shares, in (0, 1], at which TPR and FPR are measured; () = none; None = `evaluate.grid`.
+      quick: a first look, by the preset of fsjax/evaluation/first_look.py; other arguments win over it.
       mean_std: mean and std of pixels in [0, 1], per channel, to normalise uint8 images or floats in [0, 1] with.
         None = arrays are normalised already.
       image_size: the model's size, for folders, a datasets.Dataset and images to resize.
@@ -75,8 +80,14 @@ def analyse(
       >>> result.verdicts[1].sentence
       'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
     """
-    config = _config(model, seed, search, {"shares": tuple(np.sort(shares, axis=None).tolist()), **fields}, pairs, grid)
+    shares_given = (0.01, 0.05) if shares is None else tuple(np.sort(shares, axis=None).tolist())
+    config = _config(model, seed, search, {"shares": shares_given, **fields}, pairs, grid)
     splits = _open_splits(config, {"train": train, "test": test}, classes, mean_std, image_size)
+    if quick:
+        own = {"search": search, "shares": shares, "pairs": pairs, "grid": grid}
+        given = {"train": train, "test": test, "classes": classes, **own, "mean_std": mean_std}
+        given |= {"image_size": image_size, "seed": seed or None, **fields}
+        _first_look(config, splits["test"], {name: value for name, value in given.items() if value is not None})
     if search is None:
         config.search.method = _default_search(config, splits["train"])
     classifier = _open_model(model, splits, mean_std, config.search)
@@ -189,7 +200,7 @@ def _config(
             "model": {"name": "the model" if name in ("<lambda>", "partial", "Model") else name},
             "search": found,
             "evaluate": config_fields.config(evaluation.FIELDS, "evaluate"),
-            "report": {"share": max(found.shares, default=0.0), "samples": 3, "attributions": 2},
+            "report": {"share": max(found.shares, default=0.0), "samples": 3, "attributions": 2, "first_look": ""},
             "run": {"memory_mib": 0, "save_seconds": 30.0},
         }
     )
@@ -222,6 +233,25 @@ def _open_model(model: Any, splits: Mapping[str, Dataset], mean_std: Any, option
     if options is not None and options.precision == "bfloat16" and converted.apply_bfloat16 is None:
         raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
     return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation)
+
+
+def _first_look(config: ConfigDict, images: Dataset, given: Mapping[str, Any]) -> None:
+    """Apply the preset, but for the given arguments."""
+    groups = {"search": "search.method", "pairs": "evaluate.pairs", "grid": "evaluate.grid"}
+    own = config.search.get(config.search.method, {})
+    names = {f"search.{config.search.method}.{name}" if name in own else f"search.{name}" for name in given}
+    shown = [f"{name}={_shown(value)}" for name, value in given.items()]
+    height, width = images.images(np.arange(1)).shape[1:3]
+    full = f"fsjax.analyse(model, {', '.join(shown)})"
+    first_look.apply(config, (height, width), names | {groups[name] for name in groups if name in given}, full)
+
+
+def _shown(value: Any) -> str:
+    """Return an argument as a call has it, and '...' for arrays and long sequences."""
+    if isinstance(value, tuple | list) and len(value) <= _LONGEST:
+        items = [_shown(item) for item in value]
+        return "..." if "..." in items else repr(value)
+    return repr(value) if isinstance(value, str | int | float) else "..."
 
 
 def _default_search(config: ConfigDict, searched: Dataset) -> str:

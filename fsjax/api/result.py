@@ -78,8 +78,9 @@ class Result:
         return self._evaluated.at(self.share if share is None else share)
 
     def table(self) -> str:
-        """Return text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
-        return answer.table(self.evaluation, self.method, self.share, self.config["evaluate"]["threshold"])
+        """Return text, as print shows it: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
+        threshold, full = self.config["evaluate"]["threshold"], self.config["report"]["first_look"]
+        return answer.table(self.evaluation, self.method, self.share, threshold, full)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each class: verdict, share, psi with limits, TPR, FPR and sentence."""
@@ -130,6 +131,8 @@ class Result:
             files.write_npz(directory / "planted.npz", fixed=self.planted, any=nothing)
         files.write_json(directory / "config.json", self.config)
         return directory
+
+    __str__ = table
 
     def __repr__(self) -> str:
         return f"<fsjax.Result of {self.method}, {len(self.classes)} classes: {self._headline}>"

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.selection import first_of_each_class
+from fsjax.data.selection import first_of_each_class, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results
 from fsjax.evaluation.rates import Filterer
@@ -21,6 +21,7 @@ from fsjax.runtime.storage import Path
 FIELDS: config_fields.Table = {
     "threshold": (0.6, "the published criterion: TPR under a class's map above this", "[0, 1]"),
     "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
+    "images_per_class": (0, "test images per class, drawn by seed, that rates are measured on; 0 = all"),
     "grid": ((), "further shares of the plane for TPR and FPR, such as 0.02,0.3, where maps have scores", "(0, 1]"),
     "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
 }
@@ -45,9 +46,10 @@ def measure(
     config: ConfigDict, model: Model, maps: DominantFrequencyMaps, test: Dataset, folder: Path | None
 ) -> Evaluation:
     """Measure maps on the test images, with partial results in the folder. Collective: every process must call this."""
-    filterer = Filterer(model, len(test), config.run.memory_mib, folder and folder / "rates")
-    unfiltered, usable = rates.evaluate_unfiltered(model, test), judge_maps.unseen(config, maps, test)
-    by_share = zip(maps.shares, filterer.rates(test, maps.masks, "evaluate"), maps.positions, maps.kept, strict=True)
+    rated = _sample(test, config.evaluate.images_per_class, config.seed)
+    filterer = Filterer(model, len(rated), config.run.memory_mib, folder and folder / "rates")
+    unfiltered, usable = rates.evaluate_unfiltered(model, rated), judge_maps.unseen(config, maps, test)
+    by_share = zip(maps.shares, filterer.rates(rated, maps.masks, "evaluate"), maps.positions, maps.kept, strict=True)
     shares = {f"{share:g}": MapRates(**vars(at), positions=count, kept=kept) for share, at, count, kept in by_share}
     truth = results.planted_positions(test.planted) if test.planted else np.zeros(maps.masks.shape[1:], bool)
     planted = {}
@@ -56,7 +58,7 @@ def measure(
         planted = {name: recovery(scores, orbits) for name, scores, orbits in ranked if orbits.any()}
     grid = None
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
-        first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
+        first = rated.subset(first_of_each_class(rated.labels, config.evaluate.grid_images))
         masks = np.stack([rates.masks_at(maps, share) for share in further])
         at_further = filterer.rates(first, masks, "evaluate other shares")
         tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in at_further]) for name in ("tpr", "tpr_ci", "fpr"))
@@ -71,11 +73,16 @@ def measure(
     )
     return Evaluation(
         classes=tuple(test.classes),
-        images=np.bincount(test.labels, minlength=len(test.classes)),
+        images=np.bincount(rated.labels, minlength=len(test.classes)),
         unfiltered=unfiltered,
         methods={maps.method: method},
-        planted=measure_reliance(filterer, test, truth),
+        planted=measure_reliance(filterer, rated, truth),
     )
+
+
+def _sample(test: Dataset, images_per_class: int, seed: int) -> Dataset:
+    drawn = [sample_of_class(test.labels, label, images_per_class, seed) for label in range(len(test.classes))]
+    return test.subset(np.sort(np.concatenate(drawn))) if images_per_class else test
 
 
 def measure_reliance(

@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -135,7 +136,8 @@ def _run(argv: list[str]) -> None:
     if "report" in config.stages.split(",") and parallel.is_main_process():
         from fsjax.report import answer
 
-        print(answer.terminal_text(workdir, config.search.method, config.report.share, config.evaluate.threshold))
+        report, threshold = config.report, config.evaluate.threshold
+        print(answer.terminal_text(workdir, config.search.method, report.share, threshold, report.first_look))
 
 
 def _as_typed(program: list[str]) -> list[str]:
@@ -183,11 +185,45 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
         raise InputError(f"command line: got {rest[0]!r}; expected only flags, which --help lists")
     from fsjax.training import settings  # the config has imported JAX by now
 
-    settings.choose_length(config, {match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))})
+    given = {match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))}
+    settings.choose_length(config, given)
+    _take_image_size(config, given)
     # An ARG that is a folder contributes its last part.
     parts = (pathlib.Path(path).stem, pathlib.PurePath(argument or config.get("arg") or "").name)
-    default = pathlib.Path("runs") / "-".join(part for part in parts if part)
-    return config, storage.path(values.workdir) if values.workdir else default, values
+    default = "-".join([*filter(None, parts), *["quick"] * values.quick])
+    workdir = storage.path(values.workdir) if values.workdir else pathlib.Path("runs") / default
+    if values.quick:
+        _first_look(config, given, argv[0], [f"--config={name}", *words], workdir, values)
+    return config, workdir, values
+
+
+def _take_image_size(config: ConfigDict, given: set[str]) -> None:
+    """Take the image size of a model file, and a patch that divides it, where the command line does not set them."""
+    from fsjax.models import model_file
+    from fsjax.search import patch_maps
+
+    file = storage.path(config.model.weights)
+    if file.suffix != model_file.SUFFIX or "data.image_size" in given or not file.is_file():
+        return
+    size = model_file.read_image_size(file)
+    if size != config.data.image_size and "search.patch" not in given:
+        config.search.patch = patch_maps.side_for((size, size), 32)
+    config.data.image_size = size
+
+
+def _first_look(
+    config: ConfigDict, given: set[str], program: str, words: list[str], workdir: Path, values: flags.FlagValues
+) -> None:
+    """Apply the preset of --quick, but for the fields that the command line sets."""
+    from fsjax.evaluation import first_look
+
+    full = [*_as_typed([program]), *(word for word in words if not re.fullmatch(r"--?(no)?quick(=.*)?", word))]
+    if not config.model.weights and "train" in config.stages.split(","):
+        full.append(f"--config.model.weights={workdir}")  # the network is trained by then
+    if values.workdir:
+        full.append(f"--workdir={workdir}-full")  # of several flags the last one counts
+    size = config.data.image_size
+    first_look.apply(config, (size, size), given, shlex.join(full))
 
 
 def _check_fields(words: list[str], known: ConfigDict) -> None:
@@ -224,8 +260,10 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
     values = flags.FlagValues()
     help = "An experiment: a name or a file of configs/, with :ARG where it takes one."
     config_flags.DEFINE_config_file("config", None, help, flag_values=values, sys_argv=argv)
-    help = "Folder of the results; runs/<config>-<arg> if not given."
+    help = "Folder of the results; runs/<config>-<arg> if not given, with -quick after it for --quick."
     flags.DEFINE_string("workdir", None, help, flag_values=values)
+    help = "A first look: few images, pairs and patches, by the preset of fsjax/evaluation/first_look.py."
+    flags.DEFINE_boolean("quick", False, help, flag_values=values)
     # For several processes that the user starts, without Slurm, mpirun or a TPU slice.
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, as every process reaches it.", flag_values=values)
     flags.DEFINE_integer("processes", None, "Number of processes that run this command.", flag_values=values)

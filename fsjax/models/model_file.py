@@ -152,7 +152,20 @@ def load_model(path: str | Path) -> Model:
     except InputError:
         raise
     except Exception as error:  # untrusted input: JAX, MLIR and JSON may raise anything
-        raise InputError(f"{where}: not a readable model of fsjax.save_model ({one_line(error)[:300]})") from error
+        raise _unreadable(where, error) from error
+
+
+def read_image_size(path: str | Path) -> int:
+    """Return the height of a model file's images, in pixels; raise InputError as `load_model` does."""
+    where = storage.path(path)
+    try:
+        return int(json.loads(str(files.read_npz(where, ("about",))["about"]))["image_shape"][0])
+    except (LookupError, TypeError, ValueError) as error:
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: Path, error: Exception) -> InputError:
+    return InputError(f"{where}: not a readable model of fsjax.save_model ({one_line(error)[:300]})")
 
 
 def _model(content: dict[str, Shaped[np.ndarray, "..."]]) -> Model:

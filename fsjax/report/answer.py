@@ -13,6 +13,8 @@ from fsjax.evaluation.results import Evaluation, MapRates, read_method
 from fsjax.evaluation.statistics import wilson
 from fsjax.runtime.storage import Path
 
+# What a first look says of itself, before its headline and beside the call for the full answer.
+FIRST_LOOK, FULL = "First look: ", "Few images, pairs and paths. The full answer:"
 NO_VERDICT = "No verdict: the stage evaluate ran without pairs of images (evaluate.pairs=0)."
 # Stands for a missing number.
 MISSING = "–"
@@ -118,10 +120,10 @@ def _two_digits(share: float) -> str:
     return f"{float(f'{100 * share:.2g}'):g}"
 
 
-def terminal_text(directory: Path, method: str, share: float, threshold: float) -> str:
+def terminal_text(directory: Path, method: str, share: float, threshold: float, full: str = "") -> str:
     """Return `table` of a workdir's search method, what its probes found, and where its page is."""
     evaluation = read_method(directory / "evaluation.json", method)
-    parts = [table(evaluation, method, share, threshold)]
+    parts = [table(evaluation, method, share, threshold, full)]
     if (file := probes.result_file(directory)).exists():
         parts.append(probes_text(Probes.read(file), evaluation.unfiltered.accuracy))
     return "\n\n".join([*parts, f"Page: {directory / 'report' / 'index.html'}"])
@@ -138,12 +140,16 @@ def probes_text(found: Probes, accuracy: float) -> str:
     )
 
 
-def table(evaluation: Evaluation, method: str, share: float, threshold: float) -> str:
-    """Return headline and table at the map share nearest to `share`, without control characters."""
+def table(evaluation: Evaluation, method: str, share: float, threshold: float, full: str = "") -> str:
+    """Return headline and table at the map share nearest to `share`, without control characters.
+
+    `full` is the call for the full answer, if this is a first look.
+    """
     evaluated = evaluation.methods[method]
     share = evaluated.nearest(share)
     rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
-    lines = [_printable(headline(evaluation, rows, evaluated.grafts, share, threshold)), others(rows), ""]
+    first = FIRST_LOOK if full else ""
+    lines = [first + _printable(headline(evaluation, rows, evaluated.grafts, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
     headings = ["class", "verdict", "smallest share", "psi [95 %]", "at share"]
     cells = [headings + [f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR")], *map(_cells, listed)]
@@ -156,6 +162,7 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
         lines.append(f"and {hidden} more{'' if evaluated.grafts is None else ', none of them a shortcut'}")
     rule = f"psi at least {verdict.CONTROL:g}: the map controls the class."
     lines += ["", NO_VERDICT if evaluated.grafts is None else rule]
+    lines += ["", FULL, _printable(full)] if full else []
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
 
 

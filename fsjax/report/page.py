@@ -73,6 +73,8 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
         cards=cards,
+        first_look=answer.FIRST_LOOK if config.report.first_look else "",
+        full=answer.FULL,
         headline_sentence=answer.headline(evaluation, rows, grafts, share, threshold),
         others=answer.others(rows),
         gallery=[] if grafts is None else galleries.graft_gallery(subject, grafts, cards),

@@ -59,6 +59,12 @@ def sides(plane: tuple[int, int]) -> list[int]:
     return [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
 
 
+def side_for(plane: tuple[int, int], most: int) -> int:
+    """Return the smallest patch that leaves at most `most` a side, or the largest that leaves at least half as many."""
+    fitting = [side for side in sides(plane) if min(plane) // side >= most // 2] or [1]
+    return next((side for side in fitting if max(plane) // side <= most), fitting[-1])
+
+
 def whole(share: float, plane: tuple[int, int], patch: int) -> int:
     """Return how many patches, with their conjugates, a share of the plane holds for certain."""
     return masks.budget(share, *plane) // patches.largest(*plane, patch)

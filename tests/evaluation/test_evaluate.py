@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
+from fsjax.data import selection
 from fsjax.data.dataset import Dataset
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
@@ -17,17 +18,22 @@ from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
 
-@pytest.mark.parametrize("group", [rates.GROUP, 8])
-def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, monkeypatch, group):
+@pytest.mark.parametrize(("group", "each"), [(rates.GROUP, 0), (8, 5)])
+def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, monkeypatch, group, each):
     monkeypatch.setattr(rates, "GROUP", group)  # images whose spectra lie on the devices at the same time
     source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
-    evaluate.run(CONFIG, tmp_path, classifier, maps, Dataset(source, 8))
+    config = CONFIG.copy_and_resolve_references()
+    config.evaluate.images_per_class = each
+    evaluate.run(config, tmp_path, classifier, maps, Dataset(source, 8))
     found = files.read_json(tmp_path / "evaluation.json")
+    rows = np.concatenate([selection.sample_of_class(source.labels, label, each, 0) for label in range(3)])
+    source.images, source.labels = source.images[rows], source.labels[rows]
     plain = predictions(classifier, source.images, np.ones((8, 8)))
     np.testing.assert_array_equal(found["unfiltered"]["confusion"], confusion_matrix(source.labels, plain))
     assert found["unfiltered"]["accuracy"] == pytest.approx(np.mean(plain == source.labels))
     assert found["unfiltered"]["tpr"] == pytest.approx(recall_score(source.labels, plain, average=None))
-    assert found["images"] == [7, 4, 10] and found["methods"]["removal"]["searched_on"] == "train"
+    assert found["images"] == ([5, 4, 5] if each else [7, 4, 10])
+    assert found["methods"]["removal"]["searched_on"] == "train"
     for share in (0.2, 0.5):
         for label in range(3):
             predicted = predictions(classifier, source.images, maps.at(share)[label])

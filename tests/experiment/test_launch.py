@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from configs import dfm_vit
+from fsjax.evaluation import first_look
 from fsjax.experiment import command, runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
@@ -93,7 +94,7 @@ def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_witho
         listed = any(line.split() == [f"configs/{file.name}", *first.split()] for line in lines)
         assert listed == (file.stem != "common")
     flags = [line.split()[0] for line in lines if line.startswith("  --")]
-    assert flags == ["--config", "--config.FIELD", "--workdir", "--coordinator", "--processes", "--process"]
+    assert flags == ["--config", "--config.FIELD", "--workdir", "--quick", "--coordinator", "--processes", "--process"]
     assert len(lines) < 40 and "flagfile" not in done.stdout
 
 
@@ -133,6 +134,21 @@ def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expe
     assert str(directory) == expected
     with pytest.raises(AttributeError):
         config.search.nothing = 1
+
+
+def test_quick_presets_what_the_command_line_leaves_and_names_the_full_command(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = [VIT, "--quick", "--config.search.patch=4", "--config.evaluate.grid=(0.3,)"]
+    config, workdir, _ = command.parse(["launch.py", *words])
+    assert str(workdir) == "runs/dfm_vit-synthetic-quick"
+    assert (config.search.method, config.search.patch, config.evaluate.grid) == ("graft", 4, (0.3,))
+    assert config.evaluate.pairs == first_look.PRESET["evaluate.pairs"][0] and config.search.shares == (0.05,)
+    full = f"python launch.py {VIT} --config.search.patch=4 '--config.evaluate.grid=(0.3,)' --config.model.weights="
+    assert config.report.first_look == f"{full}runs/dfm_vit-synthetic-quick"
+    config, workdir, _ = command.parse(["fsjax", VIT, "--workdir=w", "--quick", "--config.model.weights=a.pt"])
+    assert str(workdir) == "w"
+    assert config.report.first_look == f"fsjax {VIT} --workdir=w --config.model.weights=a.pt --workdir=w-full"
+    assert not command.parse(["fsjax", VIT])[0].report.first_look
 
 
 @pytest.mark.parametrize(

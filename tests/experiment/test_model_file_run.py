@@ -1,19 +1,23 @@
 """Runs whose model.weights is a model file: up to the page, and one line for what does not fit."""
 
+import html
 import json
 import logging
+import shlex
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 
 import fsjax
-from fsjax.experiment import runner
+from fsjax.experiment import command, runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search
 from fsjax.models import model_file
 from fsjax.runtime.errors import InputError
+from tests.helpers.processes import launched
 from tests.helpers.small_run import small_config
 
 MEAN_STD = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -62,6 +66,28 @@ def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog, monkeypatc
     found = np.asarray(classifier.apply(classifier.params, jnp.asarray(images)))
     order = [("low", "other", "high", "plain", "shape").index(name) for name in classifier.classes]
     np.testing.assert_allclose(found[:, :4], np.asarray(Small()(images))[:, order], atol=1e-6)
+
+
+def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path, undrawn, monkeypatch, capfd):
+    """The folder's images are of 40 pixels, the file's of 24; configs/folder.py alone would choose 32."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("test", 3)):
+        for name in CLASSES:
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "set" / split / name / f"{number}.png")
+    words = [f"--config=configs/folder.py:{tmp_path / 'set'}", f"--config.model.weights={file}", "--quick"]
+    few = ["--config.evaluate.pairs=2", "--config.search.graft.paths=2", f"--workdir={tmp_path / 'run'}"]
+    status, printed = launched(monkeypatch, capfd, *words, *few)
+    said = printed.splitlines()
+    full = shlex.join(["python", "launch.py", *words[:2], *few, f"--workdir={tmp_path / 'run'}-full"])
+    assert status == 0 and any(line.startswith("First look: ") for line in said) and full in said
+    page = (tmp_path / "run/report/graft/index.html").read_text()
+    assert "<strong>First look: " in page and html.escape(full, quote=False) in page and "24 x 24 pixels" in page
+    config, *_ = command.parse(shlex.split(full)[1:])
+    runner.check(config)
+    assert (config.data.image_size, config.search.patch, config.evaluate.pairs) == (24, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -65,4 +65,4 @@ def launched(monkeypatch, capfd, *arguments):
         # Its own writes to the standard error of this test.
         logging.root.handlers[:] = handlers
     printed = capfd.readouterr()
-    return status, printed.err or printed.out
+    return status, printed.err + printed.out

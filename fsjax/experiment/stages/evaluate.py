@@ -37,6 +37,7 @@ def _evaluate(workspace: Workspace) -> None:
 def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
     """Return the forward passes of the test images: unfiltered, under each class's map and grid, and with grafts."""
     counts = np.bincount(datasets["test"].labels)
+    counts = np.minimum(counts, config.evaluate.images_per_class or counts)
     plane = (config.data.image_size, config.data.image_size)
     shares = {*judge_maps.curve_shares(*plane), *config.search.shares}
     tested = sum(share <= config.report.share for share in shares)
