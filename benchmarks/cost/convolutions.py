@@ -2,9 +2,9 @@
 
   python benchmarks/cost/convolutions.py
 
-Prints a JSON line for each shape: milliseconds of CPU time of both, for the convolution, with its gradient by the
-images, and with its gradients by images and kernel; the ratio of CPU times, XLA's over ours, medians over interleaved
-rounds; and seconds to compile the last form. Shapes that stay XLA's own have a ratio of about 1.
+Prints a JSON line for each shape, and a table at the end: milliseconds of CPU time of both, for the convolution, with
+its gradient by the images, and with its gradients by images and kernel; the ratio of CPU times, XLA's over ours, medians
+over interleaved rounds; and seconds to compile the last form. Shapes that stay XLA's own have a ratio of about 1.
 """
 
 import json
@@ -30,6 +30,7 @@ SHAPES = {
     "ResNet-20, first of a stage": (64, 16, 32, 32, 3, 2, 1),
     "ResNet-18 at 224, stem": (8, 3, 224, 64, 7, 2, 1),
     "ResNet-18 at 224, stage 1": (8, 64, 56, 64, 3, 1, 1),
+    "ResNet-18 at 224, first of stage 4": (8, 256, 14, 512, 3, 2, 1),
     "ResNet-18 at 224, stage 4": (8, 512, 7, 512, 3, 1, 1),
     "ResNet-18 at 128, stage 4": (64, 512, 4, 512, 3, 1, 1),
     "ResNet-18 at 96, stage 4": (64, 512, 3, 512, 3, 1, 1),
@@ -50,6 +51,7 @@ ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved rounds.")
 
 
 def main(_: list[str]) -> None:
+    rows = []
     for name, (n, channels, side, outputs, taps, stride, groups) in SHAPES.items():
         rng = np.random.default_rng(0)
         images = jnp.asarray(rng.normal(size=(n, side, side, channels)), jnp.float32)
@@ -66,7 +68,14 @@ def main(_: list[str]) -> None:
             row[what] = paired.ratio(rates["ours"], rates["xla"])["ratio"]
             row |= {f"{what}_{form}_ms": round(1e3 * n / float(np.median(rates[form])), 2) for form in sides}
             row |= {f"compile_{form}": seconds for form, seconds in compiled.items()}
+        rows.append(row)
         print(json.dumps(row), flush=True)
+    print(f"\n`{' '.join(['python', *sys.argv])}`: ms of XLA's own and of ours\n")
+    print("| shape | forward | with gradients by images | by both | ratios |\n| --- | --- | --- | --- | --- |")
+    for row in rows:
+        forms = ("forward", "by_images", "by_both")
+        times = " | ".join(f"{row[f'{what}_xla_ms']} and {row[f'{what}_ours_ms']}" for what in forms)
+        print(f"| {row['shape']} | {times} | {', '.join(f'{row[what]:.2f}' for what in forms)} |")
 
 
 def side_of(
