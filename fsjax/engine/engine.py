@@ -44,7 +44,7 @@ class LazyArray:
         return LazyArray(len(which), lambda start, stop: _rows(self, which[start:stop]))
 
 
-# Masks or components: slices of them are arrays.
+# Masks or components: slices are arrays.
 Rows: TypeAlias = np.ndarray | Array | LazyArray
 
 

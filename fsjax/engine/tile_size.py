@@ -129,7 +129,7 @@ def temporary_bytes(model: Model, images: int) -> int:
 
 
 def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes: PyTree) -> int:
-    """Return the bytes of a jitted program's temporaries on one device, for arguments of these shapes.
+    """Return the bytes of a jitted program's temporaries on one device, for arguments with these shapes.
 
     A program is compiled for this once, whoever asks.
     """

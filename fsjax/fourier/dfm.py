@@ -94,7 +94,7 @@ class DominantFrequencyMaps:
         return f"<fsjax maps of {self.method}, {len(self.classes)} classes at {plane}, shares {shares}>"
 
     def nearest(self, share: float) -> float:
-        """Return the nearest share; the smaller one of two at the same distance."""
+        """Return the nearest share, and the smaller of two at the same distance."""
         return min(self.shares, key=lambda candidate: (abs(candidate - share), candidate))
 
     def save(self, path: str | Path) -> None:

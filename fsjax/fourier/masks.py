@@ -69,8 +69,8 @@ def union(
 ) -> Bool[np.ndarray, "height width"]:
     """Return the union of masks, cut to at most `positions` positions.
 
-    Orbits enter by their best rank in any mask: the first orbits of all masks, then the second ones. Masks are constant
-    on orbits; a mask's scores, larger = earlier, are read at an orbit's first member.
+    Orbits enter by their best rank in any mask: the first orbits of all masks, then the second orbits. Masks are
+    constant on orbits; a mask's scores, larger = earlier, are read at an orbit's first member.
     """
     plane, best_rank = masks.shape[1:], ranks(masks, scores).min(0, initial=np.inf)
     held = int(masks.any(0).sum())
@@ -160,7 +160,7 @@ def iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height 
 
 
 def chance_iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
-    """Return the expected IoU of two random masks of these sizes; None where both are empty.
+    """Return the expected IoU of two random masks with these sizes; None where both are empty.
 
     The masks are drawn orbit by orbit where both given masks are constant on orbits, else position by position.
     """
@@ -171,7 +171,7 @@ def chance_iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "
 
 @functools.lru_cache(maxsize=4096)
 def expected_iou(total: int, left: int, right: int) -> float | None:
-    """Return E[k / (left + right - k)] for the overlap k of two random sets of these sizes among `total` elements.
+    """Return E[k / (left + right - k)] for the overlap k of two random sets with these sizes among `total` elements.
 
     k is hypergeometric, so the expectation is a finite sum. None where both sets are empty.
     """

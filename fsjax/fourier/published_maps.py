@@ -31,7 +31,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     Scores in a pickle become masks by the published threshold, as maps of `removal` with compat. Masks in a pickle
     become maps at one share: the X of `_DFM_<X>` in the file's name, as a share or in per cent, whichever is nearer to
     what the masks keep. Without such a name it is the smallest share that allows all masks. Of a list of masks the
-    first is the map, as in HFSS. Nothing in a pickle runs. A pickle does not say which images were searched, nor how
+    first is the map, as in HFSS. Nothing in a pickle runs. A pickle does not say which images were searched, or how
     many: `searched_on` is 'test', as in the published code, and `images` is 0.
 
     path: a workdir with one file dfm/*.npz, such a file, or a pickle; its SHA-256 is in `provenance["file"]`. classes:
@@ -76,7 +76,7 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
     content = _content(storage.path(path))
     order = _numbers(content)
     if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
-        expected = "one plane of finite numbers, 0 (always removed) or greater (larger = earlier), not all of them 0"
+        expected = "one plane of finite numbers, 0 (always removed) or greater (larger = earlier), some above 0"
         raise InputError(f"{path}: got {_describe(content)}; expected a removal order, {expected}")
     return order.astype(np.float64)
 

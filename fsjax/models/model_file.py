@@ -47,12 +47,12 @@ def save_model(
     """Write any model that `analyse` takes to one file, which `load_model` and `model.weights` read.
 
     The file holds the model as StableHLO (jax.export) for any number of images, with its gradient, for CPU, CUDA, ROCm
-    and TPU. Its arrays lie beside the program, with the meaning of inputs and outputs. Reading it needs neither PyTorch
-    nor the code that made the model. JAX reads such programs for at least six months after it wrote them.
+    and TPU. Its arrays lie beside the program, with the meaning of inputs and outputs. It is read without PyTorch and
+    without the code that made the model. JAX reads such programs for at least six months after it wrote them.
 
     Args:
       path: of the file, which ends with .fsjax.
-      model: as of `analyse`, in evaluation mode: a JAX callable, Flax, Equinox, Keras, or a PyTorch module.
+      model: as `analyse` takes it, in evaluation mode: a JAX callable, Flax, Equinox, Keras, or a PyTorch module.
       image_size: height and width in pixels.
       channels: of an image; a run's images have 3.
       classes: names of the first outputs, in their order; a run finds its classes by them.

@@ -152,7 +152,7 @@ def folded(
 
 
 def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
-    # get_value: indexing a variable would make a JAX array of it first, and a second copy.
+    # get_value: indexing a variable would first make a JAX array, a second copy.
     scale, shift, mean, variance = (
         np.asarray(part.get_value()) for part in (norm.scale, norm.bias, norm.mean, norm.var) if part is not None
     )

@@ -31,7 +31,7 @@ _APART = 1e-3
 
 
 class Metadata(NamedTuple):
-    """The content of a config.json beside a file of weights; empty where there is none of timm's."""
+    """The content of timm's config.json beside a file of weights; empty without such a file."""
 
     file: Path
     architecture: str  # timm's name, without the tag that says how it was trained

@@ -23,7 +23,7 @@ from fsjax.runtime.storage import Path
 logger = logging.getLogger(__name__)
 
 State = dict[str, Shaped[np.ndarray, "..."]]
-# A number of classes that no other axis of any model has, and the keys that a message lists.
+# A number of classes that is the length of no further axis of a model, and the keys that a message lists.
 ANY_CLASSES, _SHOWN = 1009, 6
 
 
@@ -31,7 +31,7 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
     """Load PyTorch's weights into a `Model` of ours: images [n, S, S, 3] float32, normalised -> logits [n, K].
 
     The logits equal the PyTorch module's in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are
-    recognised. No code in the file is run. InputError lists what is missing, not expected, or of another shape.
+    recognised. No code in the file is run. InputError lists keys that are missing, not expected, or of another shape.
 
     Args:
       path: .pt, .pth, .ckpt (also of Lightning) or .safetensors.

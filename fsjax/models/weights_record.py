@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "weights.json"
 # Images of model.check that are compared, and the largest difference of logits over their standard deviation.
-# Frameworks differ by a hundredth of it in float32, and an epsilon of 1e-3 in place of 1e-5 by more.
+# Frameworks differ by a hundredth of that limit in float32, and an epsilon of 1e-3 in place of 1e-5 by more.
 _CHECKED_IMAGES, _APART = 16, 1e-3
 
 
@@ -84,7 +84,7 @@ def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) ->
 
 
 def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> tuple[int, ...]:
-    """Return a model's outputs, those of the data's classes first: by model.outputs, by name or by place."""
+    """Return a model's outputs, the data's classes first: by model.outputs, by name or by place."""
     available, named = model.num_logits, model.classes
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
     if named and not given:
@@ -136,4 +136,4 @@ def check_logits(path: str, model: Model) -> str:
             f"{spread:.2g}; expected at most {_APART * spread:.2g}: weights of another model, or images of another "
             "normalisation"
         )
-    return f"logits are those of {path}, to {difference:.1g}"
+    return f"logits match {path}, to {difference:.1g}"

@@ -1,4 +1,4 @@
-"""What a page shows of its classes: a row and a card each, and the data of the script: planes, map and images.
+"""The classes on a page: a row and a card each, and the data of the script: planes, map and images.
 
 With many classes, the script's data of each lie in a file beside the page.
 """

@@ -190,7 +190,7 @@ def overlap_matrix(
 
 
 def _sparse_ticks(shares: list[float], inches: float) -> list[float]:
-    """Return the shares whose labels on a logarithmic axis do not overlap the one before."""
+    """Return the shares whose labels on a logarithmic axis do not overlap the label before."""
     scale = 0.8 * inches / max(np.log(max(shares) / min(shares)), 1e-9)
     ticks: list[float] = []
     for share in sorted(shares):

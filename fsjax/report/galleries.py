@@ -56,7 +56,7 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
         before, of_donor, after = np.asarray(logits, float).reshape(3, len(donors), -1)
         pictured = []
         for i, own in enumerate(test.labels[drawn.recipients[:most]].tolist()):
-            # With two outputs none is left out: the other one would always be the answer.
+            # With two outputs none is left out: the other output would always be the answer.
             left_out = own if logits.shape[-1] > 2 else None
             colours = np.asarray(change[i]) * model.mean_std[1]
             low, high = float(colours.min()), float(colours.max())
@@ -96,9 +96,9 @@ def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None,
 def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
     """Return the section about the first test images of these classes, config.report.attributions of each at most.
 
-    The section shows at most 24 images. The baseline is the mean colour, and the numbers are those of
-    `fsjax.attribute`. The figure also goes to figures/. None without images, for a model of one output, and for a plane
-    too small for a set of frequencies.
+    The section shows at most 24 images. The baseline is the mean colour, and `fsjax.attribute`
+    gives the same numbers. The figure also goes to figures/. None without images, for a model of one output, and for a
+    plane too small for a set of frequencies.
     """
     config, model, test = subject.config, subject.model, subject.test
     shares = attribution.default_shares(model.image_shape[:2])

@@ -25,7 +25,7 @@ from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Dots per inch, as journals ask for. A page shows every second one: a figure of two columns is then as wide as it.
+# Dots per inch, as journals ask for. A page shows every second dot: a figure of two columns then fits its width.
 _PRINT_DPI, _PAGE_STEP = 300, 2
 # A pixel of three bytes has this many bits.
 MOST_MASKS = 24

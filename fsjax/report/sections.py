@@ -1,4 +1,4 @@
-"""Sections of the page about optional stages: what the data offer, the heat map, probes, and other sets.
+"""Sections of the page about optional stages: class-wise spectra, the heat map, probes, and other sets.
 
 A section is a function and a line of SECTIONS.
 """

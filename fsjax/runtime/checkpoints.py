@@ -75,7 +75,7 @@ class Checkpoints:
                 logger.warning("checkpoint %s is damaged or incomplete; skipping it", self.directory / str(step))
             if steps:
                 raise InputError(
-                    f"{self.directory}: all checkpoints {steps[::-1]} are damaged; delete the folder to train anew"
+                    f"{self.directory}: all checkpoints {steps[::-1]} are damaged; delete the folder to train again"
                 )
             return None
 
@@ -90,7 +90,7 @@ class Checkpoints:
             if step is not None and not self._matches(step):
                 raise InputError(
                     f"{self.directory / str(step)}: the best checkpoint is damaged; expected train.select='', the last "
-                    f"step, or delete {self.directory} and stages/train.json beside it to train anew"
+                    f"step, or delete {self.directory} and stages/train.json beside it to train again"
                 )
             return step
 

@@ -31,7 +31,7 @@ EXTRAS |= {"augment": ("torchvision",)}
 def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
     """Return an error for an unknown name, with the known names and a suggestion.
 
-    It suggests names that begin with the unknown one, or else the nearest; of many known names it lists similar ones.
+    It suggests names that begin with the unknown name, or else the nearest; of many known names it lists similar names.
     """
     names = list(known)
     longer = [candidate for candidate in names if name and candidate.startswith(name)][:3]

@@ -121,9 +121,9 @@ def read_json(path: Path) -> Any:
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError, IsADirectoryError) as error:
-        raise InputError(f"{path}: not JSON ({error}); delete it to write it anew") from error
+        raise InputError(f"{path}: not JSON ({error}); delete it, and it is written again") from error
     if isinstance(value, dict) and value.pop(_CHECKSUM, None) not in (None, _checksum(value)):
-        raise InputError(f"{path}: damaged, or changed by hand (its checksum differs); delete it to make it anew")
+        raise InputError(f"{path}: damaged, or changed by hand (its checksum differs); delete it, and it is made again")
     return value
 
 

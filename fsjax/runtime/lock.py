@@ -38,7 +38,7 @@ def held(directory: Path) -> Iterator[None]:
 def _locked(file: Path, run: dict) -> Iterator[str]:
     """Lock a file, write the run into it, and yield the run's id."""
     if not storage.is_local(file):
-        logger.warning("%s: a store has no locks; take care that no other run writes there", file.parent)
+        logger.warning("%s: a store has no locks; make sure that a single run writes there", file.parent)
         files.write_json(file, run)
         yield run["run"]
         file.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def _locked(file: Path, run: dict) -> Iterator[str]:
                 "one run at a time, or another --workdir"
             ) from None
         except OSError as error:
-            logger.warning("%s: no lock (%s); take care that no other run writes there", file, error.strerror)
+            logger.warning("%s: no lock (%s); make sure that a single run writes there", file, error.strerror)
         with files.writing(file):
             opened.truncate(0)
             opened.write(json.dumps(run).encode())

@@ -1,4 +1,4 @@
-"""Devices and processes of a run that has started; no other file asks JAX about them."""
+"""Devices and processes of a run that has started; this file alone asks JAX about them."""
 
 import json
 from collections.abc import Callable

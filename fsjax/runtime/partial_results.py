@@ -98,11 +98,11 @@ class PartialResults:
             return layout
         on_disk = files.read_json(file)
         if not isinstance(on_disk, dict):
-            raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search anew")
+            raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search again")
         for name, thing in (("format", "version of fsjax"), ("model", "model"), ("search", "search")):
             if on_disk.get(name) != layout[name]:
                 raise InputError(
-                    f"{self.directory}: partial results of another {thing}; delete the folder to search anew"
+                    f"{self.directory}: partial results of another {thing}; delete the folder to search again"
                 )
         return on_disk
 

@@ -135,15 +135,15 @@ class Inert:
 class _Unpickler(pickle._Unpickler):
     """Unpickler that resolves globals to `_FUNCTIONS` or `Inert`.
 
-    Based on Python's implementation: the C one sizes its memo by the largest index in a file, so that a flipped bit may
-    fill the memory.
+    Based on Python's implementation: the one in C sizes its memo by the largest index in a file, so that a flipped bit
+    may fill the memory.
     """
 
     def __init__(self, file: io.BufferedIOBase | IO[bytes], **_: Any):
-        super().__init__(file, encoding="latin1")  # in which Python 2 wrote the bytes of arrays
+        super().__init__(file, encoding="latin1")  # as Python 2 wrote the bytes of arrays
 
     def find_class(self, module: str, name: str) -> Any:
-        # By package: NumPy and PyTorch have moved some of these between modules.
+        # By package: NumPy and PyTorch have moved some functions between modules.
         if function := _FUNCTIONS.get((module.split(".")[0], name)):
             return lambda *arguments: function(*arguments)
         # A new function or class each time: a pickle may set its attributes, and cannot change ours.
@@ -154,7 +154,7 @@ def _array(data: Any, dtype: np.dtype, shape: tuple, order: Any = "C") -> np.nda
     return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
-# (package, name) -> what a pickle calls by that name.
+# (package, name) -> the function that a pickle calls by that name.
 _FUNCTIONS: dict[tuple[str, str], Callable] = {
     ("numpy", "_reconstruct"): lambda *_: np.empty(0, np.uint8),  # its state follows
     ("numpy", "dtype"): lambda code, *_: np.dtype(code, copy=True),  # a copy: its state follows
@@ -171,7 +171,7 @@ _FUNCTIONS: dict[tuple[str, str], Callable] = {
 
 
 def _plain(content: Any) -> Any:
-    """Return content with tensors as arrays, and inert what is no array, number, text or container."""
+    """Return content with tensors as arrays, and `Inert` for anything but arrays, numbers, text and containers."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items() if isinstance(key, str | int)}
     if isinstance(content, list | tuple):

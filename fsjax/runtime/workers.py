@@ -1,6 +1,6 @@
 """Threads and processes that work beside the main thread: read ahead, or share a batch of images.
 
-Worker processes are loky's: unlike those of concurrent.futures they do not run the caller's script, which may have no
+Worker processes are loky's, since concurrent.futures runs the caller's script in its workers, and a script may have no
 `if __name__ == "__main__"`.
 """
 

@@ -20,7 +20,7 @@ Mask: TypeAlias = Bool[np.ndarray, "height width"]
 PARENT_BYTES = 2**26
 # Limit of the candidates in the regression, drawn at random: its matrix grows with their square.
 MOST_CANDIDATES = 2048
-# Ridge penalty, as a share of the mean sum of squares of an orbit.
+# Ridge penalty, as a share of an orbit's mean sum of squares.
 PENALTY = 0.05
 # Smallest divisor and penalty, for candidates or losses that are all alike.
 _LEAST = 1e-9
@@ -151,7 +151,7 @@ def rank_orbits(
     first_position = np.unique(spectrum.orbits(*candidates.plane), return_index=True)[1]
     keeps = np.stack([candidates.mask(int(stage[i]), int(index[i])).ravel()[first_position] for i in sampled])
     slopes = regression_slopes(keeps, np.concatenate(losses, axis=1)[:, sampled], stage[sampled])
-    # Rounded beyond the differences between machines, so that a search that moves to another one stays the same.
+    # Rounded beyond the differences between machines, so that a search gives the same result on another machine.
     scales = np.abs(slopes).max(axis=1, initial=_LEAST)
     rounded = (np.round(row / scale, 6) for row, scale in zip(slopes, scales, strict=True))
     ranking = [np.argsort(row, kind="stable")[:positions].tolist() for row in rounded]

@@ -40,7 +40,7 @@ DEFAULTS: Table = {
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Return the frequencies that survive the elimination, and the best of them within the config's shares.
+    """Return the frequencies that survive the elimination, and the best survivors within the config's shares.
 
     An orbit's score is the share of the class's images lost without it in its turn; -1 where it was dropped. At share 1
     a map holds all surviving orbits and is the published map. With `compat` positions are scored, and an orbit is as

@@ -34,7 +34,7 @@ DEFAULTS: Table = {
     "candidates": (
         "",
         "B of each stage; '' = 2000 in the last and half as many in each before, so 250,500,1000,2000 at 32 "
-        "pixels: a quarter of what was published for CIFAR ('CF-1': 1000,2000,4000,8000); 500 each in the "
+        "pixels: a quarter of the published numbers for CIFAR ('CF-1': 1000,2000,4000,8000); 500 each in the "
         "published code",
     ),
     "keep": (10, "N: best masks of each class from which the next stage's descend", "[1, inf)"),

@@ -1,4 +1,4 @@
-"""`learned`: masks found by gradients, each for one class and one share of the plane.
+"""`learned`: masks found by gradients, each for a single class and share of the plane.
 
 Removing one frequency at a time misses frequencies that work only together, or that can replace each other. So masks
 are learned from scores of each class's orbits, and compared with simple masks of their size. The best is the map.
@@ -55,7 +55,7 @@ DEFAULTS: Table = {
     "coldest": (0.05, "temperature of the last step", "(0, inf)"),
     "restarts": (
         3,
-        "masks learned for each class and share, the best of which is taken: by Adam from initial scores, by Adam from "
+        "masks learned for each class and share; the best is taken. By Adam from initial scores, by Adam from "
         "zero, by mirror descent from initial scores, and so on",
         "[1, inf)",
     ),
@@ -70,7 +70,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class. `specific`
     adds -log(1 - p) with the weight `others`, where p is the probability of the class on filtered images of others.
     `graft` has the cross-entropy of others' images with the mask's frequencies from the class, and -log(1 - p) of
-    images of the class with those from others. A map is the mask with the best judged share, then the smallest loss.
+    images of the class with the mask's frequencies from others. A map is the mask with the best judged share, then the
+    smallest loss.
     """
     options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
     budgets = [masks.budget(share, *problem.plane) for share in shares]
@@ -84,7 +85,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     initial, costs = zip(*(initial_scores(problem, kind) for kind in kinds), strict=True)
     simple = _simple_masks(problem, budgets, dict(zip(kinds, initial, strict=True)))
     simple_quality, simple_passes = evaluate_masks(problem, tuple(simple.values()), len(shares), others, "simple")
-    # The masks of the initial scores come first. Start from the first of them, unless another is clearly better.
+    # The masks of the initial scores come first. Start from the first mask, unless another is clearly better.
     start = (simple_quality[1][..., : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
 
     def start_scores(label: int, share: int) -> Orbits:
@@ -208,7 +209,7 @@ def judged_images(problem: Problem, label: int, others: OtherImages | None) -> W
     """Return the images that a class's masks are judged on, and their sides.
 
     Images of the side (1, 0) should be predicted as the class, images of the side (0, 1) should not. For `graft` they
-    are pairs, in which others receive from the class, and the class from others.
+    are pairs: others receive from the class, and the class from others.
     """
     rng, most = generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label), problem.options.learned.judged
 

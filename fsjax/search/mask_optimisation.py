@@ -28,12 +28,12 @@ from fsjax.search.method import Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
 Orbits: TypeAlias = Float[Array, " orbits"]
-# Images of others and of some classes, and the numbers of these classes.
+# Images of others and of some classes, and the classes' numbers.
 Shared: TypeAlias = tuple[Float[AnyArray, "held height width channels"], Int[AnyArray, " classes"]]
 
-# Adam's decay rates of the means of gradients and of their squares, and its least scale.
+# Adam's decay rates for the mean gradient and the mean square, and its least scale.
 _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
-# Halvings of the interval in which tau lies.
+# Halvings of the interval around tau.
 _BISECTIONS = 40
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Share of the sampled masks that the check of a low precision compares as the best.
 TOP_SHARE = 0.05
-# Images, or pairs of them, and their weights; None weighs each image 1.
+# Images, or pairs of images, and their weights; None weighs each image 1.
 WeightedImages: TypeAlias = tuple[Float[np.ndarray, " images *image"], Float[np.ndarray, "images replicates"] | None]
 
 

@@ -47,7 +47,7 @@ def check(config: ConfigDict) -> None:
 
 
 def choose_length(config: ConfigDict, given: Collection[str]) -> None:
-    """Set train.steps or train.epochs to 0 where only the other one is given, with a value above 0.
+    """Set train.steps or train.epochs to 0 where only the other field is given, with a value above 0.
 
     So --config.train.steps=100 suffices for a config file that sets epochs. `check` refuses a config with both. given:
     dotted names of the fields that a command line, or the variant of a study, sets.

@@ -48,7 +48,7 @@ class Training:
 
 
 def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
-    """Return what a training with this config in this workdir needs; compile and train nothing."""
+    """Return the parts of a training with this config in this workdir; compile and train nothing."""
     options = config.train
     images: Dataset = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
     network = models.build(

@@ -1,4 +1,4 @@
-"""The state of a training: the arrays that a step updates, and what the loop carries from step to step.
+"""The state of a training: the arrays that a step updates, and the values that the loop carries along.
 
 Copies of images may go through BatchNorms apart from the classifier's (AdvProp; AFA): the auxiliary state.
 """

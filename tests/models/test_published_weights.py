@@ -69,7 +69,7 @@ def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
         model_source(of(folder, "vit_nano_patch8")).record(folder, NAMES)
         assert ", 3 outputs; unchecked (model.check)" in caplog.text
         model_source(config).record(folder, NAMES)
-    assert f", 3 outputs; logits are those of {check}, to " in caplog.text
+    assert f", 3 outputs; logits match {check}, to " in caplog.text
     with np.load(check) as file:
         images, expected = file["images"], file["logits"]
     (folder / "weights.json").unlink()

@@ -48,4 +48,4 @@ def test_a_store_has_no_lock_and_the_run_says_so_once(caplog):
         assert (store / ".lock").exists()
     assert not (store / ".lock").exists()
     (record,) = caplog.records
-    assert record.getMessage() == f"{store}: a store has no locks; take care that no other run writes there"
+    assert record.getMessage() == f"{store}: a store has no locks; make sure that a single run writes there"

@@ -73,7 +73,7 @@ def test_one_timer_saves_all_tables(tmp_path, monkeypatch):
 def test_what_is_computed_is_saved_whatever_ends_it(tmp_path, error):
     def tiles():
         yield np.array([1]), np.ones(1)
-        raise error
+        raise error("stopped")
 
     with pytest.raises(error):
         opened(tmp_path).table("class00003", np.empty(2)).fill(tiles(), lambda items: None)
@@ -112,7 +112,7 @@ def test_a_restart_uses_the_first_layout_and_another_search_model_or_version_is_
         "search": ({"tile": 8}, PARAMS, "another"),
         "model": ({"tile": 8}, {"kernel": np.ones(3)}, "a search"),
     }.items():
-        with pytest.raises(InputError, match=f"partial results of another {thing}; delete the folder to search anew"):
+        with pytest.raises(InputError, match=f"partial results of another {thing}; delete the folder to search again"):
             PartialResults(tmp_path, *arguments)
     layout = files.read_json(tmp_path / "layout.json")
     files.write_json(tmp_path / "layout.json", {key: value for key, value in layout.items() if key != "format"})

@@ -98,8 +98,8 @@ def test_damaged_partial_results_are_computed_again(tmp_path, monkeypatch, case)
 @pytest.mark.parametrize(
     ("case", "fields", "changes", "message"),
     [
-        ("removal", {}, {"seed": 1}, "another model; delete the folder to search anew"),
-        ("removal", {}, {"identity": "other images"}, "another search; delete the folder to search anew"),
+        ("removal", {}, {"seed": 1}, "another model; delete the folder to search again"),
+        ("removal", {}, {"identity": "other images"}, "another search; delete the folder to search again"),
         ("learned", {"steps": 1}, {"shares": (0.2,)}, "another search"),
         ("hierarchical", {}, {"draws": 1}, "search/stage1: partial results of another search"),
         ("hierarchical", {}, {"keep": 2}, "search/stage2: partial results of another search"),

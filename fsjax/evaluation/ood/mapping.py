@@ -36,7 +36,7 @@ class Mapping:
     groups: dict[str, tuple[str, ...]]  # other placeholder -> folders, in the order of the layout
     # Class of the model, by display name or folder name of data.classes -> folders; None = names as in the run's data.
     classes: dict[str, tuple[str, ...]] | None
-    subset: bool = False  # whether the model may lack some of these classes
+    subset: bool = False  # whether the model may lack some classes of the set
     restrict: bool = False  # whether logits of other classes are ignored
     repeated: bool = False  # whether all combinations of groups show the same pictures, which count as one image
 

@@ -28,7 +28,7 @@ from fsjax.runtime.storage import Path
 Rows = Int[np.ndarray, " images"]
 Variant = tuple[dict[str, str], Callable[[Rows], Dataset]]  # groups, and a function that opens rows of the test images
 
-# Names of the test images on pages, as they are and corrupted; no other set may have them.
+# Names of the test images on pages, as they are and corrupted; reserved for them.
 IN_DISTRIBUTION, CORRUPTIONS = "in distribution", "corruptions"
 # Images of a part at most: a kill loses as many, and a process holds as many at a time.
 PART = 512

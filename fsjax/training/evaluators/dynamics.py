@@ -29,7 +29,7 @@ class DynamicsEvaluator:
     """Classifies every copy of the test images that config.dynamics.keep lists, and writes dynamics/<step>.npz.
 
     Yields `f1_bands_<copy>`, the mean F1 over the classes, and `f1_class_<class>` on the original; all in [0, 1]. A
-    training that is stopped and resumed writes the same files as an uninterrupted one; `read` reads them. Raises
+    training that is stopped and resumed writes the same files as without a stop; `read` reads them. Raises
     InputError where the test images have other classes than the training images.
     """
 
@@ -38,7 +38,7 @@ class DynamicsEvaluator:
         if test.classes != context.dataset("train").classes:
             raise InputError(
                 f"data.test_split: {context.config.data.test_split!r} has other classes than the training images; "
-                "expected the same ones"
+                "expected the same classes"
             )
         self.context, self.copies = context, band_dynamics.parse(options.keep)
         self.dataset = test.subset(first_of_each_class(test.labels, options.images_per_class))
@@ -113,7 +113,7 @@ def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copi
     """
     paths = [directory / "dynamics" / f"{step:08d}.npz" for step in steps]
     if missing := [path for path in paths if not path.exists()]:
-        raise InputError(f"{missing[0]}: missing; delete the folder {directory} to train anew")
+        raise InputError(f"{missing[0]}: missing; delete the folder {directory} to train again")
     return np.stack([files.read_npz(file)["confusion"] for file in paths])
 
 
@@ -122,5 +122,5 @@ def last_step(directory: Path) -> int:
     folder = directory / "dynamics"
     steps = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
     if not steps:
-        raise InputError(f"{folder}: missing; delete the folder {directory} to train anew")
+        raise InputError(f"{folder}: missing; delete the folder {directory} to train again")
     return max(steps)

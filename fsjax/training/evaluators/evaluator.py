@@ -18,7 +18,7 @@ from fsjax.runtime.storage import Path
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatorContext:
-    """What an evaluator knows of the training.
+    """The training as an evaluator sees it.
 
     `mean_std` normalises pixels in [0, 1], per channel. `dataset` returns the images of the split 'train', 'validation'
     or 'test'. `directory` is the workdir.
@@ -42,8 +42,8 @@ class Evaluator(Protocol):
 class ValidationEvaluator:
     """Yields validation_loss, the mean cross-entropy in nats, and validation_accuracy.
 
-    Yields nothing without a validation split. Processes share the images, and all of them sum the losses of all images
-    in the order of the set. So the values are the same bits for any number of processes and devices.
+    Yields nothing without a validation split. Processes share the images, and each sums the losses of all images in the
+    order of the set. So the values are the same bits for any number of processes and devices.
     """
 
     def __init__(self, context: EvaluatorContext):

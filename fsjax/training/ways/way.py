@@ -27,7 +27,7 @@ Gradient = Callable[[Images], Images]
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """Copies of a step's images: the loss is the mean of the cross-entropies of the images and of each copy.
+    """Copies of a step's images: the loss is the mean cross-entropy over the images and each copy.
 
     Attributes:
       make: (keys, labels, normalised images, gradient) -> copies, inside pmap over parallel.AXIS. The ways before have
@@ -42,7 +42,7 @@ class Copies:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a way knows of the training."""
+    """The training as a way sees it."""
 
     options: ConfigDict  # config.train
     size: int  # side of the images
