@@ -27,7 +27,7 @@ from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.band_dynamics import Dynamics
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.ood.results import OodResult
-from fsjax.evaluation.results import Recovery, Reliance, read_method
+from fsjax.evaluation.results import Evaluation, Recovery, Reliance, read_method
 from fsjax.evaluation.typed_json import to_json
 from fsjax.experiment import study_tables
 from fsjax.experiment.stages import compare
@@ -280,7 +280,7 @@ def evaluation(**changes):
     method = {"searched_on": "train", "forward_equivalents": 1, "grid": None, "planted": {}}
     grafts = json.loads(json.dumps(to_json(results.grafts(("a", "b"), ("shortcut by phase", "spread"), pairs=3))))
     return {
-        "version": 3,
+        "version": Evaluation.version,
         "classes": ["a", "b"],
         "images": [2, 0],
         "unfiltered": {"accuracy": 0.5, "tpr": [0.5, None], "fpr": [0.1, 0.2], "confusion": [[1, 1], [0, 0]]},
@@ -306,7 +306,7 @@ WRONG_EVALUATIONS = {
     "images beyond count": evaluation(images=[10**300, 1]),
     "accuracy in words": evaluation(unfiltered={**evaluation()["unfiltered"], "accuracy": "<script>"}),
     "verdicts in a number": with_grafts("", verdicts=3),
-    "a curve of lines": with_grafts("curves", map=3),
+    "a curve of a number": with_grafts("curve", psi=3),
     "a method in a list": evaluation(methods={"removal": []}),
     "planted in words": evaluation(planted={"a": {"fixed": "yes", "tpr_without": 0.5, "tpr_alone": 0.5}}),
 }

@@ -7,6 +7,7 @@ import pytest
 import torch
 from flax import linen, nnx
 
+from fsjax import from_torch
 from fsjax.models.callables import as_model
 from fsjax.runtime.errors import InputError
 
@@ -121,9 +122,10 @@ def test_a_converted_model_is_taken_as_it_is():
 
 def test_probabilities_are_refused_and_their_logarithms_are_logits():
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, CLASSES), torch.nn.Softmax(1)).eval()
-    for model in (module, lambda images: jax.nn.softmax(plain(images))):
-        with pytest.raises(InputError, match=r"^model: got probabilities, whose sum is 1 for every image; expected"):
-            as_model(model, IMAGES, CLASSES)
+    with pytest.raises(InputError, match=r"^from_torch: got probabilities"):
+        from_torch(module, np.moveaxis(IMAGES, -1, 1))
+    with pytest.raises(InputError, match=r"^model: got probabilities, whose sum is 1 for every image; expected logits"):
+        as_model(lambda images: jax.nn.softmax(plain(images)), IMAGES, CLASSES)
     as_model(lambda images: jax.nn.log_softmax(plain(images)), IMAGES, CLASSES)
 
 
