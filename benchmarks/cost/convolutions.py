@@ -3,8 +3,8 @@
   python benchmarks/cost/convolutions.py
 
 Prints a JSON line for each shape, and a table at the end: milliseconds of CPU time of both, for the convolution, with
-its gradient by the images, and with its gradients by images and kernel; the ratio of CPU times, XLA's over ours, medians
-over interleaved rounds; and seconds to compile the last form. Shapes that stay XLA's own have a ratio of about 1.
+its gradient by the images, and with its gradients by images and kernel; the ratio of CPU times, XLA's over ours,
+medians over interleaved rounds; and seconds to compile the last form. Shapes that stay XLA's own have a ratio of about 1.
 """
 
 import json
