@@ -4,7 +4,8 @@
 
 Prints a JSON line for each shape, and a table at the end: milliseconds of CPU time of both, for the convolution, with
 its gradient by the images, and with its gradients by images and kernel; the ratio of CPU times, XLA's over ours,
-medians over interleaved rounds; and seconds to compile the last form. Shapes that stay XLA's own have a ratio of about 1.
+medians over interleaved rounds; and seconds to compile the last form. Shapes that stay XLA's own have a ratio of about
+1.
 """
 
 import json
