@@ -106,7 +106,7 @@ def test_help_of_an_experiment_lists_its_fields_with_their_help_and_the_values_t
     columns = {name: re.split(" {2,}", rest) for name, rest in found.items()}
     assert columns["train.steps"] == ["7", "length of the training in steps, where train.epochs is 0"]
     assert columns["train.optimizer"] == ["'adamw'", "sgd (Nesterov), adamw"] and columns["data.mean"][0] == "()"
-    assert columns["search.learned.restarts"][1].startswith("masks learned for each class and share, ")
+    assert columns["search.learned.restarts"][1].startswith("masks learned for each class and share")
     assert not [name for name, rest in columns.items() if len(rest) != 2], "a value and its help"
     assert len({line.index(rest) for line, rest in zip(lines, found.values(), strict=True)}) == 1, "one column"
 
