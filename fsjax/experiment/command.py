@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -32,8 +33,9 @@ BAD_INPUT = 2
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
 Exit status: 0 done, 1 compare found a mean IoU below --config.min_iou or another process of the run is lost, 2 the
-command, the config or a file cannot be used, 143 stopped by SIGTERM and saved. After a loss and after 143 the same
-command continues."""
+command, the config or a file cannot be used,
+130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM and saved. After a loss and after a signal the same command continues.
+A second signal ends the run at once."""
 _HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 _PACKAGE = pathlib.Path(fsjax.__file__).parent
 _SHIPPED = _PACKAGE / "shipped" / "configs"
@@ -68,13 +70,15 @@ def _exit_status(action: Callable[[], None]) -> int:
         print(failed, file=sys.stderr)
         return CHECK_FAILED
     except interrupt.Terminated:
-        print("stopped by SIGTERM; finished work is saved, and the same command continues it", file=sys.stderr)
-        return interrupt.EXIT_STATUS
+        status = interrupt.exit_status()
+        name = signal.Signals(status - 128).name
+        print(f"stopped by {name}; finished work is saved, and the same command continues it", file=sys.stderr)
+        return status
     except Exception:
         if not interrupt.one_of_several():
             raise
         traceback.print_exc()  # calls that wait for a lost process raise
-        return interrupt.lost_status()
+        return interrupt.exit_status(otherwise=1)
     return 0
 
 

@@ -88,7 +88,7 @@ def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_witho
     )
     *lines, last = done.stdout.splitlines()
     assert last == "0 set()" and not done.stderr
-    assert "python launch.py --config=configs/dfm_vit.py" in lines[0] and "143 stopped by SIGTERM" in done.stdout
+    assert "python launch.py --config=configs/dfm_vit.py" in lines[0] and "130 or 143 stopped by SIGINT" in done.stdout
     for file in (ROOT / "configs").glob("*.py"):
         first = file.read_text().splitlines()[0].strip('"')
         listed = any(line.split() == [f"configs/{file.name}", *first.split()] for line in lines)

@@ -57,11 +57,13 @@ def computed(files):
 def launched(monkeypatch, capfd, *arguments):
     """The exit status of launch.py with these arguments, and what it printed."""
     monkeypatch.chdir(ROOT)
-    handler, handlers = signal.getsignal(signal.SIGTERM), list(logging.root.handlers)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = list(logging.root.handlers)
     try:
         status = command.main(["launch.py", *arguments])
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         # Its own writes to the standard error of this test.
         logging.root.handlers[:] = handlers
     printed = capfd.readouterr()
