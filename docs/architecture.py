@@ -9,7 +9,7 @@ ROWS = (
     ("what users call", "launch.py api/"),
     ("the command line", "experiment/"),
     ("the stages of experiments", "experiment/runner experiment/stages/"),
-    ("running stages", "experiment/pipeline experiment/opening experiment/study_tables experiment/stage"),
+    ("running stages", "experiment/pipeline experiment/study_tables experiment/stage experiment/forecast"),
     ("pages and figures", "report/"),
     ("training", "training/"),
     ("rates, controls, measures", "evaluation/"),

@@ -16,6 +16,7 @@ from fsjax.data.splits import open_splits
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate as evaluation
 from fsjax.evaluation import first_look
+from fsjax.experiment import forecast
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
 from fsjax.runtime import config_fields, storage
@@ -91,6 +92,8 @@ def analyse(
     if search is None:
         config.search.method = _default_search(config, splits["train"])
     classifier = _open_model(model, splits, mean_std, config.search)
+    work = {**forecast.search_work(config, splits["train"]), **forecast.judging_work(config, splits["test"])}
+    forecast.announce("analyse:", config, classifier, work, splits["train"], splits["test"], quick="quick=True")
     folder = None if directory is None else storage.path(directory)
     maps = _search(config, classifier, splits["train"], folder and folder / "search" / config.search.method)
     return _judge(config, classifier, maps, splits["test"], folder)
@@ -140,6 +143,8 @@ def dominant_frequencies(
     if search is None:
         config.search.method = _default_search(config, splits["images"])
     classifier = _open_model(model, splits, mean_std, config.search)
+    work = forecast.search_work(config, splits["images"])
+    forecast.announce("dominant_frequencies:", config, classifier, work, splits["images"])
     return _search(config, classifier, splits["images"], None if directory is None else storage.path(directory))
 
 
@@ -177,6 +182,8 @@ def evaluate(
     with config.unlocked():
         config.search.method, config.search.shares, config.search.images_per_class = maps.method, maps.shares, 0
     config.report.share = max(maps.shares)
+    work = forecast.judging_work(config, splits["test"])
+    forecast.announce("evaluate:", config, classifier, work, test=splits["test"])
     return _judge(config, classifier, maps, splits["test"], None if directory is None else storage.path(directory))
 
 

@@ -22,18 +22,16 @@ from ml_collections import ConfigDict, config_flags
 
 import fsjax
 from fsjax.runtime import config_fields, interrupt, storage
-from fsjax.runtime.errors import CheckFailed, InputError, nearest, one_line
+from fsjax.runtime.errors import InputError, nearest, one_line
 from fsjax.runtime.storage import Path
 
 # Fields that a message names for an unknown one.
 _MOST_MEANT = 4
-CHECK_FAILED = 1
 BAD_INPUT = 2
 
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-Exit status: 0 done, 1 compare found a mean IoU below --config.min_iou or another process of the run is lost, 2 the
-command, the config or a file cannot be used,
+Exit status: 0 done, 1 another process of the run is lost, 2 the command, the config or a file cannot be used,
 130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM and saved. After a loss and after a signal the same command continues.
 A second signal ends the run at once."""
 _HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
@@ -66,9 +64,6 @@ def _exit_status(action: Callable[[], None]) -> int:
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
-    except CheckFailed as failed:
-        print(failed, file=sys.stderr)
-        return CHECK_FAILED
     except interrupt.Terminated:
         status = interrupt.exit_status()
         name = signal.Signals(status - 128).name

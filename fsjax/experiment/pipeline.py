@@ -4,22 +4,32 @@ A record in stages/ holds the fields and the input files of each started stage. 
 refused; a stage with other inputs runs again.
 """
 
+import copy
+import functools
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from fsjax.data.dataset import Dataset
 from fsjax.data.overlap import check_apart
-from fsjax.experiment import opening
+from fsjax.data.source import set_name
+from fsjax.engine import tile_size
+from fsjax.experiment import forecast
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
-from fsjax.runtime import config_fields, files, lock, metrics, parallel, progress, storage
-from fsjax.runtime.errors import CheckFailed, InputError, unknown
+from fsjax.runtime import config_fields, files, interrupt, lock, metrics, parallel, progress, storage
+from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.parallel import versions
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
+from fsjax.training import setup, ways
+from fsjax.training.settings import last_step
+from fsjax.training.setup import Training
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +43,26 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
     with lock.held(directory):
         parallel.decide(lambda: before.update(_prepare(config, directory, stages, command)))
         workspace = Workspace(config, directory)
-        has_run = False
+        begun = False
+        said: dict[str, float] | None = None  # the expected seconds of each stage, once they are known
         try:
             with workspace.metrics:
                 for index, stage in enumerate(chosen):
-                    has_run |= _run_stage(stage, workspace, chosen[index:], first=not has_run)
+                    record = parallel.decide(functools.partial(_new_record, stage, workspace))
+                    if record is None:
+                        logger.info("%s: already done in %s", stage.name, directory)
+                        continue
+                    interrupt.check()
+                    datasets = workspace.open(split for later in chosen[index:] for split in later.splits(config))
+                    if not begun:
+                        check_apart(datasets)
+                        _say_what(config, chosen[index:], datasets)
+                    if said is None:
+                        said = _forecast(workspace, chosen[index:], datasets)
+                    _run_stage(stage, workspace, record, (said or {}).get(stage.name, 0.0))
+                    begun = True
         except InputError:
-            if not has_run:
+            if not begun:
                 _restore(before)
             raise
 
@@ -118,7 +141,7 @@ def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Sta
 
 
 def _has_results(record: dict[str, Any]) -> bool:
-    return bool(record and (record["done"] or record.get("failed_check")))
+    return bool(record and record["done"])
 
 
 def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> bool:
@@ -127,30 +150,70 @@ def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> b
     return any(path.is_file() for path in (directory / name).rglob("*"))
 
 
-def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, first: bool) -> bool:
-    """Run an unfinished stage, and return whether it was unfinished.
+def _say_what(config: ConfigDict, stages: list[Stage], datasets: dict[str, Dataset]) -> None:
+    """Log the data and the model; nothing for a run without data."""
+    if not datasets:
+        return
+    size, where = config.data.image_size, set_name(config.data) or config.data.root
+    counts = ", ".join(f"{len(dataset):,} {split}" for split, dataset in datasets.items())
+    classes = len(next(iter(datasets.values())).classes)
+    source, options = model_source(config), config.train
+    logger.info(f"data: {config.data.source} {where}: {classes} classes, {counts} images, at {size} x {size} pixels")
+    trained = ""
+    if source.trains and "train" in [stage.name for stage in stages]:
+        steps = last_step(options, len(datasets["train"]))
+        trained = f", trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
+    logger.info(f"model: {source.describe()}{trained}")
 
-    `remaining` are this stage and later ones: their data are opened before anything long. `first` logs the opening.
-    """
+
+def _forecast(workspace: Workspace, stages: list[Stage], datasets: dict[str, Dataset]) -> dict[str, float] | None:
+    """Log the work of the stages, and return their expected seconds; None before a model is converted."""
+    config = workspace.config
+    work = {stage.name: stage.work(config, datasets) for stage in stages}
+    head, total = f"run: {', '.join(work)};", sum(map(Counter, work.values()), Counter())
+    if not total:
+        logger.info(head.rstrip(";"))
+        return {}
+    is_long = forecast.is_long(total, config.data.image_size)
+    if not is_long:
+        logger.info("%s %s forward passes of one image", head, f"{sum(total.values()):,}")
+    if not is_long and not config.run.memory_mib:
+        return {}
+    classes, searched = len(next(iter(datasets.values())).classes), datasets.get(config.search.split)
+    model = model_source(config).timed_model(classes) if "train" in work else workspace.classifier
+    if model is None:
+        return None
+    if config.run.memory_mib:
+        # Too little memory is an error here rather than after the training.
+        most = max(forecast.searched_counts(config, searched)) if "search" in work else 1
+        tile_size.fit(model, resident_images=most, memory_mib=config.run.memory_mib)
+    training = _trial_training(workspace) if is_long and "training" in total else None
+    seconds = forecast.announce(
+        head, config, model, total, searched, datasets.get("test"), training, field="--config.{1}", quick="--quick"
+    )
+    each = {part: seconds[part] / total[part] for part in seconds}
+    return {
+        name: math.fsum(each.get(part, 0.0) * passes for part, passes in parts.items()) for name, parts in work.items()
+    }
+
+
+def _trial_training(workspace: Workspace) -> Training:
+    """Return the run's training, or one as fast where a probe has yet to find what it grafts."""
+    if not ways.use_probes(workspace.config.train):
+        return workspace.training
+    config = copy.deepcopy(workspace.config)
+    config.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
+    return setup.build(config, workspace.dataset("train"), workspace.mean_std, workspace.directory)
+
+
+def _run_stage(stage: Stage, workspace: Workspace, record: dict[str, Any], said: float) -> None:
+    """Run a stage, and log beside its time how long it was said to take; 0 = nothing was said."""
     record_file = _record_file(workspace.config, workspace.directory, stage)
-    record = parallel.decide(lambda: _new_record(stage, workspace, record_file))
-    if record is None:
-        logger.info("%s: already done in %s", stage.name, workspace.directory)
-        return False
-    datasets = workspace.open(split for following in remaining for split in following.splits(workspace.config))
-    if first:
-        check_apart(datasets)
-        for line in opening.lines(workspace.config, remaining, datasets):
-            logger.info(line)
     parallel.decide(lambda: files.write_json(record_file, record))
     started, compiled_before = time.monotonic(), progress.compiled()
     traced = workspace.config.profile and parallel.is_main_process()
-    try:
-        with progress.tracing(workspace.directory / "profile" / stage.name if traced else None):
-            stage.run(workspace)
-    except CheckFailed:
-        parallel.decide(lambda: files.write_json(record_file, {**record, "failed_check": True}))
-        raise
+    with progress.tracing(workspace.directory / "profile" / stage.name if traced else None):
+        stage.run(workspace)
     seconds = time.monotonic() - started
     # decide: the other processes continue after the main process has written the files that they may read.
     parallel.decide(lambda: files.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
@@ -160,13 +223,13 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
     workspace.metrics.write(stage.name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
     note = f", {clock(compiling)} of it for {programs} compilations" if programs else ""
     note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
-    logger.info("%s: done in %s%s", stage.name, clock(seconds), note)
-    return True
+    expected = f" (about {clock(said)} said)" if said else ""
+    logger.info("%s: done in %s%s%s", stage.name, clock(seconds), expected, note)
 
 
-def _new_record(stage: Stage, workspace: Workspace, record_file: Path) -> dict[str, Any] | None:
+def _new_record(stage: Stage, workspace: Workspace) -> dict[str, Any] | None:
     """Return the record of a stage that has to run; None if it is done."""
-    record = _read_record(record_file)
+    record = _read_record(_record_file(workspace.config, workspace.directory, stage))
     paths = [path for needed in stage.needs for path in needed.outputs(workspace)]
     paths = [*(path for path in paths if path.is_file()), *stage.reads(workspace)]
     inputs = {str(path).removeprefix(f"{workspace.directory}/"): files.sha256(path) for path in paths}

@@ -16,7 +16,6 @@ def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None
 
     Raises:
       InputError: a bad field, an earlier result made with other fields, or a stage without its input.
-      CheckFailed: all is done, and compare's maps overlap less than config.min_iou demands.
       interrupt.Terminated: SIGTERM came.
     """
     pipeline.run(config, directory, STAGES, command=command)

@@ -13,13 +13,15 @@ from fsjax import data, search
 from fsjax.data.dataset import Dataset, check_unchanged
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine.model import Model
+from fsjax.experiment.forecast import Work
 from fsjax.fourier import dfm
 from fsjax.models.source import model_source
 from fsjax.runtime import config_fields, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics, start_wandb
 from fsjax.runtime.storage import Path
-from fsjax.training import ways
+from fsjax.training import setup, ways
+from fsjax.training.setup import Training
 
 
 class Workspace:
@@ -68,6 +70,11 @@ class Workspace:
         return measure_mean_std(self.dataset("train"))
 
     @functools.cached_property
+    def training(self) -> Training:
+        """What the stage train needs; its step is compiled once for the forecast and for the training."""
+        return setup.build(self.config, self.dataset("train"), self.mean_std, self.directory)
+
+    @functools.cached_property
     def classifier(self) -> Model:
         """The trained classifier of this workdir."""
         return model_source(self.config).model(self.directory)
@@ -103,7 +110,7 @@ class Stage:
       shown: prefixes of fields that may change in a workdir: a new result then replaces the old result.
       partial: config -> the folder of partial results in the workdir, or None; only the same settings continue them.
       splits: config -> the splits that it reads, of 'train', 'validation', 'test'.
-      cost: config, datasets by split -> about how many forward passes of one image it takes as long as; 0 = unknown.
+      work: config, datasets by split -> the forward passes of its parts, as `forecast.Work`; {} = unknown.
     """
 
     name: str
@@ -117,7 +124,7 @@ class Stage:
     shown: tuple[str, ...] = ()
     partial: Callable[[ConfigDict], str | None] = lambda config: None
     splits: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ()
-    cost: Callable[[ConfigDict, Mapping[str, Dataset]], int] = lambda config, datasets: 0
+    work: Callable[[ConfigDict, Mapping[str, Dataset]], Work] = lambda config, datasets: {}
 
     def with_needs(self) -> list["Stage"]:
         """Return this stage after all stages that it needs, directly or indirectly, each once."""

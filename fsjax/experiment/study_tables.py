@@ -54,7 +54,7 @@ class Outcome:
 
 
 def write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
-    """Write study/*.csv, tables.md and tables.tex, and report/study.html; print the summary.
+    """Write study/*.csv and tables.md, and report/study.html; print the summary.
 
     Raises:
       InputError: the runs have different classes, or lack a result.
@@ -66,8 +66,7 @@ def write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
     folder = directory / "study"
     for name, table in tables.items():
         files.write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    for suffix, as_text in (("md", as_markdown), ("tex", as_latex)):
-        files.write_text(folder / f"tables.{suffix}", "\n\n".join(map(as_text, tables.values())) + "\n")
+    files.write_text(folder / "tables.md", "\n\n".join(map(as_markdown, tables.values())) + "\n")
     write_page(config, directory, outcomes, tables)
     print(as_markdown(tables["summary"]), flush=True)
 
@@ -176,12 +175,6 @@ def as_markdown(table: pd.DataFrame) -> str:
     words = in_words(table).map(lambda text: text.replace("|", r"\|"))
     words.columns = words.columns.str.replace("|", r"\|")
     return words.to_markdown(index=False, tablefmt="github", disable_numparse=True)
-
-
-def as_latex(table: pd.DataFrame) -> str:
-    """Return a table for a paper; it needs the package booktabs."""
-    text = in_words(table).to_latex(index=False, escape=True)
-    return text.replace("±", r"$\pm$").replace("–", "--")
 
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:

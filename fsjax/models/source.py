@@ -129,7 +129,7 @@ class _NetworkSource(ModelSource):
     def timed_model(self, classes: int) -> Model:
         network = self._network(classes)
         trained = TrainedNetwork(network, network.init(self.config.seed))
-        return self._for_search(trained).at(self.config.search.precision)
+        return self._for_search(trained)
 
     def _for_search(self, trained: TrainedNetwork) -> Model:
         """Return the model of a network, with a bfloat16 form if the search asks for it."""

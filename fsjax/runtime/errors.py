@@ -17,10 +17,6 @@ class InputError(ValueError):
         super().__init__(printable(message))
 
 
-class CheckFailed(Exception):
-    """A finished run whose result fails a check that the config asks for; launch.py exits with status 1."""
-
-
 _MOST_LISTED = 20  # names in a message
 
 # Extra of fsjax -> its modules, for train.augment and each data.source that needs one; pyproject.toml has all extras.

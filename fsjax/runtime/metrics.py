@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from upath import UPath
 
@@ -25,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 30  # between two uploads to a store, which cannot append
 MODES = ("online", "offline")
-Images = Mapping[str, UInt8[np.ndarray, "height width"]]
 
 
 class Metrics(contextlib.AbstractContextManager["Metrics"]):
@@ -74,12 +71,6 @@ class Metrics(contextlib.AbstractContextManager["Metrics"]):
                 writer.write(stage, step, values)
             if self._copies and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
                 self._upload()
-
-    def images(self, section: str, step: int, images: Images) -> None:
-        """Show grey images by name, on the writers alone; `step` counts within the section."""
-        with files.writing(self._shown):
-            for writer in self._writers:
-                writer.images(section, step, images)
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
         """Show final results and the config fields behind them, on the writers alone; replace earlier ones."""
@@ -151,7 +142,7 @@ def start_wandb(config: ConfigDict, directory: Path) -> "_WeightsAndBiases | Non
     except wandb.Error as error:
         raise InputError(f"wandb.mode: got {one_line(error)}; expected offline, or a user logged in") from error
     logger.info("wandb: %s", run.url if config.wandb.mode == "online" else f"offline, in {run.dir}")
-    return _WeightsAndBiases(run, wandb.Image)
+    return _WeightsAndBiases(run)
 
 
 class _TensorBoard:
@@ -172,10 +163,6 @@ class _TensorBoard:
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         parts = (self._summary.scalar(f"{stage}/{name}", value) for name, value in values.items())
-        self._add(step, *parts)
-
-    def images(self, section: str, step: int, images: Images) -> None:
-        parts = (self._summary.image(f"{section}/{name}", grey, dataformats="HW") for name, grey in images.items())
         self._add(step, *parts)
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
@@ -200,8 +187,8 @@ class _TensorBoard:
 class _WeightsAndBiases:
     """Logs to a W&B run. W&B's own steps only grow, so ours are logged beside the values as `<section>/step`."""
 
-    def __init__(self, run: Any, image: Any):
-        self._run, self._image = run, image  # wandb.Image
+    def __init__(self, run: Any):
+        self._run = run
         self._sections: set[str] = set()
 
     def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
@@ -209,9 +196,6 @@ class _WeightsAndBiases:
             self._sections.add(stage)
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
         self._run.log({**{f"{stage}/{name}": value for name, value in values.items()}, f"{stage}/step": step})
-
-    def images(self, section: str, step: int, images: Images) -> None:
-        self.write(section, step, {name: self._image(grey) for name, grey in images.items()})
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
         self._run.summary.update({f"{name}/{key}": value for key, value in values.items()})

@@ -151,7 +151,7 @@ def make_first_order(problem: Problem) -> Callable:
     mesh, batch = parallel.mesh(), batch_size(problem)
     placed = problem.model.params, patches.members(*problem.plane, problem.options.patch)
     params, members = jax.device_put(placed, NamedSharding(mesh, P()))
-    program = _compiled(problem.searched_model, mesh)
+    program = gradient_program(problem.searched_model, mesh)
 
     def first_order(images: Float[np.ndarray, "n height width channels"], label: int) -> Float[np.ndarray, "n patches"]:
         scores = in_batches(lambda images: program(params, images, np.int32(label), members), batch, images)
@@ -189,7 +189,7 @@ def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int
 def batch_size(problem: Problem, *, resident: int = 0) -> int:
     """Return how many images' backward pass fits on a device beside resident images, by XLA's analysis."""
     model, members = problem.model, patches.members(*problem.plane, problem.options.patch)
-    program, label = functools.partial(_compiled, problem.searched_model), jax.ShapeDtypeStruct((), jnp.int32)
+    program, label = functools.partial(gradient_program, problem.searched_model), jax.ShapeDtypeStruct((), jnp.int32)
 
     def temporaries(images: int) -> int:
         shape = jax.ShapeDtypeStruct((images, *model.image_shape), jnp.float32)
@@ -206,7 +206,7 @@ def batch_size(problem: Problem, *, resident: int = 0) -> int:
     return min(size, max(problem.counts))
 
 
-def _compiled(model: Model, mesh: Mesh) -> Callable:
+def gradient_program(model: Model, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
     apply, precision = model.apply, model.matmul_precision
 
@@ -252,6 +252,7 @@ METHOD = Method(
     search,
     DEFAULTS,
     forward_passes=lambda options, counts, plane: PASSES * options.graft.paths * options.graft.steps * len(counts),
+    gradients=True,
     patches=True,
     whole_patches=True,
     scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",

@@ -87,6 +87,7 @@ class Method:
       defaults: the method's own fields of config.search, under its name, as a table of `config_fields`.
       check: raises InputError for fields of config.search that cannot be used on a plane (H, W).
       forward_passes: (config.search, images of each class, plane) -> expected forward passes; 0 = unknown.
+      gradients: whether these are gradients, each counted as three.
       reads: config.search -> external files that its result depends on.
       patches: whether it uses config.search.patch.
       whole_patches: whether `patch_maps.cut` makes its maps: unions of whole patches, with bootstrap resamples.
@@ -100,6 +101,7 @@ class Method:
     defaults: Table = dataclasses.field(default_factory=dict)
     check: Callable[[ConfigDict, tuple[int, int]], None] = lambda options, plane: None
     forward_passes: Callable[[ConfigDict, tuple[int, ...], tuple[int, int]], int] = lambda options, counts, plane: 0
+    gradients: bool = False
     reads: Callable[[ConfigDict], list[Path]] = lambda options: []
     patches: bool = False
     whole_patches: bool = False

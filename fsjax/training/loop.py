@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from fsjax.data import host_augment
 from fsjax.data.augment import split_names
@@ -22,32 +21,26 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.training import evaluators, state
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
-from fsjax.training.setup import Training, build, restore
+from fsjax.training.setup import Training, restore
 from fsjax.training.state import LoopState
 from fsjax.training.step import split_over_devices
 
 logger = logging.getLogger(__name__)
 
 
-def train(
-    config: ConfigDict,
-    dataset: Callable[[str], Dataset],
-    mean_std: tuple[np.ndarray, np.ndarray],
-    directory: Path,
-    metrics: Metrics,
-) -> None:
-    """Train the config's model and save its last step in `directory`/checkpoints; resume from the newest checkpoint.
+def train(training: Training, dataset: Callable[[str], Dataset], directory: Path, metrics: Metrics) -> None:
+    """Train a model and save its last step in `directory`/checkpoints; resume from the newest checkpoint.
 
-    dataset: split -> its images, for 'train' and the splits that evaluators use. mean_std: of pixels in [0, 1], per
-    channel. Raises InputError for a config value that cannot be used, and for a loss or a weight that is not finite;
-    raises interrupt.Terminated where a process was asked to stop, after the last step is saved.
+    dataset: split -> its images, for the splits that evaluators use. Raises InputError for a config value that cannot
+    be used, and for a loss or a weight that is not finite; raises interrupt.Terminated where a process was asked to
+    stop, after the last step is saved.
     """
-    training = build(config, dataset("train"), mean_std, directory)
+    config = training.config
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
         start = restore(training, checkpoints)
         if start.step == training.steps and checkpoints.newest() is None:
             _save(training, start, checkpoints, None)  # the run that this training continues ended there
-        context = EvaluatorContext(training.network, mean_std, config, dataset, directory)
+        context = EvaluatorContext(training.network, training.mean_std, config, dataset, directory)
         called = [evaluator(context) for evaluator in evaluators.parse(config.train.evaluators)]
         run_steps(training, start, called, checkpoints, metrics)
 

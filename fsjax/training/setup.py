@@ -37,6 +37,7 @@ class Training:
 
     config: ConfigDict
     images: Dataset
+    mean_std: tuple[np.ndarray, np.ndarray]  # of pixels in [0, 1], per channel
     steps: int  # after which the training ends
     start: Path | None  # workdir of the run that the training continues; None = random weights
     network: Network
@@ -83,6 +84,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     return Training(
         config=config,
         images=images,
+        mean_std=mean_std,
         steps=steps,
         start=graft.start(options, directory) if "graft" in ways.chosen(options) else None,
         network=network,
@@ -115,12 +117,17 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     return _state(training, checkpoints, step)
 
 
-def _state(training: Training, checkpoints: Checkpoints, step: int) -> LoopState:
+def first_state(training: Training) -> LoopState:
+    """Return the state before the first step of a training that continues no other."""
+    return _state(training, None, 0)
+
+
+def _state(training: Training, checkpoints: Checkpoints | None, step: int) -> LoopState:
     """Return the state of a checkpoint, or the first state where the step is 0."""
     variables = jax.device_get(training.network.init(training.config.seed))
     current = state.create(variables, training.optimizer, auxiliary=training.auxiliary)
     plateau = jax.device_get(training.plateau.init(variables["params"]))
-    if step:
+    if step and checkpoints:
         resumed = checkpoints.restore("training", step, {**state.resumed_arrays(current), "plateau": plateau})
         plateau = resumed.pop("plateau")
         current = TrainState(**(checkpoints.restore("variables", step, current.variables) | resumed))

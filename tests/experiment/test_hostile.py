@@ -25,6 +25,7 @@ from fsjax.data.source import choose_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.band_dynamics import Dynamics
+from fsjax.evaluation.comparison import compare_maps
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.results import Evaluation, Recovery, Reliance, read_method
@@ -560,8 +561,8 @@ def test_the_report_shows_names_as_text(workspace, undrawn):
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace, undrawn):
     left, right = hostile_maps(), hostile_maps()
-    comparison, masks = compare.compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
-    compare.write_page(workspace, comparison | {"classes": NAMES, "masks": NAME, "min_iou": 0.0}, masks)
+    comparison, masks = compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
+    compare.write_page(workspace, comparison | {"classes": NAMES, "masks": NAME}, masks)
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
     table = pd.DataFrame({"class": NAMES, "TPR": 1.0, "psi": 1.0})

@@ -9,7 +9,7 @@ from configs import common
 from fsjax import data, models
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
-from fsjax.training import loop
+from fsjax.training import loop, setup
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 SMALL = {
@@ -53,7 +53,8 @@ def training_config(**changes):
 def train(config, directory):
     """Train in a workdir and return the last variables."""
     with Metrics(directory) as metrics:
-        loop.train(config, lambda split: data.load(config.data, split, config.seed), MEAN_STD, directory, metrics)
+        training = setup.build(config, data.load(config.data, "train", config.seed), MEAN_STD, directory)
+        loop.train(training, lambda split: data.load(config.data, split, config.seed), directory, metrics)
     return final_variables(config, directory)
 
 

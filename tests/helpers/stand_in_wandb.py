@@ -15,11 +15,6 @@ class Settings:
         pass
 
 
-class Image:
-    def __init__(self, data_or_path, mode=None, caption=None):
-        self.pixels = data_or_path
-
-
 class Run:
     def __init__(self, **given):
         self.given, self.history, self.steps, self.summary, self.exit_code = given, [], {}, {}, None

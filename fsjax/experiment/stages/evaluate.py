@@ -1,16 +1,11 @@
 """The stages that judge maps and show the results: evaluate, ood (other sets and attacks) and report."""
 
-from collections.abc import Mapping
-
-import numpy as np
-from ml_collections import ConfigDict
-
-from fsjax.data.dataset import Dataset
-from fsjax.evaluation import evaluate, judge_maps, ood
+from fsjax.evaluation import evaluate, ood
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.results import result_file
 from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean
+from fsjax.experiment import forecast
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.experiment.stages import search, train
 from fsjax.report import html, page, sections
@@ -34,20 +29,6 @@ def _evaluate(workspace: Workspace) -> None:
     workspace.metrics.outcome(maps.method, fingerprint(workspace.config, STAGE), values)
 
 
-def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
-    """Return the forward passes of the test images: unfiltered, under each class's map and grid, and with grafts."""
-    counts = np.bincount(datasets["test"].labels)
-    counts = np.minimum(counts, config.evaluate.images_per_class or counts)
-    plane = (config.data.image_size, config.data.image_size)
-    shares = {*judge_maps.curve_shares(*plane), *config.search.shares}
-    tested = sum(share <= config.report.share for share in shares)
-    grafts = judge_maps.grafts_a_class(config.evaluate.pairs, tested)
-    on_grid = np.minimum(counts, config.evaluate.grid_images or counts).sum()
-    grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
-    images = counts.sum()
-    return int(images + len(counts) * (images * len(config.search.shares) + grid + grafts))
-
-
 STAGE = Stage(
     name="evaluate",
     # Verdicts depend on the shares up to the share of the report.
@@ -59,7 +40,7 @@ STAGE = Stage(
     run=_evaluate,
     shown=("evaluate", "report"),
     splits=lambda config: ("test",),
-    cost=_cost,
+    work=lambda config, datasets: forecast.judging_work(config, datasets["test"]),
 )
 
 

@@ -26,7 +26,8 @@ from fsjax.evaluation import ood, probes
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.evaluation.rates import evaluate_unfiltered
-from fsjax.experiment import pipeline
+from fsjax.experiment import forecast, pipeline
+from fsjax.experiment.forecast import Work
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search, train
 from fsjax.fourier import masks, spectrum
@@ -259,15 +260,18 @@ def _listed(names: list[str]) -> str:
     return textwrap.shorten(", ".join(names) or "none", 200, placeholder=" ...")
 
 
-def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
-    """Return the cost if every round runs and the final training continues from the last point."""
+def _work(config: ConfigDict, datasets: Mapping[str, Dataset]) -> Work:
+    """Return the work if every round runs and the final training continues from the last point."""
     options, training = config.probe, datasets["train"]
     plane, classes = (config.data.image_size, config.data.image_size), len(training.classes)
     trained = options.rounds * options.length + max((0.0, *options.points))
-    searched = SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane)
-    measured = classes * probes.grafts_a_class(options.pairs, (masks.budget(options.share, *plane) + 1) // 2)
     rounds = options.rounds + len(options.points)
-    return round(trained * train.training_cost(config, len(training))) + rounds * (searched + measured)
+    grafts = probes.grafts_a_class(options.pairs, (masks.budget(options.share, *plane) + 1) // 2)
+    return {
+        "training": round(trained * forecast.training_passes(config, len(training))),
+        "search": rounds * SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane),
+        "grafts": rounds * classes * grafts,
+    }
 
 
 STAGE = Stage(
@@ -282,5 +286,5 @@ STAGE = Stage(
     shown=("ood",),
     partial=lambda config: "probes",
     splits=lambda config: ("train", "test"),
-    cost=_cost,
+    work=_work,
 )

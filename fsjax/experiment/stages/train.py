@@ -7,16 +7,14 @@ from ml_collections import ConfigDict
 from fsjax import data
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
+from fsjax.experiment import forecast
+from fsjax.experiment.forecast import Work
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.storage import Path
 from fsjax.training import loop, settings, ways
 from fsjax.training.evaluators import dynamics
-
-# Duration of a training step in forward passes of its images; 3 as in benchmarks/cost/estimates.py.
-# XLA's gradients are slow on a CPU: resnet20 6.0, vit_micro_patch4 7.0 and vit_micro_patch8 3.3 (measured).
-_STEP, _STEP_ON_CPU = 3, 6
 
 
 def check(config: ConfigDict) -> None:
@@ -38,7 +36,7 @@ def _train(workspace: Workspace) -> None:
     training = workspace.dataset("train")
     if training.planted is not None and parallel.is_main_process():
         files.write_npz(workspace.directory / "planted.npz", **training.planted)
-    loop.train(workspace.config, workspace.dataset, workspace.mean_std, workspace.directory, workspace.metrics)
+    loop.train(workspace.training, workspace.dataset, workspace.directory, workspace.metrics)
 
 
 def _files_read(workspace: Workspace) -> list[Path]:
@@ -50,19 +48,12 @@ def _files_read(workspace: Workspace) -> list[Path]:
     return [*source.weights_files(), *(file for file in others if file)]
 
 
-def training_cost(config: ConfigDict, images: int) -> int:
-    """Return the duration of a training in forward passes of one image, for a training split of this size."""
-    on_cpu = parallel.local_devices()[0].platform == "cpu"
-    step = config.train.batch_size * ways.passes(config.train) * (_STEP_ON_CPU if on_cpu else _STEP)
-    return step * settings.last_step(config.train, images)
-
-
-def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
+def _work(config: ConfigDict, datasets: Mapping[str, Dataset]) -> Work:
     if not model_source(config).trains:
-        return 0
+        return {}
     # With probes the final training continues from the last probed point.
     probed = max((0.0, *config.probe.points)) if "probe" in config and ways.use_probes(config.train) else 0.0
-    return round((1 - probed) * training_cost(config, len(datasets["train"])))
+    return {"training": round((1 - probed) * forecast.training_passes(config, len(datasets["train"])))}
 
 
 def _splits(config: ConfigDict) -> tuple[str, ...]:
@@ -82,5 +73,5 @@ STAGE = Stage(
     reads=_files_read,
     partial=lambda config: "checkpoints",
     splits=_splits,
-    cost=_cost,
+    work=_work,
 )
