@@ -15,7 +15,7 @@ from jax import lax
 import fsjax
 from fsjax.models.callables import as_model
 from fsjax.models.convolution import conv_general_dilated
-from fsjax.models.layers import conv
+from fsjax.models.layers import conv, max_pool
 
 CHANNELS = 4
 # kernel, stride, dilation, padding, groups, outputs of each group: a third of all combinations, and three others
@@ -144,3 +144,18 @@ def test_layers_modules_of_pytorch_and_callables_choose_alike():
         assert operations(model.apply, [model.params, images], "cpu")["stablehlo.dot_general"] == 9  # one for each tap
         assert operations(model.apply, [model.params, images], "cpu")["stablehlo.convolution"] == 0
     assert operations(layer, [images], "cpu")["stablehlo.convolution"] == 0
+
+
+def test_pools_and_their_gradients_are_pytorchs_with_ties_and_nan():
+    images = np.random.default_rng(0).integers(0, 3, (2, 7, 6, 3)).astype(np.float32)
+    x = torch.tensor(np.moveaxis(images, -1, 1).copy(), requires_grad=True)
+    y = torch.nn.functional.max_pool2d(x, 3, 2, 1)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    (y * weights).sum().backward()
+    found, pull_back = jax.vjp(lambda images: max_pool(images, 3, 2, 1), jnp.asarray(images))
+    np.testing.assert_array_equal(found, y.detach().permute(0, 2, 3, 1))
+    (gradient,) = pull_back(jnp.asarray(weights.numpy()).transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(gradient, x.grad.permute(0, 2, 3, 1), atol=1e-6)
+    images[0, 3, 3, 1] = np.nan
+    pooled = torch.nn.functional.max_pool2d(torch.tensor(np.moveaxis(images, -1, 1).copy()), 3, 2, 1)
+    np.testing.assert_array_equal(max_pool(jnp.asarray(images), 3, 2, 1), pooled.permute(0, 2, 3, 1))
