@@ -22,12 +22,12 @@ Distractors are stronger orbits that are in every image of every class. They car
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from fsjax.data.noise import noise_amplitude
 from fsjax.fourier import patches, spectrum
-from fsjax.fourier import waves as waves_lib
 
 KINDS = {"single": (6, 1), "pair": (3, 2), "triple": (2, 3), "redundant": (3, 2)}
 CLASSES = 4  # the last class owns no orbits
@@ -131,10 +131,19 @@ def draw(
     planted = GRATING * present.reshape(len(labels), -1)
     amplitudes = np.concatenate([planted, DISTRACTING * left.repeat(len(distractors), 1)], axis=1)
     phases = rng.uniform(0, 2 * np.pi, amplitudes.shape)
-    waves = np.asarray(waves_lib.make(np.concatenate([groups.reshape(-1, 2), distractors]), size, size))
+    waves = make_waves(np.concatenate([groups.reshape(-1, 2), distractors]), size)
     gratings = np.tensordot(amplitudes * np.cos(phases), waves[:, 0], 1)
     gratings -= np.tensordot(amplitudes * np.sin(phases), waves[:, 1], 1)
     return np.ascontiguousarray(np.moveaxis(left[:, :, None, None] * noise + gratings[:, None], 1, -1), np.float32)
+
+
+def make_waves(positions: Int[np.ndarray, "n 2"], size: int) -> Float32[np.ndarray, "n 2 {size} {size}"]:
+    """Return cosine and sine, over the pixels, of the frequency at each (row, column) of the centred plane."""
+    # From a table, since the angle of a high frequency far from the corner has a larger rounding error.
+    table = jnp.asarray(np.exp(2j * np.pi * np.arange(size) / size).astype(np.complex64))
+    turns = (positions[:, :, None] - size // 2) * np.arange(size) % size
+    exponentials = table[turns[:, 0]][:, :, None] * table[turns[:, 1]][:, None, :]
+    return np.asarray(jnp.stack([exponentials.real, exponentials.imag], axis=1))
 
 
 def members_present(

@@ -194,6 +194,26 @@ def orbit_amplitudes(images: Float[Array, "images height width channels"]) -> Fl
     return jnp.abs(spectra(images)).reshape(-1, half.size, channels)[:, members]
 
 
+def wave_amplitudes(
+    spectrum: Complex[Array, "images height half channels"],
+    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
+    width: int,
+) -> Float[Array, "n images channels 2"]:
+    """Return the amplitudes of the cosine and the sine of each position's orbit in each image.
+
+    An image minus these waves equals the image filtered by a mask without that orbit. positions: (row, column) on the
+    centred plane, of either member of an orbit. width: W, which a half spectrum does not determine.
+    """
+    height = spectrum.shape[1]
+    row, column = positions[:, 0] - height // 2, positions[:, 1] - width // 2
+    conjugated = column < 0  # a half spectrum holds the other member
+    coefficients = spectrum[:, jnp.where(conjugated, -row, row) % height, jnp.where(conjugated, -column, column)]
+    coefficients = jnp.moveaxis(jnp.where(conjugated[:, None], coefficients.conj(), coefficients), 1, 0)
+    self_conjugate = (2 * row % height == 0) & (2 * column % width == 0)
+    coefficients = coefficients * (jnp.where(self_conjugate, 1, 2) / (height * width))[:, None, None]
+    return jnp.stack([coefficients.real, -coefficients.imag], axis=-1)
+
+
 def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[np.ndarray, "height width"]:
     """Return the mean |F x|^2 over images and channels, on the centred plane."""
     total = np.zeros(images.shape[1:3])

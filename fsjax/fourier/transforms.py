@@ -11,13 +11,6 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 
-def by_fft(
-    spectrum: Complex[Array, "*batch height half channels"], height: int, width: int
-) -> Float[Array, "*batch height width channels"]:
-    """Return the real images of half spectra, by an FFT."""
-    return jnp.fft.irfft2(spectrum, s=(height, width), axes=(-3, -2))
-
-
 def by_products(
     spectrum: Complex[Array, "*batch height half channels"], height: int, width: int
 ) -> Float[Array, "*batch height width channels"]:
@@ -44,4 +37,7 @@ def _waves(length: int) -> np.ndarray:
 
 
 # config.search.transform -> (half spectra, H, W) -> images.
-INVERSES: dict[str, Callable[..., Float[Array, "*batch height width channels"]]] = {"fft": by_fft, "dft": by_products}
+INVERSES: dict[str, Callable[..., Float[Array, "*batch height width channels"]]] = {
+    "fft": lambda spectrum, height, width: jnp.fft.irfft2(spectrum, s=(height, width), axes=(-3, -2)),
+    "dft": by_products,
+}

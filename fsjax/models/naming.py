@@ -41,10 +41,7 @@ class Naming:
 def recognise(keys: Iterable[str]) -> Naming:
     """Return the scheme that a state dict's keys follow, by default OURS."""
     keys = list(keys)
-    for naming in NAMINGS:
-        if any(re.search(naming.sign, key) for key in keys):
-            return naming
-    return OURS
+    return next((naming for naming in NAMINGS if any(re.search(naming.sign, key) for key in keys)), OURS)
 
 
 def _replaced(key: str, parts: Iterable[tuple[str, str]]) -> str:

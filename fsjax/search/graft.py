@@ -23,7 +23,7 @@ from fsjax.data import selection
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.engine.programs import cached_program, over_devices
-from fsjax.fourier import dfm, patches, spectrum, waves
+from fsjax.fourier import dfm, patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -241,7 +241,7 @@ def patch_slopes(function: Callable, images: Images, directions: Images, members
     sizes = spectrum.orbit_sizes(height, width)[patches.orbit_numbers(height, width)]
     gradients = jax.grad(lambda images: function(images).sum())(images)
     in_directions, in_gradients = (
-        waves.amplitudes(spectrum.spectra(array), positions, width) for array in (directions, gradients)
+        spectrum.wave_amplitudes(spectrum.spectra(array), positions, width) for array in (directions, gradients)
     )
     # A wave's product with the gradient is its amplitude there, times HW over the orbit's size.
     slopes = (in_directions * in_gradients).sum((2, 3)).T * (height * width / sizes).astype(np.float32)

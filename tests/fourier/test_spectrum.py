@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsjax.fourier import patches, spectrum, transforms, waves
+from fsjax.fourier import patches, spectrum, transforms
 
 # One program a plane: called as they stand, each of their operations would be one.
 amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
-make_waves = jax.jit(waves.make, static_argnums=(1, 2))
-wave_amplitudes = jax.jit(waves.amplitudes, static_argnums=2)
+wave_amplitudes = jax.jit(spectrum.wave_amplitudes, static_argnums=2)
 filter_by = jax.jit(spectrum.filter_spectra, static_argnames="transform")
 PLANES = [(8, 8), (7, 7), (8, 5), (5, 8), (12, 20)]
 
@@ -149,8 +148,11 @@ def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
     positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
     images = rng.normal(size=(2, height, width, 3))
     amplitudes = wave_amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
-    made = make_waves(positions, height, width)
-    found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), np.asarray(made, float))
+    rows, columns = np.mgrid[:height, :width]
+    vertical, horizontal = (positions - [height // 2, width // 2]).T[:, :, None, None]
+    angle = 2 * np.pi * (vertical * rows / height + horizontal * columns / width)
+    waves = np.stack([np.cos(angle), np.sin(angle)], 1)
+    found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), waves)
     centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
     orbits = spectrum.orbits(*plane)
     for component, position in zip(found, positions, strict=True):

@@ -7,7 +7,7 @@ import torch
 
 import fsjax
 from fsjax.models.channels_last import channels_last_on_cpu
-from tests.models.test_convolution import operations
+from tests.helpers.lowered import operations
 
 
 class Branches(torch.nn.Module):

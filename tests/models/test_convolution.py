@@ -1,8 +1,6 @@
 """Convolutions of every shape, and their gradients, against PyTorch's in float64."""
 
-import collections
 import itertools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ import fsjax
 from fsjax.models.callables import as_model
 from fsjax.models.convolution import conv_general_dilated
 from fsjax.models.layers import conv, max_pool
+from tests.helpers.lowered import operations
 
 CHANNELS = 4
 # kernel, stride, dilation, padding, groups, outputs of each group: a third of all combinations, and three others
@@ -95,12 +94,6 @@ def test_other_layouts_and_dimensions_and_groups_of_images():
             lax.conv_general_dilated(lhs, rhs, *arguments).astype(float),
             atol=1e-5,
         )
-
-
-def operations(function, arrays, platform):
-    """Return how often each operation stands in the program for a platform."""
-    text = jax.jit(function).trace(*arrays).lower(lowering_platforms=(platform,)).as_text()
-    return collections.Counter(re.findall(r"= \"?(stablehlo\.\w+)", text))
 
 
 @pytest.mark.parametrize(
