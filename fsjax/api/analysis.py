@@ -79,7 +79,7 @@ def analyse(
       >>> train, test = (images, labels), (test_images, test_labels)
       >>> result = fsjax.analyse(model, train=train, test=test, classes=names, shares=(0.05, 0.2))
       >>> result.verdicts[1].sentence
-      'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
+      'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not...'
     """
     shares_given = (0.01, 0.05) if shares is None else tuple(np.sort(shares, axis=None).tolist())
     config = _config(model, seed, search, {"shares": shares_given, **fields}, pairs, grid)
