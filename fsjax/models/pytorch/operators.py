@@ -18,29 +18,34 @@ from jaxtyping import Array
 
 # Operators that JAX has under the same name.
 _SAME = (
-    "abs bitwise_and bitwise_or bitwise_xor ceil cos cosh cumsum exp exp2 expm1 flip floor fmod isinf isnan log log10 "
-    "log1p log2 logical_and logical_not logical_or logical_xor maximum minimum reciprocal remainder round sign sin "
-    "sinh sqrt tan tanh trunc where"
+    "abs acos acosh angle asin asinh atan atan2 atanh bitwise_and bitwise_or bitwise_xor ceil "
+    "copysign cos cosh cumprod cumsum exp exp2 expm1 flip floor fmod hypot i0 isinf isnan log log10 log1p log2 "
+    "logical_and logical_not logical_or logical_xor maximum minimum reciprocal remainder round sign sin sinh tan tanh "
+    "trunc where"
 )
 OPERATORS: dict[str, Callable] = {
     **{name: getattr(jnp, name) for name in _SAME.split()},
+    "_conj": jnp.conj,
     "_log_softmax": lambda x, dim, *_: jax.nn.log_softmax(x, axis=dim),
     "_softmax": lambda x, dim, *_: jax.nn.softmax(x, axis=dim),
     "_to_copy": lambda x, dtype=None, **_: x if dtype is None else x.astype(dtype),
     "add": lambda x, y, alpha=1: jnp.add(x, y if alpha == 1 else alpha * y),
     "alias": lambda x: x,
     "arange": lambda first, end=None, step=1, dtype=None: jnp.arange(first, end, step, dtype=dtype),
-    "atan": jnp.arctan,
     "bitwise_not": jnp.invert,
     "bmm": jnp.matmul,
     "cat": lambda arrays, dim=0: jnp.concatenate([x for x in arrays if x.shape != (0,)], dim),
     "clamp": jnp.clip,
+    "celu": lambda x, alpha=1: _elu(x, alpha, 1, 1 / alpha),
     "clone": lambda x, **_: x,
+    "complex": lax.complex,
     "copy": lambda x, source, *_: jnp.broadcast_to(source, x.shape).astype(x.dtype),
     "embedding": lambda weight, index, *_: weight[index],
     "empty": lambda shape, dtype=None: jnp.zeros(shape, dtype or jnp.float32),
     "eq": jnp.equal,
-    "erf": jax.scipy.special.erf,
+    "erf": lax.erf,
+    "erfc": lax.erfc,
+    "erfinv": lax.erf_inv,
     "folded": lambda x: (x,),  # in place of a BatchNorm that `graph` folds into a convolution
     "full": lambda shape, value, dtype=None: jnp.full(shape, value, dtype),
     "full_like": lambda x, value, dtype=None: jnp.full_like(x, value, dtype=dtype),
@@ -61,17 +66,21 @@ OPERATORS: dict[str, Callable] = {
     "ne": jnp.not_equal,
     "neg": jnp.negative,
     "permute": jnp.transpose,
-    "pow": jnp.power,
+    "polar": lambda size, angle: lax.complex(size * jnp.cos(angle), size * jnp.sin(angle)),
+    "pow": lambda x, y: _square_root(x) if isinstance(y, float) and y == 0.5 else jnp.power(x, y),
     "relu": lambda x: jnp.where(x <= 0, 0, x),
     "repeat": jnp.tile,
     "rsqrt": lax.rsqrt,
     "scalar_tensor": lambda value, dtype=None: jnp.asarray(value, dtype),
     "select": lambda x, dim, index: lax.index_in_dim(x, index, dim, keepdims=False),
     "sigmoid": jax.nn.sigmoid,
+    "softplus": lambda x, beta=1, threshold=20: jnp.where(x * beta > threshold, x, jax.nn.softplus(x * beta) / beta),
     "split_with_sizes": lambda x, sizes, dim=0: jnp.split(x, np.cumsum(sizes)[:-1].tolist(), dim),
     "sub": lambda x, y, alpha=1: jnp.subtract(x, y if alpha == 1 else alpha * y),
     "unsqueeze": jnp.expand_dims,
     "view": lambda x, *shape: x.reshape(*shape),
+    "view_as_complex": lambda x: lax.complex(x[..., 0], x[..., 1]),
+    "view_as_real": lambda x: jnp.stack([x.real, x.imag], -1),
     "view_copy": lambda x, *shape: x.reshape(*shape),
 }
 
@@ -79,6 +88,12 @@ OPERATORS: dict[str, Callable] = {
 def operator(name: str) -> Callable[[Callable], Callable]:
     """Register a function under the name of the operator that it computes."""
     return lambda function: OPERATORS.setdefault(name, function)
+
+
+@operator("sqrt")
+def _square_root(x: Array) -> Array:
+    """Return the root. Its gradient at 0 is 0, as of PyTorch's norms and standard deviations, which become roots."""
+    return jnp.where(x == 0, x, jnp.sqrt(jnp.where(x == 0, 1, x)))
 
 
 @operator("div")
@@ -119,13 +134,50 @@ def _reduction(function: Callable) -> Callable:
 
 _mean = _reduction(jnp.mean)
 OPERATORS.update(amax=_reduction(jnp.max), amin=_reduction(jnp.min), any=_reduction(jnp.any))
-OPERATORS.update(mean=_mean, sum=_reduction(jnp.sum))
+OPERATORS.update(mean=_mean, prod=_reduction(jnp.prod), sum=_reduction(jnp.sum))
 
 
-@operator("max")
-def _max(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
-    """Return the largest numbers along an axis, and where they are."""
-    return jnp.max(x, dim, keepdims=keepdim), jnp.argmax(x, dim, keepdims=keepdim)
+@operator("sort")
+def _sort(x: Array, dim: int = -1, descending: bool = False, stable: bool | None = None) -> tuple[Array, Array]:
+    """Return the numbers in order along an axis, and where they are."""
+    del stable
+    if x.ndim == 0:
+        return x, jnp.zeros((), jnp.int32)
+    places = jnp.argsort(x, dim, descending=descending)
+    return jnp.take_along_axis(x, places, dim), places
+
+
+@operator("topk")
+def _topk(x: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Array, ...]:
+    del sorted
+    return tuple(lax.slice_in_dim(y, 0, k, axis=dim) for y in _sort(x, dim, largest))
+
+
+@operator("kthvalue")
+def _kth_value(x: Array, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Array, ...]:
+    return tuple(lax.index_in_dim(y, k - 1, dim, keepdim) for y in _sort(x, dim))
+
+
+@operator("median")
+def _median(x: Array, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Return the lower median along an axis, and where it is; without an axis the median of all numbers."""
+    if dim is None:
+        return jnp.sort(x.reshape(-1))[(x.size - 1) // 2]
+    return _kth_value(x, (x.shape[dim] + 1) // 2, dim, keepdim)
+
+
+def _extreme(value: Callable, place: Callable) -> Callable:
+    """Return an operator of an axis, (largest numbers, where they are), or of all numbers, the largest."""
+
+    def reduce(x: Array, dim: int | None = None, keepdim: bool = False) -> Any:
+        return value(x) if dim is None else (value(x, dim, keepdims=keepdim), place(x, dim, keepdims=keepdim))
+
+    return reduce
+
+
+OPERATORS["argmax"] = lambda x, dim=None, keepdim=False: jnp.argmax(x, dim, keepdims=keepdim)
+OPERATORS["argmin"] = lambda x, dim=None, keepdim=False: jnp.argmin(x, dim, keepdims=keepdim)
+OPERATORS.update(max=_extreme(jnp.max, jnp.argmax), min=_extreme(jnp.min, jnp.argmin))
 
 
 @operator("var")
@@ -179,6 +231,24 @@ def _as_strided(x: Array, size: Sequence[int], places: np.ndarray) -> Array:
 def _index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
     place = jnp.asarray(x).at[_places(indices)]
     return place.add(values) if accumulate else place.set(values)
+
+
+@operator("scatter")
+def _scatter(x: Array, dim: int, index: Array, source: ArrayLike) -> Array:
+    """Write each number of `source` to its place along an axis."""
+    return x.at[_along(dim, index)].set(jnp.broadcast_to(source, x.shape)[tuple(map(slice, index.shape))])
+
+
+@operator("scatter_add")
+def _scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
+    return x.at[_along(dim, index)].add(source[tuple(map(slice, index.shape))])
+
+
+def _along(dim: int, index: Array) -> tuple:
+    """Return an index of JAX for an index along one axis."""
+    places = list(jnp.indices(index.shape, sparse=True))
+    places[dim] = index
+    return tuple(places)
 
 
 def _places(indices: Sequence[Array | None]) -> tuple:

@@ -1,14 +1,19 @@
-"""Operators on the planes of images: convolutions and pools."""
+"""Operators on the planes of images: convolutions, pools, resizing and Fourier transforms."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from fsjax.models.pytorch.operators import operator
+from fsjax.models.pytorch.operators import OPERATORS, operator
+
+# NumPy's names for PyTorch's normalisations 0 (none), 1 (by the root) and 2 (by the number) of a forward transform;
+# reversed, for an inverse transform.
+_NORMS = ("backward", "ortho", "forward")
 
 
 @operator("convolution")
@@ -80,28 +85,69 @@ def _adaptive_max_pool2d(x: Array, output_size: int | Sequence[int]) -> tuple:
     return (x, None)
 
 
-@operator("avg_pool2d")
-def _avg_pool2d(
-    x: Array,
-    kernel_size: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Array:
-    size = _repeat(kernel_size, 2)
-    sums = _reduce_windows(x, size, stride, padding, 1, ceil_mode, 0.0, lax.add)
-    if divisor_override:
-        return sums / divisor_override
-    # Numbers of the image and its padding in each window; with ceil_mode a window may reach beyond them.
-    counts = np.ones(())
-    sides = zip(x.shape[-2:], sums.shape[-2:], size, _repeat(stride or size, 2), _repeat(padding, 2), strict=True)
-    for n, windows, window, step, pad in sides:
-        start, beyond = np.arange(windows) * step - pad, pad if count_include_pad else 0
-        inside = np.minimum(start + window, n + beyond) - np.maximum(start, -beyond)
-        counts = np.multiply.outer(counts, inside)
-    return sums / counts.astype(x.dtype)
+def _average_pool(count: int) -> Callable:
+    """Return the average pool over windows of the last `count` axes."""
+
+    def pool(
+        x: Array,
+        kernel_size: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Array:
+        size = _repeat(kernel_size, count)
+        sums = _reduce_windows(x, size, stride, padding, 1, ceil_mode, 0.0, lax.add)
+        if divisor_override:
+            return sums / divisor_override
+        # Numbers of the image and its padding in each window; with ceil_mode a window may reach beyond them.
+        counts, steps = np.ones(()), _repeat(stride or size, count)
+        sides = zip(x.shape[-count:], sums.shape[-count:], size, steps, _repeat(padding, count), strict=True)
+        for n, windows, window, step, pad in sides:
+            start, beyond = np.arange(windows) * step - pad, pad if count_include_pad else 0
+            inside = np.minimum(start + window, n + beyond) - np.maximum(start, -beyond)
+            counts = np.multiply.outer(counts, inside)
+        return sums / counts.astype(x.dtype)
+
+    return pool
+
+
+OPERATORS.update(avg_pool2d=_average_pool(2), avg_pool3d=_average_pool(3))
+
+
+def _antialiased(method: str) -> Callable:
+    """Return the resizing that averages over the pixels that an output pixel stands for, as Pillow does."""
+
+    def resize(x: Array, size: Sequence[int] | None, align_corners: bool, factors: Any = None) -> Array:
+        del align_corners
+        if size is None:
+            size = [int(n * factor) for n, factor in zip(x.shape[-2:], factors, strict=True)]
+        scale = factors or [m / n for m, n in zip(size, x.shape[-2:], strict=True)]
+        shape, axes = (*x.shape[:-2], *size), (x.ndim - 2, x.ndim - 1)
+        return jax.image.scale_and_translate(x, shape, axes, jnp.asarray(scale), jnp.zeros(2), method)
+
+    return resize
+
+
+OPERATORS.update(_upsample_bilinear2d_aa=_antialiased("linear"), _upsample_bicubic2d_aa=_antialiased("cubic"))
+
+
+@operator("_fft_c2c")
+def _fft(x: Array, dim: Sequence[int], normalization: int, forward: bool) -> Array:
+    transform, norms = (jnp.fft.fftn, _NORMS) if forward else (jnp.fft.ifftn, _NORMS[::-1])
+    return transform(x, axes=dim, norm=norms[normalization])
+
+
+@operator("_fft_r2c")
+def _real_fft(x: Array, dim: Sequence[int], normalization: int, onesided: bool) -> Array:
+    return (jnp.fft.rfftn if onesided else jnp.fft.fftn)(x, axes=dim, norm=_NORMS[normalization])
+
+
+@operator("_fft_c2r")
+def _inverse_real_fft(x: Array, dim: Sequence[int], normalization: int, last_size: int) -> Array:
+    sizes = [*(x.shape[axis] for axis in dim[:-1]), last_size]
+    return jnp.fft.irfftn(x, sizes, dim, _NORMS[::-1][normalization])
 
 
 def _repeat(value: int | Sequence[int], count: int) -> list[int]:
