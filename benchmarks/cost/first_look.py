@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
@@ -40,10 +40,11 @@ class Counted(Progress):
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)
-        self.stages[self.label] = {self._bar.unit.strip(): self.count, "seconds": round(self.seconds, 1)}
+        self.stages[self.label] = {self.unit: self.count, "seconds": round(self.seconds, 1)}
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # absl shows the log of every library
     analyse = fsjax.analyse  # loads the stages
     for module in [one for name, one in sys.modules.items() if name.startswith("fsjax.") and hasattr(one, "Progress")]:
         module.Progress = Counted  # type: ignore[attr-defined]

@@ -16,6 +16,10 @@ def _patch(config: ConfigDict, plane: tuple[int, int]) -> int:
     return patch_maps.side_for(plane, 32 if config.search.method == "graft" else 16)
 
 
+def _images(config: ConfigDict, plane: tuple[int, int]) -> int:
+    return config.search.images_per_class if config.search.method == "graft" else 20
+
+
 def _shares(config: ConfigDict, plane: tuple[int, int]) -> tuple[float, ...]:
     """Return a share with room for a patch of config.search."""
     positions = plane[0] * plane[1]
@@ -31,12 +35,12 @@ PRESET: dict[str, tuple[Any | Callable[[ConfigDict, tuple[int, int]], Any], str]
     "search.method": (DEFAULT, "its cost depends neither on the number of images nor on the plane"),
     "search.graft.paths": (24, "gradients of a class: paths x steps"),
     "search.graft.steps": (4, "half of the default"),
-    "search.images_per_class": (40, "enough for the paths"),
+    "search.images_per_class": (_images, "graft costs the same for any number; removal takes a pass an image"),
     "search.resamples": (0, "the paths are too few to show how stable a map is"),
     "search.patch": (_patch, "graft scores any number of patches at once; removal has a mask for each"),
     "search.shares": (_shares, "a single share, with room for a patch"),
     "report.share": (_nearest_share, "the share that the maps have"),
-    "evaluate.pairs": (60, "enough for a verdict where psi is above 0.75 or below 0.35"),
+    "evaluate.pairs": (50, "enough for a verdict where psi is above 0.75 or below 0.35"),
     "evaluate.images_per_class": (40, "rates of a class within 0.15"),
     "evaluate.grid": ((), "rates at further shares decide nothing"),
     "report.attributions": (0, "150 forward passes an image"),
