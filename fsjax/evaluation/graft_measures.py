@@ -20,8 +20,8 @@ Plane = Float[np.ndarray, "height width"]
 
 # Draws of each random control.
 _RADIAL, _EQUAL_CHANGE = 3, 2
-# Masks of a class beside its maps, at most: random ones, no DC, low-pass, energy; contents cost as much as a mask.
-MORE_MASKS = _RADIAL + _EQUAL_CHANGE + 3 + 1
+# Masks of a class beside its maps, at most: random ones, no DC, low-pass; contents cost as much as a mask.
+MORE_MASKS = _RADIAL + _EQUAL_CHANGE + 2 + 1
 
 
 def unknown(shares: int) -> dict:
@@ -151,7 +151,7 @@ class Controls:
         `radial` are random neighbours in radius, `equal_change` orbits drawn outside the map until they hold as much of
         the pairs' differences.
         """
-        mask, positions = self._mask, int(self._mask.sum())
+        mask = self._mask
         held = float(self._differences[mask].sum())
         without_dc = mask & self._without_dc
         controls = {
@@ -160,8 +160,7 @@ class Controls:
                 masks.outside(self._hermitian, self._differences, held, rng) for rng in self._draws[_RADIAL:]
             ],
             "no_dc": [without_dc] if (without_dc != mask).any() else [],
-            "low_pass": [masks.low_pass(mask.shape[0], mask.shape[1], positions)],
-            "energy": [masks.best_orbits(self._class_energy, positions)],
+            "low_pass": [masks.low_pass(mask.shape[0], mask.shape[1], int(mask.sum()))],
         }
         return {kind: np.array(drawn, bool).reshape(-1, *mask.shape) for kind, drawn in controls.items()}
 

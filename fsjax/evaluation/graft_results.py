@@ -69,9 +69,6 @@ class GraftRates:
     energy_ratio: Annotated[_Rate, Measure("class's energy over others': geometric mean without DC", "energy ratio")]
     largest_energy_ratio: Annotated[_Rate, Measure("the largest of these ratios in the map")]
     low_pass_psi: Annotated[_Rate, Measure("psi of as many lowest frequencies", "low-pass", "low-pass")]
-    energy_psi: Annotated[
-        _Rate, Measure("psi of as many frequencies of highest energy", "class energy", "class energy")
-    ]
     radial_psi: Annotated[_Rate, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
     equal_change_psi: Annotated[_Rate, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]
     no_dc_psi: Annotated[_Rate, Measure("psi of the map without DC; NaN where the map lacks DC")]

@@ -45,7 +45,6 @@ LOOKS = {
 # Controls whose psi is drawn at the share of the verdict, by the field of GraftRates: name, marker, colour.
 _CONTROLS = {
     "low_pass_psi": ("low-pass", "x", style.VERMILION),
-    "energy_psi": ("class energy", "+", style.GREEN),
     "radial_psi": ("random, radial profile", "1", style.GREY),
 }
 _Rates: TypeAlias = Float[np.ndarray, " classes"]

@@ -103,7 +103,7 @@ def psi_of(outcomes, row):
 
 
 UNDER = ("grafted", "swapped", "replaced")
-OF_CONTROLLED = ("amplitude", "phase", "zeroed", "radial_psi", "equal_change_psi", "low_pass_psi", "energy_psi")
+OF_CONTROLLED = ("amplitude", "phase", "zeroed", "radial_psi", "equal_change_psi", "low_pass_psi")
 
 
 def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
@@ -134,9 +134,9 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
             given, of_controls = of_class[f"control{share}"]
             of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
             expected |= {"radial_psi": np.mean(of_control[:3]), "equal_change_psi": np.mean(of_control[3:5])}
-            assert len(given) == 7 + mask[made.plane[0] // 2, made.plane[1] // 2]
-            expected |= {"low_pass_psi": of_control[-2], "energy_psi": of_control[-1]}
-            expected["no_dc_psi"] = of_control[5] if len(given) == 8 else np.nan
+            assert len(given) == 6 + mask[made.plane[0] // 2, made.plane[1] // 2]
+            expected["low_pass_psi"] = of_control[-1]
+            expected["no_dc_psi"] = of_control[5] if len(given) == 7 else np.nan
         else:
             expected |= dict.fromkeys((*OF_CONTROLLED, "no_dc_psi"), np.nan)
         for name, value in expected.items():

@@ -251,9 +251,9 @@ def test_psi_of_maps_and_controls_is_drawn_over_the_share_with_interval_and_smal
     of_map.psi[:] = rng.random(of_map.psi.shape)
     of_map.psi[1, 2] = np.nan
     of_map.psi_ci[:] = np.stack([of_map.psi - 0.125, of_map.psi + 0.125], -1)
-    rates.low_pass_psi[:], rates.energy_psi[:], rates.radial_psi[:] = rng.random((3, 3))
+    rates.low_pass_psi[:], rates.radial_psi[:] = rng.random((2, 3))
     figure = verdict_figures.psi_curves(grafts, NAMES)
-    words = {"low-pass": "low_pass", "class energy": "energy", "random, radial profile": "radial"}
+    words = {"low-pass": "low_pass", "random, radial profile": "radial"}
     for label, axis in enumerate(figure.axes[:3]):
         lines, rows = {line.get_label(): line for line in axis.lines}, [0, 1, 2] if label < 2 else [0, 2]
         assert lines["map"].get_xdata().tolist() == [grafts.curve_shares[row] for row in rows]
