@@ -99,7 +99,7 @@ def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_pr
     images = jnp.asarray(np.random.default_rng(0).normal(size=(7, *SHAPE)), jnp.float32)
     np.testing.assert_allclose(jax.jit(apply)(arrays, images), function(images), rtol=1e-6)
     lowered = jax.jit(apply).lower(arrays, images).as_text()
-    assert "tensor<60x3xf32>" in lowered and not re.search(r"dense<[\["]", lowered)  # scalars are the only constants
+    assert "tensor<60x3xf32>" in lowered and not re.search(r'dense<[\["]', lowered)  # scalars are the only constants
     assert all("60x3" not in line for line in lowered.splitlines() if "constant" in line)
     doubled = [2 * array for array in arrays]
     assert not np.allclose(jax.jit(apply)(doubled, images), function(images)), "the arrays given are those used"
