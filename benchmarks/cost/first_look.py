@@ -77,7 +77,7 @@ def images_of(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for image, label in zip(images, labels.tolist(), strict=True):
         phase = rng.uniform(0, 2 * np.pi)
         wave = np.cos(2 * np.pi * ((label + 1) * place[:, None] + (3 * label % 7) * place) + phase)
-        image += 0.7 * wave[..., None].astype(np.float32)
+        image += 2 * wave[..., None].astype(np.float32)
     return images, labels
 
 
