@@ -40,7 +40,8 @@ if sys.argv[1] == "removal":
     network = Network(builder, 3, 24, np.dtype("float32"))
     apply, params = fold(network, network.init(0))
     images, labels = rng.normal(size=(75, 24, 24, 3)).astype(np.float32), np.repeat([0, 1, 2], [30, 25, 20])
-    search(lambda images: apply(params, images), images, labels, directory, output, memory_mib=2)
+    fields = {"search": "removal", "memory_mib": 2}
+    search(lambda images: apply(params, images), images, labels, directory, output, **fields)
 else:
     hidden, out = (jnp.asarray(rng.normal(size=shape) / 8, jnp.float32) for shape in ((192, 16), (16, 2)))
     images, labels = rng.normal(size=(100, 8, 8, 3)).astype(np.float32), np.repeat([0, 1], [60, 40])
