@@ -137,6 +137,7 @@ def slow_model(images):
 @pytest.mark.parametrize(("search", "of_search"), [("removal", FORWARD), ("graft", (FORWARD + BACKWARD) / 3)])
 def test_from_python_the_times_are_the_model_s_and_its_gradients_own(monkeypatch, capsys, search, of_search):
     monkeypatch.setattr(forecast, "_MEASURED_FROM", 0)
+    monkeypatch.setattr(forecast.logger, "isEnabledFor", lambda level: False)  # commands in other tests show the log
     config = small_config(search__method=search, evaluate__pairs=120)
     images, labels = np.zeros((8, 8, 8, 1), np.float32), np.arange(8) % 2
     model, searched = as_model(slow_model, images, 2), ArrayDataset(images, labels, ("a", "b"))
