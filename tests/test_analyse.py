@@ -20,6 +20,7 @@ from fsjax.experiment.stages import search as search_stage
 from fsjax.runtime import interrupt, progress
 from fsjax.runtime.errors import InputError
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions
+from tests.helpers.refused import refused
 
 NAMES = ["plain", "wave", "bright"]
 # Of 12 x 12 frequencies 1 % is one, without its conjugate.
@@ -107,22 +108,18 @@ def test_what_is_saved_is_loaded_and_has_the_page_of_a_run(result, tmp_path, und
     assert loaded.evaluation.to_json() == result.evaluation.to_json() and loaded.figures == result.figures
     np.testing.assert_array_equal(loaded.maps.masks, result.maps.masks)
     assert loaded.save(tmp_path / "again") and fsjax.load_result(tmp_path / "again").verdicts == result.verdicts
-    with pytest.raises(InputError, match="report: got a result read from files; expected"):
-        loaded.report(tmp_path / "again")
+    refused("report: got a result read from files; expected", loaded.report, tmp_path / "again")
     dataclasses.replace(result.maps, method="learned").save(tmp_path / "other" / "dfm" / "learned.npz")
-    with pytest.raises(InputError, match=r"save: got .*, which holds maps of learned; expected another folder"):
-        result.save(tmp_path / "other")
+    refused(r"save: got .*, which holds maps of learned; expected another folder", result.save, tmp_path / "other")
     (tmp_path / "again" / "stages").mkdir()
-    with pytest.raises(InputError, match=r"save: got .*, the workdir of a run"):
-        result.save(tmp_path / "again")
+    refused(r"save: got .*, the workdir of a run", result.save, tmp_path / "again")
 
 
 def test_figures_have_names_and_a_frame_has_a_row_for_each_class(result):
     assert result.figures[0] == "psi" and {"maps", "scores", "rates", "radial_profiles"} < set(result.figures)
     assert [axis.get_title() for axis in result.plot().axes[:3]] == NAMES
     assert result.plot("maps").axes[1].get_title().startswith("wave (")
-    with pytest.raises(InputError, match=r"plot: got 'mapps'; expected psi, .* \(did you mean maps\?\)"):
-        result.plot("mapps")
+    refused(r"plot: got 'mapps'; expected psi, .* \(did you mean maps\?\)", result.plot, "mapps")
 
     table = result.to_frame()
     assert table["name"].tolist() == NAMES and table["psi_low"][1] == result.verdicts[1].psi_ci[0]
@@ -149,8 +146,7 @@ def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(
     assert swapped.verdicts != result.verdicts and swapped.maps.positions.tolist() == result.maps.positions.tolist()
     assert kept.items() <= (stored("search") | stored("grafts")).items()
     assert analyse().evaluation.to_json() == result.evaluation.to_json()
-    with pytest.raises(InputError, match="partial results of another search"):
-        analyse(train=planted(2))
+    refused("partial results of another search", analyse, train=planted(2))
 
 
 def test_the_model_of_a_result_is_not_compiled_again(result):

@@ -10,7 +10,8 @@ from scipy.stats import chi2_contingency, ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from fsjax.data import augment
-from tests.helpers.data_config import refused, smooth_images
+from tests.helpers.data_config import smooth_images
+from tests.helpers.refused import refused
 
 
 def keys(count, seed=0):

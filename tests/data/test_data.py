@@ -18,7 +18,8 @@ from fsjax.data import folder
 from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 from fsjax.training import setup
-from tests.helpers.data_config import data_config, refused
+from tests.helpers.data_config import data_config
+from tests.helpers.refused import refused
 
 
 def config(**fields):

@@ -8,7 +8,8 @@ from PIL import Image
 from fsjax import data
 from fsjax.runtime import workers
 from fsjax.runtime.image_files import resize
-from tests.helpers.data_config import data_config, refused
+from tests.helpers.data_config import data_config
+from tests.helpers.refused import refused
 
 COUNT = 18
 

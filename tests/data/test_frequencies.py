@@ -19,7 +19,7 @@ from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.torch_files import tensor
-from tests.helpers.data_config import refused
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config, train
 
 SIZE = 9

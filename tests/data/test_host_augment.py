@@ -15,7 +15,8 @@ from fsjax import data
 from fsjax.data.augment import make_augment, split_names
 from fsjax.data.host_augment import make_host_augment, torch_seed
 from fsjax.training import settings
-from tests.helpers.data_config import data_config, refused, smooth_images
+from tests.helpers.data_config import data_config, smooth_images
+from tests.helpers.refused import refused
 
 
 def by_hand(made, images, seed, epochs, indices):

@@ -13,7 +13,8 @@ from PIL import Image
 from fsjax import data
 from fsjax.data import source, splits
 from fsjax.runtime.image_files import decode, resize
-from tests.helpers.data_config import data_config, refused
+from tests.helpers.data_config import data_config
+from tests.helpers.refused import refused
 
 NAMES = ["cat", "dog", "emu, large"]
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})

@@ -8,7 +8,7 @@ from fsjax.data import overlap
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.folder import read_classes
 from fsjax.data.overlap import check_apart
-from tests.helpers.data_config import refused
+from tests.helpers.refused import refused
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)
 

@@ -10,7 +10,7 @@ from fsjax.data import synthetic
 from fsjax.data.noise import MEAN, NOISE
 from fsjax.data.synthetic import open_synthetic
 from fsjax.fourier import spectrum
-from tests.helpers.data_config import refused
+from tests.helpers.refused import refused
 
 SIZES = (24, 32, 48)
 SYN = ("syn1", "syn2", "syn3", "syn4")

@@ -13,7 +13,8 @@ import pytest
 
 from fsjax import data
 from fsjax.runtime import image_files
-from tests.helpers.data_config import data_config, refused
+from tests.helpers.data_config import data_config
+from tests.helpers.refused import refused
 
 BUILDER = """
 import numpy as np

@@ -9,7 +9,7 @@ from fsjax.data.normalisation import measure_mean_std
 from fsjax.evaluation import adcs
 from fsjax.experiment import runner
 from fsjax.fourier import spectrum
-from fsjax.runtime.errors import InputError
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
 MEAN_STD = np.array([0.48, 0.47, 0.43]), np.array([0.26, 0.25, 0.3])
@@ -132,6 +132,5 @@ def test_the_stage_needs_the_data_alone(tmp_path, compat):
 def test_an_unknown_split_is_refused_before_anything_is_written(tmp_path):
     config = small_config(adcs__split="val")
     config.stages = "adcs"
-    with pytest.raises(InputError, match=r"^adcs.split: got 'val'; expected train, test$"):
-        runner.run(config, tmp_path / "run")
+    refused(r"^adcs.split: got 'val'; expected train, test$", runner.run, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

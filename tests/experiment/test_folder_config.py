@@ -10,8 +10,8 @@ from PIL import Image
 from configs import folder
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.runtime.errors import InputError
 from fsjax.search import patch_maps
+from tests.helpers.refused import refused
 from tests.helpers.small_run import OF_PHOTOGRAPHS
 
 
@@ -79,6 +79,5 @@ def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, caplog, side
 
 
 def test_no_folder_is_one_line_and_none_named_is_a_config_still(tmp_path):
-    with pytest.raises(InputError, match=r"--config: got folder.py:.*, no folder .*train; expected DIR with train"):
-        folder.get_config(str(tmp_path))
+    refused(r"--config: got folder.py:.*, no folder .*train; expected DIR with train", folder.get_config, str(tmp_path))
     assert folder.get_config().data.root == "" and folder.get_config().search.method == "graft"

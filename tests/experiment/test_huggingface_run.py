@@ -5,12 +5,11 @@ import logging
 
 import datasets
 import numpy as np
-import pytest
 from PIL import Image
 
 from configs import folder
 from fsjax.experiment import runner
-from fsjax.runtime.errors import InputError
+from tests.helpers.refused import refused
 from tests.helpers.small_run import OF_PHOTOGRAPHS
 
 
@@ -45,6 +44,5 @@ def test_a_saved_set_goes_to_a_page_and_has_to_be_the_same_set_at_a_restart(tmp_
     (tmp_path / "more").rename(root)
     config.report.samples = 2
     caplog.clear()
-    with pytest.raises(InputError, match=r"split 'test' are not .* began with .class 'stork' has 2, had 1"):
-        runner.run(config, tmp_path / "run")
+    refused(r"split 'test' are not .* began with .class 'stork' has 2, had 1", runner.run, config, tmp_path / "run")
     assert "evaluate: already done" in caplog.text

@@ -19,6 +19,7 @@ from fsjax.models import Network, callables
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.processes import launched
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
 
@@ -177,8 +178,8 @@ NUMBERS = {
 def test_a_number_that_is_not_finite_or_outside_its_interval_is_refused(tmp_path, field):
     value, expected = NUMBERS[field]
     wrong = value[-1] if isinstance(value, tuple) else value
-    with pytest.raises(InputError, match=rf"^{re.escape(f'{field}: got {wrong!r}; expected {expected}')}$"):
-        runner.run(small_config(**{field.replace(".", "__"): value}), tmp_path / "run")
+    config = small_config(**{field.replace(".", "__"): value})
+    refused(f"^{re.escape(f'{field}: got {wrong!r}; expected {expected}')}$", runner.run, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -342,9 +343,7 @@ def test_a_call_ends_with_one_line_before_anything_runs(monkeypatch, mistake):
     ran = []
     # The model is first run, rather than traced, where it is tried on a few images.
     monkeypatch.setattr(callables, "_try", lambda *arguments: ran.append(arguments))
-    with pytest.raises(ValueError) as caught:
-        fsjax.analyse(**GIVEN | changes)
-    assert isinstance(caught.value, InputError) and message in str(caught.value) and "\n" not in str(caught.value)
+    refused(re.escape(message), fsjax.analyse, **GIVEN | changes)
     assert not ran
 
 
@@ -370,8 +369,7 @@ def test_a_killed_first_start_leaves_the_workdir_free_and_one_that_kept_somethin
         start(killed, data__name="syn3", data__synthetic__train_per_class=20)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "1.json").write_text("{}")
-    with pytest.raises(InputError, match=r"made with other settings \(data.name was 'syn3', now 'syn2'"):
-        start(killed, data__name="syn2")
+    refused(r"made with other settings \(data.name was 'syn3', now 'syn2'", start, killed, data__name="syn2")
 
 
 def test_a_mistake_in_a_workdir_with_results_leaves_them_usable(tmp_path, photographs):

@@ -16,8 +16,8 @@ from fsjax.experiment import command, runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search
 from fsjax.models import model_file
-from fsjax.runtime.errors import InputError
 from tests.helpers.processes import launched
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
 MEAN_STD = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -107,8 +107,7 @@ def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path
     ],
 )
 def test_what_does_not_fit_the_file_is_one_line(file, changes, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        runner.run(of(file, **changes), tmp_path / "run")
+    refused(message, runner.run, of(file, **changes), tmp_path / "run")
     assert not (tmp_path / "run" / "weights.json").exists()
 
 

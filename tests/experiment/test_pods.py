@@ -18,9 +18,9 @@ from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.runtime import startup, storage
 from fsjax.runtime.checkpoints import Checkpoints
-from fsjax.runtime.errors import InputError
 from tests.helpers import small_run
 from tests.helpers.processes import environment, free_address
+from tests.helpers.refused import refused
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
@@ -226,12 +226,10 @@ def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node1")
     assert startup.initialize() is False
-    with pytest.raises(InputError, match=r"run\.heartbeat_seconds: got 0; expected 1 or more"):
-        startup.initialize(heartbeat_seconds=0)
+    refused(r"run\.heartbeat_seconds: got 0; expected 1 or more", startup.initialize, heartbeat_seconds=0)
 
 
 @pytest.mark.parametrize("flags", [("a:1", None, None), ("a", 2, 0), ("a:99999", 2, 0), ("a:1", 0, 0), ("a:1", 2, 2)])
 def test_flags_that_cannot_be_are_refused(flags):
     message = f"--coordinator, --processes, --process: got {', '.join(map(str, flags))}; expected HOST:PORT"
-    with pytest.raises(InputError, match=message):
-        startup.initialize(*flags)
+    refused(message, startup.initialize, *flags)

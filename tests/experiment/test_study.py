@@ -20,6 +20,7 @@ from fsjax.experiment.study_tables import as_markdown, by_class, read, summary
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
+from tests.helpers.refused import refused
 
 CLASSES = ("cat|dog", "a_b")
 
@@ -67,8 +68,7 @@ def test_maps_that_an_earlier_run_of_the_grid_will_leave_need_not_be_there_yet(t
     assert runner.check(config) == ["study"]
     assert cells(config, tmp_path)[1].config.train.dfmx.maps == str(tmp_path / "vit_nano_patch8-standard-0")
     config.variants.dfmx = "train.dfmx.maps=nowhere"
-    with pytest.raises(InputError, match=r"vit_nano_patch8-dfmx-0: .*nowhere"):
-        runner.check(config)
+    refused(r"vit_nano_patch8-dfmx-0: .*nowhere", runner.check, config)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,7 @@ def test_maps_that_an_earlier_run_of_the_grid_will_leave_need_not_be_there_yet(t
     ],
 )
 def test_a_run_that_cannot_be_made_is_refused_before_the_first_one_starts(changes, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        runner.run(make_config(**changes), tmp_path / "run")
+    refused(message, runner.run, make_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -246,8 +245,7 @@ def test_a_run_that_fails_is_named(tmp_path, monkeypatch):
         raise InputError("train.batch_size: got 7; expected 8")
 
     monkeypatch.setattr(pipeline, "run", run)
-    with pytest.raises(InputError, match=r"vit_nano_patch8-standard-0: train\.batch_size: got 7"):
-        run_study(make_config(), tmp_path)
+    refused(r"vit_nano_patch8-standard-0: train\.batch_size: got 7", run_study, make_config(), tmp_path)
 
 
 def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path, monkeypatch):
@@ -261,8 +259,7 @@ def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path, monkeypa
         dataclasses.replace(dfm.DominantFrequencyMaps.load(file), classes=next(names)).save(file)
 
     monkeypatch.setattr(pipeline, "run", run)
-    with pytest.raises(InputError, match="its runs have different classes"):
-        run_study(config, tmp_path)
+    refused("its runs have different classes", run_study, config, tmp_path)
 
 
 def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog, undrawn):

@@ -1,11 +1,9 @@
 """The fields of config.data and images for tests that open data without a run."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from configs import common
-from fsjax.runtime.errors import InputError
 
 
 def data_config(source, **fields):
@@ -20,11 +18,3 @@ def smooth_images(count, size):
     """Random images with structure at several scales, grey levels in [0, 255]."""
     small = np.random.default_rng(0).integers(0, 256, (count, 7, 7, 3), np.uint8)
     return np.stack([np.asarray(Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC)) for s in small])
-
-
-def refused(message, call, *arguments, **named):
-    """What an InputError says, in one line, of a call that raises it."""
-    with pytest.raises(InputError, match=message) as caught:
-        call(*arguments, **named)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)

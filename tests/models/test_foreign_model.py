@@ -17,6 +17,7 @@ from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.published_resnet import lightning
+from tests.helpers.refused import refused
 from tests.helpers.undrawn import leave_undrawn
 
 SIZE = 16
@@ -113,8 +114,7 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
 
 def test_weights_of_another_model_are_one_line_and_no_record_is_written(foreign, images, tmp_path):
     config = make_config(images, "resnet20", foreign[2])
-    with pytest.raises(InputError, match=r"^[^\n]*model.ckpt, as resnet20: missing: [^\n]*$"):
-        runner.run(config, tmp_path / "run")
+    refused(r"^[^\n]*model.ckpt, as resnet20: missing: [^\n]*$", runner.run, config, tmp_path / "run")
     assert not (tmp_path / "run" / "weights.json").exists()
     config.model.name, config.stages = foreign[0], "train"
     runner.run(config, tmp_path / "run")  # the mended command may take the same place
@@ -168,8 +168,7 @@ def test_weights_that_change_are_noticed(foreign, images, tmp_path):
         changed = {key: value * 1.5 for key, value in model.state_dict().items()}
     torch.save(changed, weights)
     config.stages = "search"
-    with pytest.raises(InputError, match="has changed since; run the stage train again"):
-        runner.run(config, tmp_path / "run")
+    refused("has changed since; run the stage train again", runner.run, config, tmp_path / "run")
     config.stages = "train"
     runner.run(config, tmp_path / "run")
     assert files.read_json(tmp_path / "run" / "weights.json")["sha256"] != first["sha256"]

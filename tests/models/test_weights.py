@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from benchmarks.parity.torch_models import randomise
 from fsjax.models import state_dict
 from fsjax.runtime import torch_files
-from fsjax.runtime.errors import InputError
 from tests.helpers.published_resnet import BasicBlock, ResNet, lightning
+from tests.helpers.refused import refused
 
 CLASSES = 7
 
@@ -150,8 +150,7 @@ def test_the_image_size_is_that_of_the_positions_and_else_must_be_given(tmp_path
     path = write(random_model("vit_micro_patch8"), tmp_path / "model.pt")
     assert imported(path, "vit_micro_patch8").network.image_size == 32
     path = write(random_model("resnet18_imagenet"), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="image_size: got None; expected a number of pixels"):
-        imported(path, "resnet18_imagenet")
+    refused("image_size: got None; expected a number of pixels", imported, path, "resnet18_imagenet")
 
 
 def test_a_prefix_that_all_keys_share_is_no_part_of_them(state):
@@ -166,11 +165,8 @@ def test_a_prefix_that_all_keys_share_is_no_part_of_them(state):
 # Strictness
 
 
-def refused(state, name="resnet18_cifar"):
-    with pytest.raises(InputError) as error:
-        state_dict.to_network(state, name, 32, "model.pt")
-    assert "\n" not in str(error.value)
-    return str(error.value)
+def said_of(state, name="resnet18_cifar"):
+    return refused("^model.pt", state_dict.to_network, state, name, 32, "model.pt")
 
 
 def test_what_is_missing_not_expected_or_of_another_shape_is_listed(state):
@@ -180,7 +176,7 @@ def test_what_is_missing_not_expected_or_of_another_shape_is_listed(state):
     state["conv1.weight"] = state["features.0.weight"] = np.zeros((64, 3, 7, 7), np.float32)
     # As many numbers as expected.
     state["layer1.0.conv1.weight"] = state["features.3.0.conv1.weight"] = np.zeros((64, 3, 3, 64), np.float32)
-    assert refused(state) == (
+    assert said_of(state) == (
         "model.pt, as resnet18_cifar: missing: layer2.0.bn1.running_var; not expected: layer9.weight; "
         "of another shape: conv1.weight (64, 3, 7, 7), not (64, 3, 3, 3), layer1.0.conv1.weight (64, 3, 3, 64), not "
         "(64, 64, 3, 3) "
@@ -198,16 +194,16 @@ def test_copies_must_be_equal_and_either_alone_will_do(state):
         bias = found.variables["params"]["layer1"]["0"]["bn2"]["bias"]
         np.testing.assert_array_equal(bias, state["layer1.0.bn2.bias"])
     state["features.3.0.bn2.bias"][5] += 1
-    assert refused(state).startswith(
+    assert said_of(state).startswith(
         "model.pt: features.3.0.bn2.bias differs from its copy layer1.0.bn2.bias; expected"
     )
 
 
 def test_weights_of_another_model_are_refused_with_a_short_list(state):
     del state["classifier.bias"]
-    message = refused(dict(state), "vit_micro_patch4")
+    message = said_of(dict(state), "vit_micro_patch4")
     assert "missing: blocks.0.attn.proj.bias, " in message and "and " in message and len(message) < 1000
-    assert "missing: fc.bias, layer1.2.bn1.bias, " in refused(state, "resnet34_cifar")
+    assert "missing: fc.bias, layer1.2.bn1.bias, " in said_of(state, "resnet34_cifar")
 
 
 # Files
@@ -215,8 +211,7 @@ def test_weights_of_another_model_are_refused_with_a_short_list(state):
 
 def test_writing_without_pytorch_says_what_to_install_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"pip install 'fsjax\[torch\]'"):
-        torch_files.write(tmp_path / "model.pt", {"a": np.zeros(2)})
+    refused(r"pip install 'fsjax\[torch\]'", torch_files.write, tmp_path / "model.pt", {"a": np.zeros(2)})
     assert not list(tmp_path.iterdir())
 
 
@@ -232,12 +227,9 @@ def test_writing_without_pytorch_says_what_to_install_and_leaves_nothing(tmp_pat
 )
 def test_a_file_without_a_state_dict_is_refused_in_one_line(tmp_path, content, message):
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(InputError) as error:
-        torch_files.read(tmp_path / "model.pt")
-    assert message in str(error.value) and "\n" not in str(error.value)
+    refused(message, torch_files.read, tmp_path / "model.pt")
 
 
 def test_damaged_safetensors_are_refused_in_one_line(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 40)
-    with pytest.raises(InputError, match=r"^\S+a.safetensors: not a readable safetensors file [^\n]*$"):
-        torch_files.read(tmp_path / "a.safetensors")
+    refused(r"^\S+a.safetensors: not a readable safetensors file [^\n]*$", torch_files.read, tmp_path / "a.safetensors")

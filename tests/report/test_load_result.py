@@ -16,6 +16,7 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
 from tests.helpers.html_page import Page
+from tests.helpers.refused import refused
 
 NAMES = ("cat", "<script>alert(1)</script>", "dog")
 
@@ -60,24 +61,20 @@ def test_a_result_is_what_the_run_left(tmp_path):
 
 def test_of_several_methods_one_has_to_be_named(tmp_path):
     make_run(tmp_path), make_run(tmp_path, "learned")
-    with pytest.raises(InputError, match=r"^method: got nothing; expected one of learned, removal, which have"):
-        fsjax.load_result(tmp_path)
+    refused(r"^method: got nothing; expected one of learned, removal, which have", fsjax.load_result, tmp_path)
     assert fsjax.load_result(tmp_path, "learned").maps.method == "learned"
     with pytest.raises(InputError, match=r"^method: got 'greedy'; expected one of learned, removal, which have"):
         fsjax.load_result(tmp_path, "greedy")
 
 
 def test_a_workdir_without_a_result_says_which_stage_is_missing(tmp_path):
-    with pytest.raises(InputError, match=r"^workdir: got .*, which has no maps; expected a folder where the"):
-        fsjax.load_result(tmp_path)
+    refused(r"^workdir: got .*, which has no maps; expected a folder where the", fsjax.load_result, tmp_path)
     make_run(tmp_path)
     evaluation = files.read_json(tmp_path / "evaluation.json")
     files.write_json(tmp_path / "evaluation.json", {**evaluation, "classes": ["x", "y", "z"]})
-    with pytest.raises(InputError, match=r"evaluation.json has other classes than dfm/removal.npz"):
-        fsjax.load_result(tmp_path)
+    refused(r"evaluation.json has other classes than dfm/removal.npz", fsjax.load_result, tmp_path)
     (tmp_path / "evaluation.json").unlink()
-    with pytest.raises(InputError, match=r"evaluation.json: no results of removal; run the stage evaluate first"):
-        fsjax.load_result(tmp_path)
+    refused(r"evaluation.json: no results of removal; run the stage evaluate first", fsjax.load_result, tmp_path)
 
 
 def test_a_result_in_a_store_is_read():

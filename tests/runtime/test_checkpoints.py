@@ -13,7 +13,7 @@ import pytest
 from fsjax.runtime import checkpoints as module
 from fsjax.runtime import storage
 from fsjax.runtime.checkpoints import Checkpoints, chosen_hashes
-from fsjax.runtime.errors import InputError
+from tests.helpers.refused import refused
 
 ABOUT = {"classes": ["a", "b"], "mean": [0.1, 0.2, 0.3], "steps": 3}
 
@@ -117,8 +117,7 @@ def test_a_folder_with_nothing_whole_is_refused_and_an_empty_one_is_not(place):
     saved(place / "full")
     for hashes in (place / "full").glob("*.json"):
         hashes.write_text("{}")
-    with pytest.raises(InputError, match=r"all checkpoints \[3, 2\] are damaged"):
-        Checkpoints(place / "full", 2).newest()
+    refused(r"all checkpoints \[3, 2\] are damaged", Checkpoints(place / "full", 2).newest)
 
 
 def test_the_best_is_kept_beside_the_newest_over_restarts(place):
@@ -146,8 +145,7 @@ def test_a_damaged_best_is_named_and_not_replaced_by_another(place):
         save(checkpoints, step, loss)
     checkpoints.close()
     (place / "1" / "about" / "metadata").write_text("{}")
-    with pytest.raises(InputError, match=r"1: the best checkpoint is damaged; expected train\.select=''"):
-        Checkpoints(place, 2).best()
+    refused(r"1: the best checkpoint is damaged; expected train\.select=''", Checkpoints(place, 2).best)
 
 
 def test_what_changes_after_save_returned_does_not_reach_the_file(place, monkeypatch):
@@ -173,8 +171,7 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_saved(tmp_path, then):
         noise = np.random.default_rng(0).normal(size=(10**6, 1)).astype(np.float32)
         checkpoints.save(2, {"params": {"fc": {"0": noise}}, "batch_stats": {}}, training(2), ABOUT)
         call = {"save": lambda: save(checkpoints, 3)}.get(then) or getattr(checkpoints, then)
-        with pytest.raises(InputError, match=r"/2: cannot be written \(File too large\)"):
-            call()
+        refused(r"/2: cannot be written \(File too large\)", call)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(tmp_path) == before
@@ -194,8 +191,7 @@ def test_an_upload_that_was_interrupted_is_passed_over(monkeypatch):
 
     monkeypatch.setattr(type(place.fs), "put", half)
     save(checkpoints, 2)
-    with pytest.raises(InputError, match=r"/2: cannot be written \(the network is gone\)"):
-        checkpoints.close()
+    refused(r"/2: cannot be written \(the network is gone\)", checkpoints.close)
     monkeypatch.undo()
     assert (place / "2").exists()
     checkpoints = Checkpoints(place, 2)

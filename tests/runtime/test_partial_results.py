@@ -6,6 +6,7 @@ import pytest
 from fsjax.runtime import files, interrupt, partial_results
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
+from tests.helpers.refused import refused
 
 PARAMS = {"kernel": np.arange(3.0)}
 
@@ -116,5 +117,4 @@ def test_a_restart_uses_the_first_layout_and_another_search_model_or_version_is_
             PartialResults(tmp_path, *arguments)
     layout = files.read_json(tmp_path / "layout.json")
     files.write_json(tmp_path / "layout.json", {key: value for key, value in layout.items() if key != "format"})
-    with pytest.raises(InputError, match="partial results of another version of fsjax; delete the folder"):
-        opened(tmp_path)
+    refused("partial results of another version of fsjax; delete the folder", opened, tmp_path)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import sys
 import uuid
 
@@ -21,6 +22,7 @@ from fsjax.fourier import dfm, published_maps
 from fsjax.models.source import model_source
 from fsjax.runtime import files, interrupt, storage
 from fsjax.runtime.errors import InputError
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 from tests.helpers.undrawn import leave_undrawn
 
@@ -176,15 +178,12 @@ def test_what_is_missing_or_damaged_in_a_store_is_named(images):
     write(root, images)
     root = str(root)
     config = make_config(data__source="folder", data__root=root, data__image_size=5, data__test_split="val")
-    with pytest.raises(InputError, match=r"has no folder for split 'val'; expected test, train"):
-        data.load(config.data, "test", 0)
+    refused(r"has no folder for split 'val'; expected test, train", data.load, config.data, "test", 0)
     config.data.test_split = "test"
     storage.path(f"{root}/test/a/0.png").write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"image memory://\w+/test/a/0.png does not decode"):
-        data.load(config.data, "test", 0).images([0])
+    refused(r"image memory://\w+/test/a/0.png does not decode", data.load(config.data, "test", 0).images, [0])
     config.data.root = root + "x"
-    with pytest.raises(InputError, match=r"data\.root: got .*; expected a folder"):
-        data.load(config.data, "test", 0)
+    refused(r"data\.root: got .*; expected a folder", data.load, config.data, "test", 0)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -223,10 +222,8 @@ def test_maps_and_published_pickles_lie_in_stores_too_and_an_error_names_the_fil
     np.testing.assert_array_equal(loaded.scores, maps.scores)
     np.testing.assert_array_equal(loaded.masks, maps.masks)
     (place / "maps.pkl").write_bytes(b"damaged")
-    with pytest.raises(InputError, match=rf"^{place}/maps\.pkl: "):
-        published_maps.read_maps(str(place / "maps.pkl"), classes=None, shares=(0.2,))
-    with pytest.raises(InputError, match=rf"^{place}/none: not there"):
-        published_maps.read_maps(str(place / "none"), classes=None, shares=(0.2,))
+    refused(rf"^{place}/maps\.pkl: ", published_maps.read_maps, str(place / "maps.pkl"), classes=None, shares=(0.2,))
+    refused(rf"^{place}/none: not there", published_maps.read_maps, str(place / "none"), classes=None, shares=(0.2,))
 
 
 @pytest.mark.parametrize(
@@ -255,9 +252,7 @@ def test_a_path_is_local_unless_it_is_a_url(text, expected):
 def test_a_store_that_cannot_be_reached_from_here_is_one_line(monkeypatch, text, driver, advice):
     if driver:
         monkeypatch.setitem(sys.modules, driver, None)
-    with pytest.raises(InputError) as caught:
-        storage.path(text)
-    assert str(caught.value).startswith(f"{text}: ") and advice in str(caught.value) and "\n" not in str(caught.value)
+    refused(f"^{text}: .*{re.escape(advice)}", storage.path, text)
 
 
 def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
@@ -267,9 +262,7 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
     place = store()
     monkeypatch.setattr(type(place.fs), "ls", ls)
     message = rf"{place} cannot be reached \(no credentials for this bucket\); expected a store that answers"
-    with pytest.raises(InputError, match=rf"^--workdir: {message}"):
-        runner.run(make_config(), place)
+    refused(rf"^--workdir: {message}", runner.run, make_config(), place)
     for source in ("folder", "arrays"):
         config = make_config(data__source=source, data__root=str(place))
-        with pytest.raises(InputError, match=rf"^data\.root: {message}"):
-            data.load(config.data, "test", 0)
+        refused(rf"^data\.root: {message}", data.load, config.data, "test", 0)

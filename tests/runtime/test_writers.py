@@ -16,6 +16,7 @@ from fsjax.fourier import dfm
 from fsjax.runtime import metrics
 from fsjax.runtime.errors import InputError
 from tests.helpers import results, stand_in_wandb
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
 # TensorBoard's own reader, without the seconds that its import of TensorFlow takes: it looks for this name.
@@ -120,12 +121,11 @@ def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(
     }
 
 
-def test_a_run_that_ends_in_an_error_is_no_finished_one(tmp_path, monkeypatch):
+def test_a_run_that_ends_in_an_error_is_no_finished_one(done, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
     config = watched_config()
     config.stages = "search"
-    with pytest.raises(InputError, match="no trained model"):
-        runner.run(config, tmp_path)
+    refused("no trained model", runner.run, config, tmp_path)
     assert stand_in_wandb.runs[-1].exit_code == 1
 
 
@@ -164,18 +164,15 @@ def test_a_missing_package_is_told_with_its_installation_before_anything_is_writ
 def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp_path, monkeypatch):
     config = watched_config()
     config.wandb.mode = "shared"
-    with pytest.raises(InputError, match=r"wandb\.mode: got 'shared'; expected online, offline"):
-        metrics.check_wandb(config.wandb)
+    refused(r"wandb\.mode: got 'shared'; expected online, offline", metrics.check_wandb, config.wandb)
     config.wandb.mode = "online"
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
 
-    def refused(**given):
+    def no_key(**given):
         raise stand_in_wandb.Error("No API key configured.\nUse `wandb login`.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stand_in_wandb, "init", refused)
-        with pytest.raises(InputError, match=r"No API key configured\. Use `wandb login`\.; expected offline"):
-            metrics.start_wandb(config, tmp_path)
+        patch.setattr(stand_in_wandb, "init", no_key)
+        refused(r"No API key configured\. Use `wandb login`\.; expected offline", metrics.start_wandb, config, tmp_path)
     (tmp_path / "wandb.json").write_text('{"id"')
-    with pytest.raises(InputError, match=r"wandb\.json: not JSON"):
-        metrics.start_wandb(config, tmp_path)
+    refused(r"wandb\.json: not JSON", metrics.start_wandb, config, tmp_path)

@@ -11,9 +11,9 @@ from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.runtime.errors import InputError
 from fsjax.search import candidate_masks, hierarchical
 from tests.helpers import search_problem
+from tests.helpers.refused import refused
 from tests.helpers.search_problem import COUNTS, filtered, network
 
 FIELDS = {"candidates": "12,15,18", "keep": 3, "shares": (0.1, 0.25, 1.0), "agreement_masks": 10}
@@ -151,8 +151,7 @@ def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_pa
     assert np.isin(needed, orbits[maps.at(0.12)[0]]).all()
     # What the further stages search follows from the ranking too.
     monkeypatch.setattr(candidate_masks, "PENALTY", 500.0)
-    with pytest.raises(InputError, match="stage4: partial results of another search"):
-        hierarchical.search(problem)
+    refused("stage4: partial results of another search", hierarchical.search, problem)
 
 
 def test_a_lower_precision_reports_how_far_it_agrees():

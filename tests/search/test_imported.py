@@ -19,6 +19,7 @@ from fsjax.fourier import dfm, spectrum
 from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
+from tests.helpers.refused import refused
 
 SIZE = 24
 CLASSES = ("C0", "C1", "C2", "C3")
@@ -155,8 +156,7 @@ def test_a_file_that_has_changed_is_imported_anew(run, tmp_path, caplog):
 )
 def test_maps_of_other_classes_or_of_another_plane_are_refused(run, tmp_path, classes, size, message):
     low_pass(tuple(classes), size=size).save(tmp_path / "maps.npz")
-    with pytest.raises(InputError, match=re.escape(message)):
-        run(tmp_path / "maps.npz")
+    refused(re.escape(message), run, tmp_path / "maps.npz")
     assert not (run.directory / "dfm").exists()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from fsjax import search
 from fsjax.runtime.errors import InputError
+from tests.helpers.refused import refused
 from tests.helpers.search_problem import make_problem
 
 
@@ -48,8 +49,7 @@ def test_a_published_order_that_cannot_be_used_is_named(tmp_path):
         ({"order": order}, (4, 8), "got .*order.npy; expected no file without compat"),
         ({"order": order, "compat": True}, (8, 8), "got .*order.npy of 4 x 8; expected 8 x 8"),
     ):
-        with pytest.raises(InputError, match=rf"^search.greedy.order: {message}"):
-            search.check(search.options("greedy", **fields), plane)
+        refused(rf"^search.greedy.order: {message}", search.check, search.options("greedy", **fields), plane)
     options = search.options("greedy", order=order, compat=True)
     search.check(options, (4, 8))
     assert search.selected(options).reads(options) == [tmp_path / "order.npy"]
@@ -71,8 +71,7 @@ def test_the_published_removal_takes_square_images():
     ],
 )
 def test_too_few_classes_or_images_are_refused(method, fields, got):
-    with pytest.raises(InputError, match=f"got {got}"):
-        search.run(make_problem(None, method, **fields))
+    refused(f"got {got}", search.run, make_problem(None, method, **fields))
 
 
 @pytest.mark.parametrize(
@@ -85,5 +84,4 @@ def test_too_few_classes_or_images_are_refused(method, fields, got):
 )
 def test_a_loss_or_a_gradient_that_is_not_finite_is_refused(method, message):
     images = [np.full((3, 8, 8, 3), value, np.float32) for value in (1, np.inf)]
-    with pytest.raises(InputError, match=f"the model returned a non-finite {message}"):
-        search.run(make_problem(None, method, images=images))
+    refused(f"the model returned a non-finite {message}", search.run, make_problem(None, method, images=images))

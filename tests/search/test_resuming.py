@@ -11,6 +11,7 @@ from fsjax.engine import tile_size
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.search import graft, removal
+from tests.helpers.refused import refused
 from tests.helpers.search_problem import Stopped, make_problem, on_devices, stop_after
 
 ORDER = np.maximum(np.random.default_rng(0).integers(-15, 30, (8, 8)), 0).astype(float)
@@ -117,8 +118,7 @@ def test_partial_results_of_another_search_are_refused(tmp_path, case, fields, c
 def test_an_order_of_other_content_under_the_same_name_is_another_search(tmp_path, monkeypatch):
     search.run(problem_of("greedy compat", tmp_path / "run"))
     monkeypatch.setattr(f"{__name__}.ORDER", np.roll(ORDER, 1))
-    with pytest.raises(InputError, match="partial results of another search"):
-        search.run(problem_of("greedy compat", tmp_path / "run"))
+    refused("partial results of another search", search.run, problem_of("greedy compat", tmp_path / "run"))
 
 
 def test_rates_are_written_as_numbers(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
-from tests.helpers.data_config import refused
+from tests.helpers.refused import refused
 
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
@@ -303,8 +303,7 @@ def test_another_seed_is_added_and_nothing_else_is_trained_again(done, caplog):
     assert already == [f"train: already done in {done / f'seed-{seed}'}" for seed in (0, 3)]
     assert json.loads((done / "dynamics.json").read_text())["seeds"] == [0, 3, 4]
     assert_same_files(evaluated(done / "seed-0"), before)
-    with pytest.raises(InputError, match=r"dynamics\.keep was '1234,24,1', now '1234,24'"):
-        runner.run(small_config(dynamics__keep="1234,24"), done)
+    refused(r"dynamics\.keep was '1234,24,1', now '1234,24'", runner.run, small_config(dynamics__keep="1234,24"), done)
     with pytest.raises(InputError, match=r"holds a train result .*dynamics\.keep was '1234,24,1', now '1234,24'"):
         runner.run(seed_config(3, dynamics__keep="1234,24"), done / "seed-3")
 
@@ -351,17 +350,14 @@ def test_a_training_that_is_done_evaluates_nothing_again(done, monkeypatch):
 
 
 def test_a_missing_evaluation_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"00000002\.npz: missing; delete the folder"):
-        dynamics.read(tmp_path, [2])
-    with pytest.raises(InputError, match=r"dynamics: missing; delete the folder"):
-        dynamics.last_step(tmp_path)
+    refused(r"00000002\.npz: missing; delete the folder", dynamics.read, tmp_path, [2])
+    refused(r"dynamics: missing; delete the folder", dynamics.last_step, tmp_path)
 
 
 def test_a_test_set_of_other_classes_is_refused(tmp_path):
     sets = {"train": Dataset(Made((3, 3), 8), 8), "test": Dataset(Made((3, 3, 3), 8), 8)}
     context = dataclasses.replace(watch(tmp_path, Made((3, 3), 8), 8), dataset=sets.get)
-    with pytest.raises(InputError, match=r"data\.test_split: 'test' has other classes"):
-        dynamics.DynamicsEvaluator(context)
+    refused(r"data\.test_split: 'test' has other classes", dynamics.DynamicsEvaluator, context)
 
 
 @pytest.mark.parametrize(
@@ -384,8 +380,7 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_is_trained(tmp
 
 def test_a_training_given_in_epochs_is_refused_before_it_begins(tmp_path):
     config = small_config(train__epochs=1.0, train__steps=0, train__evaluate_every=50)
-    with pytest.raises(InputError, match=r"train\.evaluate_every: got 50; expected 1 to 5 steps"):
-        runner.run(config, tmp_path)
+    refused(r"train\.evaluate_every: got 50; expected 1 to 5 steps", runner.run, config, tmp_path)
     assert not list(tmp_path.glob("seed-*"))
 
 
@@ -395,5 +390,4 @@ def test_every_data_set_of_the_config_passes_its_checks():
         assert runner.check(config) == ["dynamics"] and config.arg == name
         assert config.data.name == name or name == "imagenet10"
     for name in ("synthetic", "syn5", "imagenet1k"):
-        with pytest.raises(InputError, match=f"--config: got the data set '{name}'; expected syn1, syn2"):
-            dynamics_config.get_config(name)
+        refused(f"--config: got the data set '{name}'; expected syn1, syn2", dynamics_config.get_config, name)

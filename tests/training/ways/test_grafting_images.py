@@ -16,6 +16,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.training import ways
 from fsjax.training.ways import graft
 from tests.helpers.linear_classifier import save_maps
+from tests.helpers.refused import refused
 
 
 def keys(count, epoch=0):
@@ -127,13 +128,8 @@ def test_ways_are_named_once_and_in_order(tmp_path):
     assert ways.chosen(config) == ("dfmx",)  # as before there were names
     for names, message in (("graft,graft", "expected each way once"), ("grafting", "graft")):
         config.ways = names
-        with pytest.raises(InputError, match=rf"train\.ways: .*{message}"):
-            ways.check(config, 16)
+        refused(rf"train\.ways: .*{message}", ways.check, config, 16)
     config.ways, config.graft.maps = "graft", ""
-    with pytest.raises(InputError, match=r"train\.graft\.maps: got ''; expected .*probe"):
-        ways.check(config, 16)
+    refused(r"train\.graft\.maps: got ''; expected .*probe", ways.check, config, 16)
     config.graft.maps, config.graft.start = "low:0.2", str(tmp_path / "none")
-    with pytest.raises(
-        InputError, match=r"train\.graft\.start: got '.*none'; expected the workdir of a finished train"
-    ):
-        ways.check(config, 16)
+    refused(r"train\.graft\.start: got '.*none'; expected the workdir of a finished train", ways.check, config, 16)

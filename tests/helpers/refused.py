@@ -1,0 +1,13 @@
+"""What a user is told of bad input."""
+
+import pytest
+
+from fsjax.runtime.errors import InputError
+
+
+def refused(message, call, *arguments, **named):
+    """What an InputError says, in one line, of a call that raises it; `message` is a pattern."""
+    with pytest.raises(InputError, match=message) as caught:
+        call(*arguments, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
