@@ -346,7 +346,7 @@ def test_an_unknown_name_is_refused_with_those_like_it():
     ],
 )
 def test_an_image_size_that_does_not_fit_the_network_is_refused(name, size, message):
-    assert refused("", build, name, num_classes=10, image_size=size) == f"data.image_size: {message}"
+    assert refused(message, build, name, num_classes=10, image_size=size) == f"data.image_size: {message}"
 
 
 # What the tests above share
