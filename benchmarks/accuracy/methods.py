@@ -42,7 +42,6 @@ RUNS = {
     "hierarchical": ("hierarchical", 30, {}, False),
     # Two masks in place of the default three: at most 115,000 forward equivalents for ten classes.
     "learned": ("learned", 1000, {"restarts": 2}, True),
-    "learned_specific": ("learned", 1000, {"restarts": 2, "objective": "specific"}, True),
 }
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Config of the classifier.")

@@ -20,7 +20,6 @@ class Stream(enum.IntEnum):
     HIERARCHICAL_TRIM = 12  # class
     HIERARCHICAL_REGRESSION = 13
     LEARNED_IMAGES = 14  # class, restart, epoch
-    LEARNED_OTHERS = 15  # class, restart, epoch
     LEARNED_INITIAL_SCORES = 16  # class
     LEARNED_RANDOM_MASK = 17  # class, index of the share
     MASK_SELECTION_OTHERS = 18

@@ -23,12 +23,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import graft, stepwise
-from fsjax.search.graft import OtherImages
 from fsjax.search.method import Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
 Orbits: TypeAlias = Float[Array, " orbits"]
-# Images of others and of some classes, and the classes' numbers.
+# Images of some classes, equally many of each, and the classes' numbers.
 Shared: TypeAlias = tuple[Float[AnyArray, "held height width channels"], Int[AnyArray, " classes"]]
 
 # Adam's decay rates for the mean gradient and the mean square, and its least scale.
@@ -45,7 +44,7 @@ class MaskState(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """Inputs of a step; `rows` number the images, or pairs (recipient, donor): of others first, then of the class."""
+    """Inputs of a step; `rows` are numbers of images of the class."""
 
     label: Int[AnyArray, ""]
     budget: Float[AnyArray, ""]
@@ -60,20 +59,17 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
     `budgets` are the positions of a mask at each share, and `scores` (class, index of the share) -> initial scores.
     """
 
-    def __init__(
-        self, problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None, layout: dict[str, int]
-    ):
-        self._problem, self._budgets, self._scores, self._others = problem, budgets, scores, others
+    def __init__(self, problem: Problem, budgets: list[int], scores: Callable, layout: dict[str, int]):
+        self._problem, self._budgets, self._scores = problem, budgets, scores
         self._options, self._apply = problem.options.learned, problem.searched_model.apply
         self._orbits, self._sizes = spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
         self._adam = optax.scale_by_adam(_DECAY, _SQUARE_DECAY, _EPSILON)
         # A class's tasks are neighbours, and may be more than the devices take at once.
         self._images = functools.lru_cache(maxsize=2)(problem.images)
-        self._num_others = 0 if others is None else len(others.labels)
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
         self.count, self.steps = int(np.prod(self.shape)), self._options.steps
-        self.images_per_step = graft.PASSES * self._options.batch * (1 if others is None else 2)
+        self.images_per_step = graft.PASSES * self._options.batch
 
     def initial_state(self, task: int) -> MaskState:
         label, share, restart = self._indices(task)
@@ -85,39 +81,28 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         label, share, restart = self._indices(task)
         cooling, steps = self._options.coldest / self._options.hottest, np.arange(self.steps)
         temperatures = self._options.hottest * cooling ** (steps / max(1, self.steps - 1))
-        rows = self._draw(self._problem.counts[label], Stream.LEARNED_IMAGES, label, restart) + self._num_others
-        if self._others is not None:
-            candidates = np.flatnonzero(self._others.labels != label)
-            others = candidates[self._draw(len(candidates), Stream.LEARNED_OTHERS, label, restart)]
-            if self._options.objective == "graft":
-                rows, others = np.stack([others, rows], -1), np.stack([rows, others], -1)
-            rows = np.concatenate([rows, others], axis=1)
         return StepInputs(
             label=np.full(self.steps, label, np.int32),
             budget=np.full(self.steps, self._budgets[share], np.float32),
             temperature=temperatures.astype(np.float32),
             mirror_descent=np.full(self.steps, restart % 3 == 2),
-            rows=rows.astype(np.int32),
+            rows=self._draw(label, restart).astype(np.int32),
         )
 
     def shared(self, tasks: list[int]) -> Shared:
-        """Return the images of others, then equally many of each class."""
+        """Return equally many images of each class that the tasks belong to."""
         labels = sorted({self._indices(task)[0] for task in tasks})
         # Always as many classes as these tasks can belong to, so that `measure` is compiled for one shape.
         most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
         labels += labels[-1:] * (min(most, len(self._problem.counts)) - len(labels))
-        images = [] if self._others is None else [self._others.images]
         size = max(self._problem.counts)  # padded to the same number for all classes
-        images += [stepwise.cut_batches(own, np.ones(len(own)), size)[0].images for own in map(self._images, labels)]
+        images = [stepwise.cut_batches(own, np.ones(len(own)), size)[0].images for own in map(self._images, labels)]
         return np.concatenate(images), np.array(labels, np.int32)
 
     def batches(self, task: int) -> list[ImageBatch]:
-        """Return places among the step's rows; a weight is above 0 where the image should be the class."""
-        size = self._options.batch
-        weights = np.full(size, 1 / size, np.float32)
-        if self._others is not None:
-            weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
-        places = np.arange(len(weights), dtype=np.int32)
+        """Return places among the step's rows."""
+        places = np.arange(self._options.batch, dtype=np.int32)
+        weights = np.full(len(places), 1 / len(places), np.float32)
         return stepwise.cut_batches(places, weights, self._batch_images)
 
     def measure(
@@ -130,10 +115,9 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return jnp.where(inputs.mirror_descent, slope, slope * weights * (1 - weights) / inputs.temperature)
 
     def batch_images(self, shared: Shared, inputs: StepInputs, batch: ImageBatch) -> Float[Array, "n ..."]:
-        """Return the images, or the pairs of images, of a batch."""
+        """Return the images of a batch."""
         images, labels = shared
-        rows, place = inputs.rows[batch.images], (labels == inputs.label).argmax()
-        return images[jnp.where(rows < self._num_others, rows, rows + place * max(self._problem.counts))]
+        return images[inputs.rows[batch.images] + (labels == inputs.label).argmax() * max(self._problem.counts)]
 
     def update(self, state: MaskState, inputs: StepInputs, measured: Orbits) -> MaskState:
         direction, adam = self._adam.update(measured, state.adam)
@@ -154,29 +138,20 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         label, share, restart = map(int, np.unravel_index(task, self.shape))
         return label, share, restart
 
-    def _draw(self, count: int, stream: Stream, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
+    def _draw(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
         """Return the images of each step: every image once, in random order, before one is repeated."""
-        size = self.steps * self._options.batch
-        rngs = (generator(self._problem.seed, stream, label, restart, epoch) for epoch in range(-(-size // count)))
+        size, count = self.steps * self._options.batch, self._problem.counts[label]
+        keys = [(label, restart, epoch) for epoch in range(-(-size // count))]
+        rngs = (generator(self._problem.seed, Stream.LEARNED_IMAGES, *key) for key in keys)
         order = np.concatenate([rng.permutation(count) for rng in rngs])
         return order[:size].reshape(self.steps, -1)
 
     def _loss(self, weights: Orbits, params: PyTree, label: Int[Array, ""], batch: ImageBatch) -> Float[Array, ""]:
-        """Return the weighted sum of the cross-entropy to the class, or of -log(1 - p) where weights are below 0."""
-        is_graft, images = self._options.objective == "graft", batch.images
-        if is_graft:
-            recipients, images = images[:, 0], images[:, 1] - images[:, 0]
-        spectra, options = spectrum.spectra(images), self._problem.options
+        """Return the weighted sum of the cross-entropy to the class."""
+        spectra, options = spectrum.spectra(batch.images), self._problem.options
         filtered = spectrum.filter_orbits(spectra, weights, self._problem.plane[1], options.transform)
-        if is_graft:
-            filtered += recipients
         outputs = jax.nn.log_softmax(self._apply(params, filtered).astype(jnp.float32))
-        wanted = outputs[:, label]
-        if self._others is not None:
-            is_class = jnp.arange(outputs.shape[-1]) == label
-            not_class = jax.nn.logsumexp(jnp.where(is_class, -jnp.inf, outputs), axis=-1)
-            wanted = jnp.where(batch.weights < 0, not_class, wanted)
-        return -(wanted * abs(batch.weights)).sum()
+        return -(outputs[:, label] * batch.weights).sum()
 
 
 def soft_top_k(logits: Orbits, sizes: Int[np.ndarray, " orbits"], budget: ArrayLike, temperature: ArrayLike) -> Orbits:

@@ -25,7 +25,7 @@ FIELDS = {
     "hierarchical": {"candidates": "20,20"},
     "graft": {"paths": 6, "steps": 4},
     "greedy": {"tolerance": 2.0, "compat": True, "order": str(directory.parent / "order.npy")},
-    "learned": {"steps": 5, "objective": "specific", "judged": 20},
+    "learned": {"steps": 5, "judged": 20},
 }
 
 

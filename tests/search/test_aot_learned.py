@@ -44,7 +44,7 @@ def programs(devices):
     )
     scores = np.zeros(len(spectrum.orbit_sizes(SIZE, SIZE)))
     layout = {"batch_images": IMAGES, "tasks_per_device": TASKS}
-    optimisation = MaskOptimisation(problem, [3], lambda label, share: scores, None, layout)
+    optimisation = MaskOptimisation(problem, [3], lambda label, share: scores, layout)
     mesh = Mesh(np.array(devices), (parallel.AXIS,))
     measure, update = stepwise.make_step(optimisation, mesh, "highest")
 

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from fsjax import search
 from fsjax.fourier import masks, patches, spectrum
-from fsjax.search import graft, learned, stepwise
+from fsjax.search import learned, stepwise
 from fsjax.search.mask_optimisation import MaskOptimisation, soft_top_k
 from tests.helpers import search_problem
 from tests.helpers.search_problem import filtered, logits, losses
@@ -58,7 +58,7 @@ def test_a_cold_soft_mask_is_the_mask_of_the_best_orbits():
 # A step
 
 
-def float64_slope(problem, label, start, own, others, positions, temperature, mirror, weight):
+def float64_slope(problem, label, start, images, positions, temperature, mirror):
     """The slope of a step's loss by its definition, along the weights for mirror descent, else along the logits."""
 
     def weights(tau):
@@ -66,35 +66,21 @@ def float64_slope(problem, label, start, own, others, positions, temperature, mi
 
     tau = brentq(lambda tau: SIZES @ weights(tau) - positions, -100, 100)
 
-    def class_losses(images, weights):
-        if images.ndim == 5:
-            images = filtered(images[:, 0], 1 - weights[ORBITS]) + filtered(images[:, 1], weights[ORBITS])
-        else:
-            images = filtered(images, weights[ORBITS])
-        return losses(problem.model.params, images, label)
-
     def at(changed):
         moved = changed if mirror else expit((changed - tau) / temperature)
-        total = class_losses(own, moved).mean()
-        if others is not None:
-            total -= weight * np.log(1 - np.exp(-class_losses(others, moved))).mean()
-        return total
+        return losses(problem.model.params, filtered(images, moved[ORBITS]), label).mean()
 
     where = weights(tau) if mirror else start
     changes = 1e-5 * np.eye(len(start))
     return np.array([(at(where + change) - at(where - change)) / 2e-5 for change in changes])
 
 
-@pytest.mark.parametrize(
-    ("objective", "mirror"),
-    [("sufficient", False), ("specific", True), ("graft", False)],
-)
-def test_the_slope_of_a_step_follows_the_definition_of_the_objective(objective, mirror):
-    problem = make_problem(objective=objective, restarts=3, others=0.4)
-    pool = graft.draw_others(problem) if objective != "sufficient" else None
-    score_of, _ = learned.initial_scores(problem, "energy")
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_slope_of_a_step_follows_the_definition(mirror):
+    problem = make_problem(restarts=3)
+    scores = learned.as_quantiles(lambda label: learned.energy(problem, label))
     layout = {"batch_images": 3, "tasks_per_device": 1}
-    optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores(label), layout)
     task, step = 2 * 3 + 2 * mirror, 3
     inputs = inputs_of(optimisation, task, step)
     assert inputs.temperature == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
@@ -103,17 +89,10 @@ def test_the_slope_of_a_step_follows_the_definition_of_the_objective(objective, 
     placed = jax.tree.map(jnp.asarray, (problem.model.params, shared, state, inputs))
     found = sum(np.asarray(optimisation.measure(*placed, batch)) for batch in batches)
     images = np.concatenate([optimisation.batch_images(shared, inputs, batch) for batch in batches])
-    weights = np.concatenate([batch.weights for batch in batches])
-    own, others = images[weights > 0], images[weights < 0]
-    assert len(own) == 5 and len(others) == (5 if pool else 0)
-    if objective == "graft":
-        np.testing.assert_array_equal(own, others[:, ::-1])
-    of_class = own[:, 1] if objective == "graft" else own
-    rest = own[:, 0] if objective == "graft" else others
-    assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in of_class)
-    assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in rest)
+    images = images[np.concatenate([batch.weights for batch in batches]) > 0]
+    assert len(images) == 5 and all((problem.images(2) == image).all((1, 2, 3)).any() for image in images)
     start, temperature = state.logits.astype(float), float(inputs.temperature)
-    expected = float64_slope(problem, 2, start, own, others if pool else None, 7, temperature, mirror, 0.4)
+    expected = float64_slope(problem, 2, start, images, 7, temperature, mirror)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert abs(expected).max() > 1e-3
 
@@ -121,7 +100,7 @@ def test_the_slope_of_a_step_follows_the_definition_of_the_objective(objective, 
 def test_restarts_are_by_adam_from_scores_and_from_zero_and_by_mirror_descent_and_cool_alike():
     problem = make_problem(restarts=6, hottest=2.0)
     scores = np.arange(len(SIZES)) / 9
-    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, None, LAYOUT)
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, LAYOUT)
     starts = [optimisation.initial_state(task).logits for task in range(6)]
     np.testing.assert_allclose(starts, [scores, 0 * scores, scores] * 2, rtol=1e-6)
     inputs = [optimisation.inputs(task) for task in range(6)]
@@ -136,7 +115,7 @@ def stepped(task, slopes):
     """The logits where a task starts, and after a step for each of these slopes."""
     problem = make_problem(restarts=3)
     scores = np.arange(len(SIZES)) / 9
-    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, None, LAYOUT)
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, LAYOUT)
     states = [optimisation.initial_state(task)]
     for step, slope in enumerate(slopes):
         placed = jax.tree.map(jnp.asarray, (states[-1], inputs_of(optimisation, task, step)))
@@ -175,12 +154,12 @@ def test_nothing_is_sent_to_the_devices_once_a_class_has_begun(monkeypatch):
             return step(*arguments)
 
     monkeypatch.setattr(stepwise._Runner, "_step", guarded)
-    learned.search(make_problem(objective="specific"))
+    learned.search(make_problem())
     assert len(taken) >= 8
 
 
 def test_every_image_comes_once_before_one_comes_again():
-    optimisation = MaskOptimisation(make_problem(), [7], lambda label, share: np.zeros(len(SIZES)), None, LAYOUT)
+    optimisation = MaskOptimisation(make_problem(), [7], lambda label, share: np.zeros(len(SIZES)), LAYOUT)
     for task, count in enumerate(FIELDS["counts"]):
         rows = optimisation.inputs(task).rows.ravel()
         epochs = [rows[start : start + count] for start in range(0, 40, count)]
@@ -196,23 +175,20 @@ def test_scores_are_spread_as_a_standard_normal_in_the_order_of_the_energy():
     spectra = np.fft.fftshift(np.fft.fft2(problem.images(1).astype(float), axes=(1, 2)), axes=(1, 2))
     energy = spectrum.per_orbit((abs(spectra) ** 2).mean((0, 3)))
     np.testing.assert_allclose(learned.energy(problem, 1), energy, rtol=1e-5)
-    found = learned.initial_scores(problem, "energy")[0](1)
+    found = learned.as_quantiles(lambda label: learned.energy(problem, label))(1)
     assert (np.argsort(found) == np.argsort(energy)).all()
     assert abs(found.mean()) < 1e-9 and found.std() == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("start", "correlation"), [("graft", 0.999), ("gradient", 0.8)])
-def test_scores_by_a_search_follow_that_search(start, correlation):
+def test_first_order_scores_follow_exact_removal():
     problem = make_problem(judged=12)
-    problem.options.graft.update(paths=5, steps=2)
-    scores, cost = learned.initial_scores(problem, start)
-    options = search.options("graft" if start == "graft" else "removal", shares=(0.1,), resamples=0)
-    options.graft = problem.options.graft
+    scores, cost = learned.gradient_scores(problem)
+    options = search.options("removal", shares=(0.1,), resamples=0)
     maps = search.run(dataclasses.replace(problem, options=options))
     for label in range(3):
         ranks = [np.argsort(np.argsort(one)) for one in (scores(label), spectrum.per_orbit(maps.scores[label]))]
-        assert np.corrcoef(*ranks)[0, 1] > correlation
-    assert cost == (3 * 26 if start == "gradient" else maps.forward_equivalents)
+        assert np.corrcoef(*ranks)[0, 1] > 0.8
+    assert cost == 3 * 26
 
 
 # What it finds
@@ -230,14 +206,11 @@ def pair_reader(members, gain=9.0):
     return apply
 
 
-@pytest.mark.parametrize("objective", ["sufficient", "graft"])
-def test_a_pair_that_works_only_together_is_found(objective):
+def test_a_pair_that_works_only_together_is_found():
     members = [int(ORBITS[4 + 1, 4 + 2]), int(ORBITS[4 - 3, 4 + 1])]
     rng = np.random.default_rng(4)
     images = [rng.normal(size=(20, SIZE, SIZE, 3)).astype(np.float32) for _ in range(2)]
-    if objective == "graft":  # what others lack
-        images[1] -= filtered(images[1], np.isin(ORBITS, members)).astype(np.float32)
-    fields = {"objective": objective, "shares": (4 / 64,), "steps": 60, "batch": 10}
+    fields = {"shares": (4 / 64,), "steps": 60, "batch": 10}
     maps = learned.search(make_problem(apply=pair_reader(members), images=images, **fields))
     assert set(np.unique(ORBITS[maps.masks[0, 0]])) == set(members)
     assert maps.provenance["judged"][0] == [1.0]
@@ -328,7 +301,7 @@ def test_the_map_is_the_mask_with_the_best_judged_share_and_of_equal_ones_the_sm
         [(0.6, 9.0), (0.5, 0.0), (0.5, 0.0), (0.5, 0.0), (0.5, 0.0)],
     ]
 
-    def evaluate(problem, candidates, shares, others, name):
+    def evaluate(problem, candidates, shares, name):
         chosen = slice(1) if name == "learned" else slice(1, None)
         return np.moveaxis(np.array(judged)[:, None, chosen], -1, 0), 0
 
@@ -346,31 +319,17 @@ def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_l
     assert learned.search(problem).provenance["start"][0] == [expected]
 
 
-@pytest.mark.parametrize("objective", ["sufficient", "specific", "graft"])
-def test_masks_are_judged_by_the_images_they_keep_less_the_images_they_draw(objective):
-    problem = make_problem(objective=objective, others=0.4)
-    pool = graft.draw_others(problem) if objective != "sufficient" else None
+def test_masks_are_judged_by_some_images_of_the_class():
+    problem = make_problem(counts=(6, 5, 7))  # of at most 7 images: all are judged
     rng = np.random.default_rng(0)
     planes = np.stack([masks.random(SIZE, SIZE, 12, rng) for _ in range(3 * 2 * 4)]).reshape(3, 2, 4, SIZE, SIZE)
     candidates = [lambda label, share, index=index: planes[label, share, index] for index in range(4)]
-    (found_correct, found_loss), passes = learned.evaluate_masks(problem, tuple(candidates), 2, pool, "tried")
-    for label in range(3):
-        images, sides = learned.judged_images(problem, label, pool)
-        own, others = sides.sum(0).astype(float)
-        assert own == (7 if objective == "graft" else min(7, len(problem.images(label))))
-        assert others == (7 if pool else 0)
-        donors = images[:, 1] if objective == "graft" else images
-        assert all((problem.images(label) == image).all((1, 2, 3)).any() for image in donors[sides[:, 0] == 1])
-        assert not any((problem.images(label) == image).all((1, 2, 3)).any() for image in donors[sides[:, 1] == 1])
-        weights = np.where(sides[:, 0] == 1, 1 / own, -0.4 / max(others, 1))
-        for share in range(2):
-            seen = filtered(donors, planes[label, share])
-            if objective == "graft":
-                seen = seen + filtered(images[:, 0], ~planes[label, share])
-            outputs = logits(problem.model.params, seen)
-            correct = ((outputs.argmax(-1) == label) * weights).sum(1)
-            loss = (losses(problem.model.params, seen, label) * weights).sum(1)
-            np.testing.assert_allclose(found_correct[label, share], correct, atol=1e-12)
-            np.testing.assert_allclose(found_loss[label, share], loss, atol=1e-5)
-    # All 26 images are in the pool; at most 7 of a class and 7 of the others are judged.
-    assert passes == (3 * 7 if objective == "graft" else 7 + 5 + 7) * 8 + (3 * 7 * 8 if pool else 0)
+    (found_correct, found_loss), passes = learned.evaluate_masks(problem, tuple(candidates), 2, "tried")
+    for label, share in np.ndindex(3, 2):
+        seen = filtered(problem.images(label), planes[label, share])
+        correct = (logits(problem.model.params, seen).argmax(-1) == label).mean(1)
+        np.testing.assert_allclose(found_correct[label, share], correct, atol=1e-12)
+        loss = losses(problem.model.params, seen, label).mean(1)
+        np.testing.assert_allclose(found_loss[label, share], loss, atol=1e-5)
+    assert passes == (6 + 5 + 7) * 8
+    assert learned.evaluate_masks(make_problem(), tuple(candidates), 2, "tried")[1] == (7 + 5 + 7) * 8

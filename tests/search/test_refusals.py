@@ -14,7 +14,6 @@ from tests.helpers.search_problem import make_problem
 @pytest.mark.parametrize(
     ("method", "name", "value", "message"),
     [
-        ("learned", "objective", "best", "got 'best'; expected sufficient, specific, graft"),
         ("hierarchical", "candidates", "10,10", "got '10,10'; expected 3 whole numbers, 1 or more, one for each"),
         ("hierarchical", "candidates", "4,x,4", "got '4,x,4'; expected 3 whole numbers"),
         ("hierarchical", "candidates", "10,0,10", "got '10,0,10'; expected"),
@@ -62,16 +61,14 @@ def test_the_published_removal_takes_square_images():
 
 
 @pytest.mark.parametrize(
-    ("method", "fields", "got"),
+    ("fields", "got"),
     [
-        ("graft", {"counts": (3,)}, "graft with 1 classes, the smallest of 3 images; expected two or more classes of"),
-        ("graft", {"counts": (3, 1)}, "graft with 2 classes, the smallest of 1 images; expected two or more classes"),
-        ("learned", {"counts": (3,), "objective": "specific"}, "'specific' with one class; expected sufficient"),
-        ("learned", {"counts": (3,), "objective": "graft"}, "'graft' with one class; expected sufficient"),
+        ({"counts": (3,)}, "graft with 1 classes, the smallest of 3 images; expected two or more classes of"),
+        ({"counts": (3, 1)}, "graft with 2 classes, the smallest of 1 images; expected two or more classes"),
     ],
 )
-def test_too_few_classes_or_images_are_refused(method, fields, got):
-    refused(f"got {got}", search.run, make_problem(None, method, **fields))
+def test_too_few_classes_or_images_are_refused(fields, got):
+    refused(f"got {got}", search.run, make_problem(None, "graft", **fields))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ CASES = {
     "greedy": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 0.1, "save_seconds": 1000.0}, (1, 17)),
     "greedy compat": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 1.0, "compat": True}, (9,)),
     "hierarchical": ({"candidates": "12,15", "keep": 3, "shares": (0.1, 1.0)}, (1, 5)),
-    "learned": (LEARNED | {"objective": "specific"}, (1, 12)),
+    "learned": (LEARNED, (1, 12)),
 }
 
 
