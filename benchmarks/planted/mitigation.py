@@ -17,7 +17,6 @@ of middle severity, `fgsm` is the accuracy under FGSM of 2/255. Runs stay in the
 import copy
 import functools
 import json
-import logging
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -137,7 +136,6 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
 
 
 def main(_: list[str]) -> None:
-    logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for data in sets():
         oracle = run("oracle", plain, data)
         robust = {"oracle": oracle["robust"]}
