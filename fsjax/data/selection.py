@@ -32,6 +32,7 @@ class Pairs:
     donors: Indices  # images of the class
     recipients: Indices  # images of the other classes
     partners: Indices  # another image of the class for each donor
+    companions: Indices  # another image of its class for each recipient; the recipient where it has none
 
     def __len__(self) -> int:
         return len(self.donors)
@@ -53,14 +54,18 @@ def draw_pairs(images: dict[int, Indices], label: int, count: int, seed: int) ->
     """
     members, others = images.get(label, ()), [other for other in images if other != label]
     if len(members) < 2 or not others:
-        return Pairs(*np.zeros((3, 0), int))
+        return Pairs(*np.zeros((4, 0), int))
     order = generator(seed, Stream.GRAFT_DONORS, label).permutation(members)
     places = np.arange(count)
     # A donor's partner is the next image of the order, in the second round the one after it, and so on.
     steps = 1 + places // len(members) % (len(members) - 1)
     rng = generator(seed, Stream.GRAFT_RECIPIENTS, label)
     classes = np.resize(rng.permutation(others), count)
-    recipients = np.empty(count, int)
+    recipients, companions = np.empty((2, count), int)
     for other in others:
-        recipients[classes == other] = np.resize(rng.permutation(images[other]), (classes == other).sum())
-    return Pairs(order[places % len(members)], rng.permutation(recipients), order[(places + steps) % len(members)])
+        drawn, here = rng.permutation(images[other]), classes == other
+        recipients[here] = np.resize(drawn, here.sum())
+        companions[here] = np.resize(np.roll(drawn, -1), here.sum())
+    mixed = rng.permutation(count)
+    donors, partners = order[places % len(members)], order[(places + steps) % len(members)]
+    return Pairs(donors, recipients[mixed], partners, companions[mixed])

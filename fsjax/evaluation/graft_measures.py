@@ -19,9 +19,11 @@ Masks = Bool[np.ndarray, "masks height width"]
 Plane = Float[np.ndarray, "height width"]
 
 # Draws of each random control.
-_RADIAL, _EQUAL_CHANGE = 3, 2
+_RADIAL, _EQUAL_CHANGE = 2, 1
+# A verdict rests on a map with this part of the psi at the largest share that it may rest on.
+_MOST = 0.75
 # Masks of a class beside its maps, at most: random ones, no DC, low-pass; contents cost as much as a mask.
-MORE_MASKS = _RADIAL + _EQUAL_CHANGE + 2 + 1
+_MORE_MASKS = _RADIAL + _EQUAL_CHANGE + 2 + 1
 
 
 def unknown(shares: int) -> dict:
@@ -40,16 +42,16 @@ def measure(
     tested: int,
     level: float,
     seed: int,
+    control: float,
     is_recognised: bool,
 ) -> dict:
     """Measure a class and return its part of `graft_results.Grafts`: base, made, rates, curve.
 
     `maps` of the class are at `shares`, and its verdict may rest on the first `tested`; `level` is the p-value at which
-    psi is above `verdict.control`. The curve is NaN at shares that decide nothing. Controls and contents are NaN where
+    psi is above `control`. The curve is NaN at shares that decide nothing. Controls and contents are NaN where
     the map does not control the class. A class that is not recognised is measured at the largest tested share alone.
     """
     known: dict[int, tuple[Outcomes, Influence]] = {}
-    control = verdict.control(float(grafts.base.mean()))
 
     def effect(at: int) -> Influence:
         if at not in known:
@@ -61,15 +63,16 @@ def measure(
     def psi(at: int) -> float:
         return float(effect(at).psi[0])
 
-    def is_controlled(at: int) -> bool:
-        return is_recognised and bool(effect(at).p_above(control)[0] <= level)
+    def p_value(at: int) -> float:
+        return float(effect(at).p_above(control)[0])
 
     def is_half(at: int) -> bool:
         return psi(at) >= verdict.CONTROL
 
-    curve = unknown(len(maps))["curve"]
+    curve, p_values = unknown(len(maps))["curve"], [1.0]
     if is_recognised:
-        at = rests_on(is_controlled, psi, tested)
+        at = rests_on(lambda share: p_value(share) <= level, psi, control, tested)
+        p_values = [p_value(share) for share in known]
         if not any(map(is_half, known)):
             effect(len(maps) - 1)  # psi may reach a half at a share that is too large for a verdict
         if halves := [share for share in sorted(known) if is_half(share)]:
@@ -85,31 +88,43 @@ def measure(
     curve["psi"][measured] = np.clip([effect(share).psi[0] for share in measured], -1, 1)
     curve["psi_ci"][measured] = np.clip([effect(share).interval()[0] for share in measured], -1, 1)
     images = grafts.donors, grafts.recipients, grafts.donors - grafts.recipients
-    controls = Controls(maps[at], seed, grafts.label, *map(spectrum.energy, images))
+    energies = [spectrum.energy(some) for some in images]
     rates = unknown(0)["rates"] | {
         "share": shares[at],
-        "p_value": effects.p_above(control)[0],
-        **{name: getattr(under_map, name).mean() for name in ("grafted", "swapped", "replaced")},
+        "p_value": min(p_values),
+        **{name: getattr(under_map, name).mean() for name in ("disrupted", "grafted", "swapped", "replaced")},
         **{name: np.clip(getattr(effects, name)[0], -1, 1) for name in ("sufficiency", "necessity", "psi")},
         "psi_ci": curve["psi_ci"][at],
         "swapped_ci": wilson(np.array(under_map.swapped.sum()), np.array(under_map.swapped.size)),
-        **controls.energy_measures(),
+        **energy_measures(maps[at], *energies),
     }
-    if is_controlled(at):
+    if min(p_values) <= level:
         # Named after the share, which depends on the level and so on the number of classes.
         rates |= dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True))
-        rates |= _control_psi(grafts, f"control{at}", controls.masks())
+        rates |= _control_psi(grafts, f"control{at}", control_masks(maps[at], energies[-1], grafts.label, seed))
     return {"base": grafts.base.mean(), "made": float(grafts.made), "rates": rates, "curve": curve}
 
 
-def rests_on(is_controlled: Callable[[int], bool], psi: Callable[[int], float], tested: int) -> int:
+def rests_on(is_above: Callable[[int], bool], psi: Callable[[int], float], control: float, tested: int) -> int:
     """Return the index of the share that a verdict rests on, of the first `tested`; ask about as few as possible.
 
-    It is the smallest at which the map controls the class, if the map does so at all larger ones; otherwise a share at
-    which it does, and at the next smaller one does not. Where it does at none it is the share of the largest psi.
+    `is_above` says whether psi is above `control` with confidence. The largest such share of those asked about decides
+    whether the map controls the class. The verdict rests on the smallest share whose psi reaches `control` and most of
+    the psi there: it does not depend on the number of pairs, and leaves little of the cue to the control masks. Where
+    psi falls with the share, it is a share that reaches this while the next smaller one does not. Without confidence
+    at any share asked about, it is the one of these with the largest psi.
     """
-    largest = next((at for at in reversed(range(tested)) if is_controlled(at)), None)
-    return max(range(tested), key=psi) if largest is None else first_reached(is_controlled, -1, largest)
+    asked = sorted({(tested - 1) >> turn for turn in range((tested - 1).bit_length() + 1)})
+    confident = next((at for at in reversed(asked) if is_above(at)), None)
+    if confident is None:
+        return max(asked, key=psi)
+    enough = max(control, _MOST * psi(confident))
+    return first_reached(lambda at: psi(at) >= enough, -1, confident)
+
+
+def masks_a_class(tested: int) -> int:
+    """Return the number of masks that a class is grafted with, at most; contents count as one."""
+    return tested.bit_length() + 2 + _MORE_MASKS
 
 
 def first_reached(reached: Callable[[int], bool], below: int, at: int) -> int:
@@ -128,54 +143,40 @@ def _control_psi(grafts: ClassGrafts, name: str, controls: dict[str, Masks]) -> 
     return {f"{kind}_psi": float(values.mean()) if len(values) else np.nan for kind, values in psi}
 
 
-class Controls:
-    """Controls of a class's map, which need not be constant on orbits, drawn by seed.
+def control_masks(mask: Mask, differences: Plane, label: int, seed: int) -> dict[str, Masks]:
+    """Draw the controls of a class's map, which need not be constant on orbits; a kind may have none.
+
+    `radial` are random neighbours in radius, `equal_change` orbits outside the map, drawn until they hold as much of
+    `differences`: the energy, mean |F x|^2, of the pairs' differences.
+    """
+    hermitian, without_dc = mask | spectrum.conjugate(mask), mask & _beyond_dc(mask)
+    differences, positions = np.where(_beyond_dc(mask), differences, 0), int(mask.sum())
+    held = float(differences[mask].sum())
+    rngs = [generator(seed, Stream.GRAFT_CONTROLS, label, positions, draw) for draw in range(_RADIAL + _EQUAL_CHANGE)]
+    controls = {
+        "radial": [masks.radial_neighbours(hermitian, rng) for rng in rngs[:_RADIAL]],
+        "equal_change": [masks.outside(hermitian, differences, held, rng) for rng in rngs[_RADIAL:]],
+        "no_dc": [without_dc] if (without_dc != mask).any() else [],
+        "low_pass": [masks.low_pass(*mask.shape, positions)],
+    }
+    return {kind: np.array(drawn, bool).reshape(-1, *mask.shape) for kind, drawn in controls.items()}
+
+
+def energy_measures(mask: Mask, of_class: Plane, of_others: Plane, differences: Plane) -> dict[str, float]:
+    """Return the fields of GraftRates that energies give, DC left out; NaN where there is none to compare.
 
     Energies are mean |F x|^2 of images of the class, of other images, and of the differences of the pairs.
     """
+    differences, inside = np.where(_beyond_dc(mask), differences, 0), mask & _beyond_dc(mask)
+    own, others = of_class[inside].astype(float), of_others[inside].astype(float)
+    logs = np.log(own / others) if inside.any() and own.all() and others.all() else np.array([np.nan])
+    total = differences.sum()
+    return {
+        "difference": differences[mask].sum() / total if total else 0.0,
+        "energy_ratio": np.exp(logs.mean()),
+        "largest_energy_ratio": np.exp(logs.max()),
+    }
 
-    def __init__(
-        self, mask: Mask, seed: int, label: int, class_energy: Plane, others_energy: Plane, differences_energy: Plane
-    ):
-        self._mask, self._hermitian = mask, mask | spectrum.conjugate(mask)
-        self._class_energy, self._others_energy = class_energy, others_energy
-        self._without_dc = spectrum.radius(*mask.shape) > 0
-        self._differences = np.where(self._without_dc, differences_energy, 0)
-        keys = seed, Stream.GRAFT_CONTROLS, label, int(mask.sum())
-        self._draws = [generator(*keys, draw) for draw in range(_RADIAL + _EQUAL_CHANGE)]
-        self._radial = [masks.radial_neighbours(self._hermitian, rng) for rng in self._draws[:_RADIAL]]
 
-    def masks(self) -> dict[str, Masks]:
-        """Return the masks of each kind that a verdict takes, which may be none.
-
-        `radial` are random neighbours in radius, `equal_change` orbits drawn outside the map until they hold as much of
-        the pairs' differences.
-        """
-        mask = self._mask
-        held = float(self._differences[mask].sum())
-        without_dc = mask & self._without_dc
-        controls = {
-            "radial": self._radial,
-            "equal_change": [
-                masks.outside(self._hermitian, self._differences, held, rng) for rng in self._draws[_RADIAL:]
-            ],
-            "no_dc": [without_dc] if (without_dc != mask).any() else [],
-            "low_pass": [masks.low_pass(mask.shape[0], mask.shape[1], int(mask.sum()))],
-        }
-        return {kind: np.array(drawn, bool).reshape(-1, *mask.shape) for kind, drawn in controls.items()}
-
-    def energy_measures(self) -> dict[str, float]:
-        """Return the fields of GraftRates that energies give, DC left out; NaN where there is none to compare."""
-        mask, total = self._mask, self._differences.sum()
-        own = self._differences[mask]
-        beside = np.concatenate([self._differences[drawn] for drawn in self._radial])
-        inside = mask & self._without_dc
-        of_class, of_others = (energy[inside].astype(float) for energy in (self._class_energy, self._others_energy))
-        are_known = inside.any() and of_class.all() and of_others.all()
-        logs = np.log(of_class / of_others) if are_known else np.array([np.nan])
-        return {
-            "difference": own.sum() / total if total else 0.0,
-            "prominence": own.mean() / beside.mean() if own.sum() and beside.sum() else np.nan,
-            "energy_ratio": np.exp(logs.mean()),
-            "largest_energy_ratio": np.exp(logs.max()),
-        }
+def _beyond_dc(mask: Mask) -> Mask:
+    return spectrum.radius(*mask.shape) > 0

@@ -22,8 +22,9 @@ from fsjax.runtime.storage import Path
 
 # Parts of a donor's frequencies that are grafted by themselves: amplitudes, phases, or zeros.
 CONTENTS = ("amplitude", "phase", "zeroed")
-# Grafts of a pair under a mask: donor into recipient, another image of the class into the donor, recipient into donor.
-GRAFTS_A_PAIR = 3
+# Grafts of a pair under a mask: into the recipient an image of its class, and the donor; into the donor another image
+# of its class, and the recipient.
+GRAFTS_A_PAIR = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,14 +86,16 @@ class ClassGrafts:
     @functools.cached_property
     def _batches(self) -> list[ImageBatch]:
         """The pairs on the devices, in the order of GRAFTS_A_PAIR."""
-        partners, labels = self._grafter.sample.images(self._pairs.partners), np.full(len(self._pairs), self.label)
-        pairs = [(self.recipients, self.donors), (self.donors, partners), (self.donors, self.recipients)]
-        return self._place(pairs, np.concatenate([self._recipient_labels, labels, labels]))
+        companions, partners = map(self._grafter.sample.images, (self._pairs.companions, self._pairs.partners))
+        into_recipients = [(self.recipients, companions), (self.recipients, self.donors)]
+        into_donors = [(self.donors, partners), (self.donors, self.recipients)]
+        labels = np.concatenate([self._recipient_labels] * 2 + [np.full(2 * len(self._pairs), self.label)])
+        return self._place(into_recipients + into_donors, labels)
 
     def outcomes(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
         """Return the outcomes of all pairs under masks, which are stored under this name."""
-        grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
-        return Outcomes(self.base, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
+        of_masks = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
+        return Outcomes(*of_masks, donors=self._pairs.donors, recipients=self._pairs.recipients)
 
     def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
         """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
@@ -101,7 +104,7 @@ class ClassGrafts:
         phase = np.asarray(spectrum.recombine(recipients, donors))
         inputs = [(self.recipients, content) for content in (amplitude, phase, np.zeros_like(self.donors))]
         labels = np.tile(self._recipient_labels, len(CONTENTS))
-        return self._predicted(name, mask[None], lambda: self._place(inputs, labels))[0]
+        return self._predicted(name, mask[None], lambda: self._place(inputs, labels), len(CONTENTS))[0]
 
     def _place(
         self, inputs: list[tuple[np.ndarray, np.ndarray]], labels: Int[np.ndarray, " images"]

@@ -47,27 +47,25 @@ class GraftRates:
     Fields from `amplitude` to `zeroed`, and psi of other masks, are NaN where the map does not control the class.
     """
 
-    share: Annotated[_Rate, Measure("share of the plane: the smallest that controls the class, or of largest psi")]
+    share: Annotated[_Rate, Measure("share of the plane: the smallest with psi of a half, or the largest psi")]
     grafted: Annotated[_Rate, Measure("recipients predicted as the class with frequencies of a donor", "q")]
+    disrupted: Annotated[_Rate, Measure("the same with frequencies of another image of the recipient's class", "d")]
     swapped: Annotated[_Rate, Measure("images of the class that keep it with frequencies of their class", "w")]
     replaced: Annotated[_Rate, Measure("images of the class that keep it with frequencies of other classes", "n")]
-    sufficiency: Annotated[_Rate, Measure("(q - q0) / (1 - q0)", "S")]
+    sufficiency: Annotated[_Rate, Measure("(q - d) / (1 - d)", "S")]
     necessity: Annotated[_Rate, Measure("(w - n) / w", "N")]
     psi: Annotated[_Rate, Measure("(S + N) / 2", mask="its map")]
     psi_ci: Annotated[_Limits, Measure("95 % interval of psi")]
-    p_value: Annotated[_Rate, Measure("one-sided p-value for psi at or below `verdict.control`")]
+    p_value: Annotated[_Rate, Measure("one-sided p-value for psi at or below `verdict.control`, least over shares")]
     swapped_ci: Annotated[_Limits, Measure("95 % Wilson interval of w")]
     difference: Annotated[
         _Rate, Measure("share of the energy of pairs' differences that the map holds, without DC", "e")
-    ]
-    prominence: Annotated[
-        _Rate, Measure("mean energy of differences in the map, over the energy beside it", "prominence")
     ]
     amplitude: Annotated[_Rate, Measure("q where only amplitudes are grafted", "amplitude")]
     phase: Annotated[_Rate, Measure("q where only phases are grafted", "phase")]
     zeroed: Annotated[_Rate, Measure("recipients predicted as the class with these frequencies set to 0", "zeroed")]
     energy_ratio: Annotated[_Rate, Measure("class's energy over others': geometric mean without DC", "energy ratio")]
-    largest_energy_ratio: Annotated[_Rate, Measure("the largest of these ratios in the map")]
+    largest_energy_ratio: Annotated[_Rate, Measure("the largest of these ratios in the map", "largest ratio")]
     low_pass_psi: Annotated[_Rate, Measure("psi of as many lowest frequencies", "low-pass", "low-pass")]
     radial_psi: Annotated[_Rate, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
     equal_change_psi: Annotated[_Rate, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.runtime.random_streams import Stream, generator
 
-_RATES = ("base", "grafted", "swapped", "replaced")
-# 1 - q0 and w are at least this, so that a rate of 0 does not divide by 0.
+_RATES = ("disrupted", "grafted", "swapped", "replaced")
+# 1 - d and w are at least this, so that a rate of 0 does not divide by 0.
 _FLOOR = 0.02
 _RESAMPLES = 200
 
@@ -20,12 +20,12 @@ _RESAMPLES = 200
 class Outcomes:
     """Whether the model predicts the class, in every pair and under every mask; `donors`, `recipients` index images.
 
-    `base` is for the recipient as it is, `grafted` with the mask's frequencies of the donor; both leave out the
-    recipient's true class. `swapped` and `replaced` are for the donor with frequencies of another image of the class,
-    and of the recipient.
+    `disrupted` and `grafted` are for the recipient with the mask's frequencies of another image of its class, and of
+    the donor; both leave out the recipient's true class. `swapped` and `replaced` are for the donor with frequencies
+    of another image of the class, and of the recipient.
     """
 
-    base: Bool[np.ndarray, " n"]
+    disrupted: Bool[np.ndarray, "*masks n"]
     grafted: Bool[np.ndarray, "*masks n"]
     swapped: Bool[np.ndarray, "*masks n"]
     replaced: Bool[np.ndarray, "*masks n"]
@@ -38,8 +38,8 @@ class Influence:
     """The effect of masks on the model's answer, each in [-1, 1] or so, and NaN without pairs.
 
     Attributes:
-      sufficiency: S = (q - q0) / (1 - q0), with the rates q of `grafted` and q0 of `base`: the share of recipients that
-        become the class, among all that can.
+      sufficiency: S = (q - d) / (1 - d), with the rates q of `grafted` and d of `disrupted`: the share of recipients
+        that become the class, beyond those that frequencies of their own class turn into it.
       necessity: N = (w - n) / w, with the rates w of `swapped` and n of `replaced`: the share of the class's images
         lost to frequencies of another class, beyond those lost to frequencies of the same class.
       psi: (S + N) / 2, the Shapley value of the mask's frequencies in the game of two players against the others.
@@ -66,7 +66,7 @@ class Influence:
 def joined(parts: Sequence[Outcomes]) -> Outcomes:
     """Return the outcomes of the same pairs under the masks of all parts, in their order."""
     return dataclasses.replace(
-        parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _RATES[1:]}
+        parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _RATES}
     )
 
 
@@ -77,15 +77,15 @@ def measure(outcomes: Outcomes) -> Influence:
     Miller, J. Bus. Econ. Stat. 29 (2011) 238). As in Agresti and Caffo (Am. Stat. 54 (2000) 280), a pair at 0 and a
     pair at 1 are added, so that rates of 0 and 1 have a width; they weigh by the number of distinct images.
     """
-    base, grafted, swapped, replaced = (np.asarray(getattr(outcomes, name), float) for name in _RATES)
-    pairs = base.size
+    disrupted, grafted, swapped, replaced = (np.asarray(getattr(outcomes, name), float) for name in _RATES)
+    pairs = len(outcomes.donors)
     if not pairs:
         return Influence(*[np.full(grafted.shape[:-1], np.nan)] * 5)
-    q0, q, w, n = (array.mean(-1, keepdims=True) for array in (base, grafted, swapped, replaced))
-    sufficiency, necessity = parts(q0, q, w, n)
-    room, retained = np.maximum(1 - q0, _FLOOR), np.maximum(w, _FLOOR)
+    d, q, w, n = (array.mean(-1, keepdims=True) for array in (disrupted, grafted, swapped, replaced))
+    sufficiency, necessity = parts(d, q, w, n)
+    room, retained = np.maximum(1 - d, _FLOOR), np.maximum(w, _FLOOR)
     # What each pair adds to psi - its mean, to first order.
-    to_sufficiency = (grafted - q) / room - (base - q0) * (1 - sufficiency) / room
+    to_sufficiency = (grafted - q) / room - (disrupted - d) * (1 - sufficiency) / room
     to_necessity = (swapped - w) * (1 - necessity) / retained - (replaced - n) / retained
     each = (to_sufficiency + to_necessity) / 2
     psi = (sufficiency + necessity)[..., 0] / 2
@@ -103,9 +103,9 @@ def measure(outcomes: Outcomes) -> Influence:
     )
 
 
-def parts(q0: Any, q: Any, w: Any, n: Any) -> tuple[Any, Any]:
+def parts(d: Any, q: Any, w: Any, n: Any) -> tuple[Any, Any]:
     """Return S and N from rates."""
-    return (q - q0) / np.maximum(1 - q0, _FLOOR), (w - n) / np.maximum(w, _FLOOR)
+    return (q - d) / np.maximum(1 - d, _FLOOR), (w - n) / np.maximum(w, _FLOOR)
 
 
 def _clustered(each: Float[np.ndarray, "*masks n"], images: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*masks"]:

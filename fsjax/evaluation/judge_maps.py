@@ -91,8 +91,9 @@ def judge(
         for number, label in enumerate(labels, 1):
             grafts = ClassGrafts(grafter, label, pairs[label], progress)
             is_recognised = verdict.is_recognised(float(sample.tpr[label]), float(sample.fpr[label]))
+            control = verdict.control(float(grafts.base.mean()), count)
             measures[label] = graft_measures.measure(
-                grafts, candidates.masks(label), shares, tested, level, sample.seed, is_recognised
+                grafts, candidates.masks(label), shares, tested, level, sample.seed, control, is_recognised
             )
             progress.skip(number * grafts_each - progress.count)  # most classes need fewer
     return _results(candidates, sample, pairs, measures)
@@ -101,9 +102,9 @@ def judge(
 def grafts_a_class(pairs: int, tested: int) -> int:
     """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and tested shares.
 
-    A class takes that many where only one map controls it, and a smaller one than others that do not.
+    Shares beyond the tested take no more, since such a class has no controls.
     """
-    return pairs * (1 + GRAFTS_A_PAIR * (tested + graft_measures.MORE_MASKS))
+    return pairs * (1 + GRAFTS_A_PAIR * graft_measures.masks_a_class(tested))
 
 
 def curve_shares(height: int, width: int) -> tuple[float, ...]:
@@ -169,6 +170,7 @@ def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, 
         tpr=float(sample.tpr[label]),
         fpr=float(sample.fpr[label]),
         base=float(grafts.baseline.base[label]),
+        classes=len(names),
         pairs=pairs,
         level=verdict.level(len(names), len(grafts.tested_shares)),
         why_none=sample.why_none,

@@ -159,13 +159,14 @@ def measure(
             pairs = sample.draw(label)
             if len(pairs):
                 measured = prefixes(maps[label], scores[label])
-                outcomes = ClassGrafts(grafter, label, pairs, progress).outcomes("prefixes", measured)
+                grafts = ClassGrafts(grafter, label, pairs, progress)
+                outcomes = grafts.outcomes("prefixes", measured)
                 influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
                 psi, low, high = np.clip([influences.psi, *influences.interval().T], -1, 1)
                 held = (measured * energy).sum((1, 2)) / energy.sum()
                 above = np.where(swapped >= RECOGNISED, excess(low, relative_sizes(measured, share), held), -np.inf)
                 best = above.argmax()
-                rates = outcomes.base.mean(), swapped[best], psi[best], low[best], high[best]
+                rates = grafts.base.mean(), swapped[best], psi[best], low[best], high[best]
                 values[label] = spectrum.per_orbit(measured[best]).sum(), above[best] > 0, *rates
             progress.skip(done - progress.count)
     orbits, used, base, swapped, psi, *limits = parallel.merge(values).T

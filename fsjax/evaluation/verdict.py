@@ -15,13 +15,9 @@ from fsjax.evaluation.graft_results import GraftRates
 CONTROL = 0.5
 # A class is recognised where its TPR, unfiltered, is above its FPR by this much.
 RECOGNISED = 0.5
-# A model predicts a class by default where it does so for more than DEFAULT of others' images as they are. Such a class
-# is controlled only where psi is above COMPLETE: S rests on few pairs there, and losing others' cues yields the class.
-DEFAULT, COMPLETE = 0.5, 0.9
-# A map of few frequencies holds at most FEW of the energy that tells the images apart. It may hold more where its
-# orbits stand out from their neighbours by a factor of PROMINENT and low-pass does not do as well: the lowest
-# frequencies of natural images stand out, too.
-FEW, PROMINENT = 0.5, 16.0
+# A class predicted by default is controlled only where psi is above COMPLETE: S rests on few pairs there, and losing
+# others' cues yields the class.
+COMPLETE = 0.9
 # One-sided chance that any class at any share seems controlled where none is, as for 95 % intervals.
 RATE = 0.025
 # A control carries as much as the map where its psi is this share of the map's.
@@ -29,6 +25,11 @@ AS_MUCH = 0.5
 # The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map)
 # and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
 LESS, MORE = 0.75, 3.0
+# Low frequencies decide about photographs of any class. A map at which low-pass does as well is coarse, unless the
+# class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice.
+OWN = 5.0
+
+_NOT_EXCLUDED = "a local or broadband cue is not excluded"
 
 
 class Decision(NamedTuple):
@@ -43,18 +44,25 @@ def rule() -> str:
         "Frequencies of images of the class are grafted into images of other classes, and the other way round. psi is "
         "the mean of two shares: others' images that become the class, and images of the class that are lost. A class "
         f"is a shortcut if it meets four conditions. First, psi of its map is above {CONTROL:g} with 95 % confidence, "
-        "over all classes and shares together. Second, random frequencies do less: both those that change images as "
-        "much, and those beside the map with its radial profile. Third, the map holds at most "
-        f"{100 * FEW:g} % of what tells the images apart. It may hold more if it exceeds the energy beside it by a "
-        f"factor of {PROMINENT:g}, while low-pass of its size has less than half of its psi. Fourth, the class is not "
-        "recognised by an absence: it has at least the energy of others there, and setting these frequencies to 0 "
-        "does not have the same effect."
+        "over all classes and shares together. Second, random frequencies have less than half of its psi: both those "
+        "that change images as much, and those beside the map with its radial profile. Third, so does low-pass of its "
+        f"size, unless the class has {OWN:g} times the energy of others at a frequency of the map. Fourth, the class "
+        "is not recognised by an absence: it has at least the energy of others there, and setting these frequencies "
+        "to 0 does not have the same effect."
     )
 
 
-def control(base: float) -> float:
+def is_default(base: float, classes: int) -> bool:
+    """Return whether a model predicts a class with this q0 by default: q0 is nearer to 1 than to chance.
+
+    Chance is 1 / (classes - 1), since q0 leaves out the recipient's class. With two classes q0 leaves out none.
+    """
+    return bool(base > (1 + 1 / max(1, classes - 1)) / 2)
+
+
+def control(base: float, classes: int) -> float:
     """Return the psi above which a map controls a class with this q0."""
-    return COMPLETE if base > DEFAULT else CONTROL
+    return COMPLETE if is_default(base, classes) else CONTROL
 
 
 def level(classes: int, shares: int) -> float:
@@ -73,6 +81,7 @@ def decide(
     tpr: float,
     fpr: float,
     base: float,
+    classes: int,
     pairs: int,
     level: float,
     why_none: str = "",
@@ -90,13 +99,14 @@ def decide(
     if at is None:
         return Decision("undecided", why_none)
     if at.p_value <= level:
-        return _controlled(at, base)
-    if base > DEFAULT:
-        others = f"{100 * base:.0f} % of others' images"
-        reason = f"the model predicts it for {others} as they are, where their true class is left out"
-        return Decision("default class", reason)
+        return _controlled(at, base, is_default(base, classes))
+    if is_default(base, classes):
+        as_is = "" if np.isnan(fpr) else f" ({100 * fpr:.0f} % where it is not)"
+        reason = f"the model predicts it for {100 * base:.0f} % of others' images where their true class is left out"
+        return Decision("default class", reason + as_is)
     if at.psi_ci[1] < CONTROL:
-        return Decision("spread", f"no tested map controls it; the largest psi is {at.psi:.2f}, at {_plane(at)}")
+        largest = f"the largest psi is {at.psi:.2f}, at {_plane(at)}"
+        return Decision("spread", f"no few frequencies control it ({largest}); {_NOT_EXCLUDED}")
     # So many pairs would decide, if psi stays the same.
     two_sided = scipy.stats.norm.isf(0.025)
     error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
@@ -107,31 +117,32 @@ def decide(
     return Decision("undecided", reason)
 
 
-def _controlled(at: GraftRates, base: float) -> Decision:
+def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
     gain = at.grafted - base
     carries = {name: getattr(at, name) - base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
-    # Others' frequencies decide about a class predicted by default, whether or not amplitudes alone bring it about.
-    by_default = base > DEFAULT
     controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
-    if at.equal_change_psi >= at.psi_ci[0]:
-        return Decision("spread", f"{controls}, but so do random frequencies that change images as much")
     if carries["zeroed"] and (carries["amplitude"] or by_default):
         return Decision("by absence", f"{controls}, and setting them to 0 in other images has the same effect")
     if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
         less = f"its images have {100 * at.energy_ratio:.0f} % of others' energy there"
         return Decision("by absence", f"{controls}, and {less}")
-    stands_out = at.prominence >= PROMINENT and not at.low_pass_psi >= AS_MUCH * at.psi
-    if at.difference > FEW and not stands_out:
-        return Decision("coarse", f"{controls}, but hold {100 * at.difference:.0f} % of what tells the images apart")
-    if at.no_dc_psi < AS_MUCH * at.psi:
+    enough = AS_MUCH * at.psi
+    low_pass = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
+    if at.no_dc_psi < enough:
         return Decision("coarse", f"{controls}, but not without DC: it is brightness or colour")
-    if at.radial_psi >= AS_MUCH * at.psi:
+    if at.low_pass_psi >= enough and not at.largest_energy_ratio >= OWN:
+        return Decision("coarse", f"{controls}, and {low_pass}: it is what a coarse image shows")
+    if at.equal_change_psi >= enough:
+        also = "so do random frequencies that change images as much"
+        return Decision("spread", f"{controls}, but {also}; {_NOT_EXCLUDED}")
+    if at.radial_psi >= enough:
         return Decision("band", f"{controls}, and so do other frequencies beside them")
     alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
-    beside = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
-    return Decision("shortcut", f"{controls}, and others like them do not; {beside}", by)
+    if at.low_pass_psi >= enough:
+        low_pass += f", and the class has {at.largest_energy_ratio:.0f} times others' energy at one of them"
+    return Decision("shortcut", f"{controls}, and others like them do not; {low_pass}", by)
 
 
 def _plane(at: GraftRates) -> str:

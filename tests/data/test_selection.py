@@ -40,6 +40,8 @@ def test_every_image_comes_once_before_one_comes_again_and_classes_give_equally_
         of_class.append(drawn.sum())
     assert sum(of_class) == count and np.ptp(of_class) <= 1
     assert np.isin(found.partners, own).all() and (found.partners != found.donors).all()
+    assert np.isin(found.companions, usable).all() and (found.companions != found.recipients).all()
+    np.testing.assert_array_equal(labels[found.companions], labels[found.recipients])
 
 
 def test_a_donor_meets_every_partner_before_one_again_and_classes_come_in_no_order():
@@ -72,6 +74,7 @@ def test_pairs_are_those_of_their_seed_and_class():
     assert found.donors.tolist() == [10, 25, 22, 4, 13, 19]
     assert found.recipients.tolist() == [18, 24, 20, 8, 15, 17]
     assert found.partners.tolist() == [25, 22, 4, 13, 19, 1]
+    assert found.companions.tolist() == [24, 6, 17, 29, 18, 8]
     again, other_seed = (draw(labels, np.arange(30), 1, 6, seed=seed) for seed in (5, 6))
     for name, rows in vars(found).items():
         np.testing.assert_array_equal(getattr(again, name), rows)

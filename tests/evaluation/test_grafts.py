@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest, gmean
 
 from fsjax.data import selection
-from fsjax.evaluation import graft_measures, graft_outcomes, influence, judge_maps
+from fsjax.evaluation import graft_measures, graft_outcomes, influence, judge_maps, verdict
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import interrupt, parallel, partial_results
@@ -55,27 +55,28 @@ def judged(request):
 
 
 def pairs_of(made, label):
-    """The pairs of a class, and their recipients, donors and partners."""
+    """The pairs of a class, and their recipients, donors, partners and companions."""
     sample = made.sample()
     by_class = selection.images_by_class(sample.labels, sample.usable)
     drawn = selection.draw_pairs(by_class, label, sample.pairs, sample.seed)
-    return drawn, *(made.images[rows] for rows in (drawn.recipients, drawn.donors, drawn.partners))
+    rows = drawn.recipients, drawn.donors, drawn.partners, drawn.companions
+    return drawn, *(made.images[images] for images in rows)
 
 
 def by_hand(made, label, given):
     """Outcomes under masks, of images that NumPy grafts one by one."""
-    drawn, recipients, donors, partners = pairs_of(made, label)
+    drawn, recipients, donors, partners, companions = pairs_of(made, label)
     theirs, own = made.labels[drawn.recipients], np.full(len(drawn), label)
     under = [
         [
+            said(made, recipients, spectra(companions), mask, label, theirs),
             said(made, recipients, spectra(donors), mask, label, theirs),
             said(made, donors, spectra(partners), mask, label, own),
             said(made, donors, spectra(recipients), mask, label, own),
         ]
         for mask in given
     ]
-    base = said(made, recipients, spectra(recipients), given[0], label, theirs)
-    return influence.Outcomes(base, *np.moveaxis(np.array(under), 1, 0), drawn.donors, drawn.recipients)
+    return influence.Outcomes(*np.moveaxis(np.array(under), 1, 0), drawn.donors, drawn.recipients)
 
 
 def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
@@ -83,7 +84,7 @@ def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
     for label, of_class in kept.items():
         for name, (given, found) in of_class.items():
             if name == "content":
-                drawn, recipients, donors, _ = pairs_of(made, label)
+                drawn, recipients, donors, *_ = pairs_of(made, label)
                 phases = [np.exp(1j * np.angle(spectra(images))) for images in (recipients, donors)]
                 lengths = [np.abs(spectra(images)) for images in (recipients, donors)]
                 grafted = [lengths[1] * phases[0], lengths[0] * phases[1], np.zeros_like(phases[0])]
@@ -97,12 +98,12 @@ def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
 
 def psi_of(outcomes, row):
     """S, N and psi from the definitions."""
-    q0, q, w, n = (array.mean() for array in (outcomes.base, *(getattr(outcomes, of)[row] for of in UNDER)))
-    parts = (q - q0) / max(1 - q0, 0.02), (w - n) / max(w, 0.02)
+    d, q, w, n = (getattr(outcomes, of)[row].mean() for of in UNDER)
+    parts = (q - d) / max(1 - d, 0.02), (w - n) / max(w, 0.02)
     return (*parts, sum(parts) / 2)
 
 
-UNDER = ("grafted", "swapped", "replaced")
+UNDER = ("disrupted", "grafted", "swapped", "replaced")
 OF_CONTROLLED = ("amplitude", "phase", "zeroed", "radial_psi", "equal_change_psi", "low_pass_psi")
 
 
@@ -113,19 +114,27 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
         maps = candidates(made).masks(label)
         of_map = by_hand(made, label, maps)
         baseline = {name: values[label] for name, values in vars(found.baseline).items()}
-        assert baseline["base"] == of_map.base.mean() and baseline["pairs"] == 10
+        drawn, recipients, *_ = pairs_of(made, label)
+        theirs = made.labels[drawn.recipients]
+        base = said(made, recipients, spectra(recipients), maps[0], label, theirs).mean()
+        assert baseline["base"] == base and baseline["pairs"] == 10
         assert baseline["donors"] == len(set(of_map.donors)) and baseline["recipients"] == len(set(of_map.recipients))
         psi = [psi_of(of_map, row)[2] for row in range(3)]
         effects = influence.measure(of_map)
-        p_values = effects.p_above(0.9 if of_map.base.mean() > 0.5 else 0.5)
+        control = verdict.control(base, made.classes)
+        p_values = effects.p_above(control)[:2]
         above = [share for share in range(2) if p_values[share] <= 0.025 / 2 / made.classes]
-        share = above[0] if above else int(np.argmax(psi[:2]))
+        if above:
+            share = 0 if above == [0] or psi[0] >= max(control, 0.75 * psi[1]) else 1
+        else:
+            share = int(np.argmax(psi[:2]))
         rates = {name: values[label] for name, values in vars(found.rates).items()}
         expected = dict(zip(("sufficiency", "necessity", "psi"), psi_of(of_map, share), strict=True))
         expected |= {name: getattr(of_map, name)[share].mean() for name in UNDER}
         assert set(of_class) - {"map0", "map1", "map2"} == ({"content", f"control{share}"} if above else set())
-        grafted_masks = sum(1 if name == "content" else len(given) for name, (given, _) in of_class.items())
-        assert found.made[label] == 10 * (1 + 3 * grafted_masks)
+        grafted_masks = sum(len(given) for name, (given, _) in of_class.items() if name != "content")
+        contents = 3 * ("content" in of_class)
+        assert found.made[label] == 10 * (1 + 4 * grafted_masks + contents)
         mask = maps[share]
         if above:
             content_mask, contents = of_class["content"]
@@ -133,10 +142,10 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
             expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
             given, of_controls = of_class[f"control{share}"]
             of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
-            expected |= {"radial_psi": np.mean(of_control[:3]), "equal_change_psi": np.mean(of_control[3:5])}
-            assert len(given) == 6 + mask[made.plane[0] // 2, made.plane[1] // 2]
+            expected |= {"radial_psi": np.mean(of_control[:2]), "equal_change_psi": of_control[2]}
+            assert len(given) == 4 + mask[made.plane[0] // 2, made.plane[1] // 2]
             expected["low_pass_psi"] = of_control[-1]
-            expected["no_dc_psi"] = of_control[5] if len(given) == 7 else np.nan
+            expected["no_dc_psi"] = of_control[3] if len(given) == 5 else np.nan
         else:
             expected |= dict.fromkeys((*OF_CONTROLLED, "no_dc_psi"), np.nan)
         for name, value in expected.items():
@@ -144,13 +153,10 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
         low, high = binomtest(int(of_map.swapped[share].sum()), 10).proportion_ci(method="wilson")
         assert rates["share"] == SHARES[share] and rates["swapped_ci"] == pytest.approx([low, high], abs=1e-9)
         assert rates["psi_ci"] == pytest.approx(np.clip(effects.interval()[share], -1, 1))
-        assert rates["p_value"] == pytest.approx(p_values[share])
+        assert rates["p_value"] == pytest.approx(p_values.min())
         differences = np.square(np.abs(spectra(made.images[of_map.donors] - made.images[of_map.recipients])))
         differences = differences.sum((0, 3)) * (spectrum.radius(*made.plane) > 0)
         assert rates["difference"] == pytest.approx(differences[mask].sum() / differences.sum(), rel=1e-4)
-        if above:
-            beside = np.mean([differences[of].mean() for of in given[:3]])
-            assert rates["prominence"] == pytest.approx(differences[mask].mean() / beside, rel=1e-4)
         energies = [
             np.square(np.abs(spectra(made.images[side]))).sum((0, 3)) for side in (of_map.donors, of_map.recipients)
         ]
@@ -184,15 +190,14 @@ def test_masks_are_those_that_their_kinds_say(judged):
             differences = np.square(np.abs(spectra(donors - recipients))).sum((0, 3))
             differences[centre] = 0
             positions, either = int(mask.sum()), mask | spectrum.conjugate(mask)
-            assert len(np.unique(controls[:3], axis=0)) > 1
-            for other in controls[:5]:
+            for other in controls[:3]:
                 assert spectrum.is_hermitian(other) and not (other & either).any() and not other[centre]
-            for other in controls[3:5]:
+            for other in controls[2:3]:
                 everything = (other | either | (spectrum.radius(*made.plane) == 0)).all()
                 assert differences[other].sum() >= differences[mask].sum() * (1 - 1e-5) or everything
             np.testing.assert_array_equal(controls[-1], masks.low_pass(*made.plane, positions))
-            if len(controls) == 7:
-                assert (controls[5] ^ mask).sum() == 1 == (controls[5] ^ mask)[centre]
+            if len(controls) == 5:
+                assert (controls[3] ^ mask).sum() == 1 == (controls[3] ^ mask)[centre]
 
 
 class MadeUp(graft_outcomes.ClassGrafts):
@@ -208,7 +213,8 @@ class MadeUp(graft_outcomes.ClassGrafts):
         self.asked.append(name)
         sizes = given.sum((1, 2)) * name.startswith("map")
         controlled = np.arange(100) < np.array([0, *self.percent])[sizes, None]
-        return influence.Outcomes(self.base, controlled, controlled | True, ~controlled, *[np.arange(100)] * 2)
+        never = controlled & False
+        return influence.Outcomes(never, controlled, ~never, ~controlled, *[np.arange(100)] * 2)
 
     def contents(self, name, mask):
         self.asked.append(name)
@@ -223,24 +229,26 @@ def test_the_share_is_that_of_an_exhaustive_search_and_few_shares_are_measured(m
         percent = np.minimum(rng.integers(rng.choice([60, 200]), size=12), 100)
         percent = np.sort(percent) if monotone else percent
         tested, made = int(rng.integers(1, 10)), MadeUp(percent)
-        found = graft_measures.measure(made, maps, shares, tested, 1e-3, 0, True)
+        found = graft_measures.measure(made, maps, shares, tested, 1e-3, 0, 0.5, True)
         at, every = shares.index(found["rates"]["share"]), MadeUp(percent).outcomes("map", maps)
         controlled = influence.measure(every).p_above(0.5)[:tested] <= 1e-3
         measured = [name for name in made.asked if name.startswith("map")]
         assert len(measured) == len(set(measured)) == np.isfinite(found["curve"]["psi"]).sum()
-        if controlled.any():
-            assert controlled[at] and not (at and controlled[at - 1]), "no smaller neighbour does"
+        asked = sorted({(tested - 1) // part for part in (1, 2, 4, 8, 16)})
+        if controlled[asked].any():
+            enough = max(50, 0.75 * percent[max(share for share in asked if controlled[share])])
+            assert percent[at] >= enough and not (at and percent[at - 1] >= enough), "no smaller neighbour does"
             assert made.asked[len(measured) :] == [f"content{at}", f"control{at}"]
         else:
-            assert at == percent[:tested].argmax() and made.asked == measured
+            assert at == max(asked, key=lambda share: percent[share]) and made.asked == measured
         if monotone:
-            assert not controlled.any() or (at == controlled.argmax() and len(measured) <= 7)  # of up to 9
+            assert not controlled.any() or (at == (percent >= enough).argmax() and len(measured) <= 7)  # of up to 9
             smallest, _ = influence.smallest_share(every, shares, 0.5, 0)
             assert found["curve"]["smallest"] == pytest.approx(smallest, nan_ok=True)
-        # A mask costs three grafts a pair, and the contents as much; MadeUp has no DC.
-        masks_made = len(measured) + (8 if controlled.any() else 0)
-        assert 100 * (1 + 3 * masks_made) <= judge_maps.grafts_a_class(100, tested)
-        kinds["controlled" if controlled.any() else "not"] += 1
+        # A mask costs four grafts a pair, and the contents less; MadeUp has no DC.
+        masks_made = len(measured) + (5 if controlled[asked].any() else 0)
+        assert 100 * (1 + 4 * masks_made) <= judge_maps.grafts_a_class(100, tested)
+        kinds["controlled" if controlled[asked].any() else "not"] += 1
     assert min(kinds.values()) >= 4
 
 
@@ -249,7 +257,7 @@ def test_a_class_that_is_not_recognised_is_grafted_at_the_largest_tested_share_a
     unsure = dataclasses.replace(made.sample(), tpr=np.full(made.classes, 0.5), fpr=np.full(made.classes, 0.01))
     alone, kept = judge(made, unsure)
     for label, of_class in kept.items():
-        assert list(of_class) == ["map1"] and alone.made[label] == 10 * (1 + 3)
+        assert list(of_class) == ["map1"] and alone.made[label] == 10 * (1 + 4)
         assert alone.verdicts[label].kind == "not recognised" and np.isnan(alone.curve.smallest[label])
         assert alone.rates.psi[label] == found.curve.psi[1, label] and np.isnan(alone.rates.phase[label])
 
@@ -258,28 +266,23 @@ def test_an_orbit_of_which_the_map_keeps_one_member_belongs_to_it():
     half = np.zeros((9, 9), bool)
     half[6:8, 3:6] = True  # second members of six orbits
     flat = np.ones((9, 9))
-    controls, either = graft_measures.Controls(half, 0, 0, flat, flat, flat).masks(), half | spectrum.conjugate(half)
+    controls, either = graft_measures.control_masks(half, flat, 0, 0), half | spectrum.conjugate(half)
     for other in controls["radial"]:
         assert other.sum() == either.sum() == 12 and not (other & either).any()
     for other in controls["equal_change"]:
         assert other.sum() == half.sum() and not (other & either).any()
 
 
-def test_random_controls_depend_on_seed_and_class_and_are_drawn_once(monkeypatch):
-    mask, flat, drawn = masks.random(12, 12, 20, np.random.default_rng(0)), np.ones((12, 12)), []
-    generator = graft_measures.generator
-    monkeypatch.setattr(graft_measures, "generator", lambda *keys: (drawn.append(keys), generator(*keys))[1])
-    made = [
-        graft_measures.Controls(mask, seed, label, flat, flat, flat) for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1))
-    ]
-    controls = [of_class.masks() for of_class in made]
+def test_random_controls_depend_on_seed_and_class():
+    mask, flat = masks.random(12, 12, 20, np.random.default_rng(0)), np.ones((12, 12))
+    keys = ((0, 0), (0, 0), (0, 1), (1, 0))
+    controls = [graft_measures.control_masks(mask, flat, label, seed) for label, seed in keys]
     for kind in ("radial", "equal_change"):
         first, again, other_seed, other_label = (found[kind] for found in controls)
         np.testing.assert_array_equal(first, again)
         assert (first != other_seed).any() and (first != other_label).any()
-        assert len(np.unique(first, axis=0)) == len(first)
-    assert np.isfinite(made[0].energy_measures()["prominence"]) and len(drawn) == 4 * 5
-    assert len(set(drawn[:5])) == 5, "controls of a kind or of two are independent"
+    radial, equal = controls[0]["radial"], controls[0]["equal_change"]
+    assert len(np.unique([*radial, *equal], axis=0)) == 3, "controls of a kind or of two are independent"
 
 
 @pytest.mark.parametrize(
@@ -292,8 +295,8 @@ def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, carried
     assert (rates.grafted[:2] >= 0.9).all() and (rates.psi[:2] >= 0.8).all()
     assert (getattr(rates, carried_by)[:2] >= 0.9).all()
     assert (getattr(rates, not_by)[:2] <= base + 0.1).all() and (base <= 0.6).all()
-    for verdict, low_pass in zip(found.verdicts[:2], rates.low_pass_psi, strict=False):
-        assert verdict.kind == "shortcut" and f"low-pass of this size has psi {low_pass:z.2f}" in verdict.sentence
+    for judged, low_pass in zip(found.verdicts[:2], rates.low_pass_psi, strict=False):
+        assert judged.kind == "shortcut" and f"low-pass of this size has psi {low_pass:z.2f}" in judged.sentence
 
 
 @pytest.mark.parametrize(
@@ -310,8 +313,8 @@ def test_classes_that_give_no_pairs_have_no_numbers(counts, drawn):
         assert (missing == without).all() or (name in (*OF_CONTROLLED, "no_dc_psi") and missing[without].all())
     assert (np.isnan(found.curve.psi).all(0) == without).all() and np.isnan(found.curve.smallest_ci[without]).all()
     assert (found.made > 0).tolist() == (~without).tolist()
-    for missing, verdict in zip(without, found.verdicts, strict=True):
-        assert not missing or (verdict.kind == "undecided" and "no images" in verdict.sentence)
+    for missing, judged in zip(without, found.verdicts, strict=True):
+        assert not missing or (judged.kind == "undecided" and "no images" in judged.sentence)
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +344,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
 
     def stop():
         checks.append(0)
-        if len(checks) == 7:  # among the controls of the first class
+        if len(checks) == 6:  # among the controls of the first class
             raise interrupt.Terminated
 
     class Bar(judge_maps.Progress):
@@ -367,7 +370,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
     _, second, third = bars
     assert second.count == third.count == third.total
     computed = [bar.count - bar.resumed for bar in bars]
-    assert computed[0] == 10 + 30 * (before - 1) and sum(computed) == sum(whole[0]["made"]) and not computed[2]
+    assert computed[0] == 10 + 30 + 40 * (before - 2) and sum(computed) == sum(whole[0]["made"]) and not computed[2]
     model = problem().model
     doubled = dataclasses.replace(model, params=tuple(2 * part for part in model.params))
     with pytest.raises(InputError, match="partial results of another model"):

@@ -9,30 +9,30 @@ from fsjax.evaluation import influence
 from fsjax.evaluation.influence import Outcomes, smallest_share
 
 
-def outcomes(base, grafted, swapped, replaced, donors=None, recipients=None):
+def outcomes(disrupted, grafted, swapped, replaced, donors=None, recipients=None):
     """Outcomes under one mask or several, of pairs that share no image where none are named."""
-    each = np.arange(len(base))
-    under = (np.atleast_2d(np.asarray(array, bool)) for array in (grafted, swapped, replaced))
+    under = [np.atleast_2d(np.asarray(array, bool)) for array in (grafted, swapped, replaced)]
+    each = np.arange(under[0].shape[-1])
     images = (each if rows is None else rows for rows in (donors, recipients))
-    return Outcomes(np.asarray(base, bool), *under, *images)
+    return Outcomes(np.broadcast_to(np.asarray(disrupted, bool), under[0].shape), *under, *images)
 
 
 def rows_of(found):
     """The four outcomes of each pair under the first mask."""
-    return found.base, found.grafted[0], found.swapped[0], found.replaced[0]
+    return found.disrupted[0], found.grafted[0], found.swapped[0], found.replaced[0]
 
 
-def drawn(rng, pairs, q0, s, w, n, masks=1):
+def drawn(rng, pairs, d, s, w, n, masks=1):
     """Outcomes of independent pairs whose rates are known; nobody is lost by grafting, so that S = s."""
-    base = rng.random(pairs) < q0
+    disrupted = rng.random((masks, pairs)) < d
     each = rng.random((3, masks, pairs))
-    return outcomes(base, base | (each[0] < s), each[1] < w, each[2] < n)
+    return outcomes(disrupted, disrupted | (each[0] < s), each[1] < w, each[2] < n)
 
 
 def parts_by_loops(found, pairs):
     """S and N of some pairs under the first mask."""
-    q0, q, w, n = (sum(bool(array[i]) for i in pairs) / len(pairs) for array in rows_of(found))
-    return ((q - q0) / (1 - q0), (w - n) / w)
+    d, q, w, n = (sum(bool(array[i]) for i in pairs) / len(pairs) for array in rows_of(found))
+    return ((q - d) / (1 - d), (w - n) / w)
 
 
 def test_psi_is_the_mean_of_what_grafting_gains_and_what_it_loses():
@@ -65,8 +65,8 @@ def bootstrapped(found, images, resamples=1500):
     base, *arrays = (np.asarray(array, float) for array in rows_of(found))
     for _ in range(resamples):
         pairs = np.concatenate([of_image[i] for i in rng.integers(0, len(different), len(different))])
-        q0, q, w, n = (array[pairs].mean() for array in (base, *arrays))
-        psi.append(((q - q0) / (1 - q0) + (w - n) / w) / 2)
+        d, q, w, n = (array[pairs].mean() for array in (base, *arrays))
+        psi.append(((q - d) / (1 - d) + (w - n) / w) / 2)
     return np.std(psi)
 
 
@@ -133,9 +133,9 @@ def test_rates_of_0_and_1_have_finite_intervals(rates):
     found = influence.measure(outcomes(*(np.full(30, rate) for rate in rates)))
     ((low, high),) = found.interval()
     assert np.isfinite([low, high, found.p_above(0.5)[0]]).all() and low < high
-    q0, q, w, n = rates
-    # 1 - q0 and w are at least 0.02.
-    assert found.psi[0] == pytest.approx(((q - q0) / (0.02 if q0 else 1) + (w - n) / (1 if w else 0.02)) / 2)
+    d, q, w, n = rates
+    # 1 - d and w are at least 0.02.
+    assert found.psi[0] == pytest.approx(((q - d) / (0.02 if d else 1) + (w - n) / (1 if w else 0.02)) / 2)
 
 
 def test_without_pairs_all_is_nan():

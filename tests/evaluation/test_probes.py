@@ -82,7 +82,7 @@ def test_a_map_begins_with_its_largest_scores():
     first = np.argsort(-scores[inside])
     for mask, count in zip(found, (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 97), strict=True):
         np.testing.assert_array_equal(mask, np.isin(orbits, np.flatnonzero(inside)[first[:count]]))
-    assert probes.grafts_a_class(10, orbits=6) == 10 * (1 + 3 * 5)
+    assert probes.grafts_a_class(10, orbits=6) == 10 * (1 + 4 * 5)
 
 
 def test_asked_is_a_half_times_the_size_beyond_the_energy_and_the_energy_once_more():

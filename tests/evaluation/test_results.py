@@ -72,7 +72,7 @@ def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, me
         ("curve_shares", [0.1, 0.2, "0.3"], "curve_shares: got '0.3'; expected float"),
         ("verdicts.0.kind", 3, "kind: got 3; expected str"),
         ("verdicts", [{"name": "a"}], "Verdict: got {'name': 'a'}; expected name, kind, by"),
-        ("rates", None, "GraftRates: got None; expected share, grafted, swapped"),
+        ("rates", None, "GraftRates: got None; expected share, grafted, disrupted"),
         ("curve", [], "Curve: got []; expected psi, psi_ci, smallest"),
     ],
 )

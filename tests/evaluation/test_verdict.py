@@ -11,7 +11,7 @@ from fsjax.evaluation.graft_results import KINDS, GraftRates
 # A shortcut by amplitude, far from every boundary.
 RATES = {
     **{"share": 0.01, "psi": 0.9, "psi_ci": (0.85, 0.95), "p_value": 1e-9, "grafted": 0.9, "difference": 0.2},
-    **{"prominence": 3.0, "amplitude": 0.9, "phase": 0.1, "zeroed": 0.1, "energy_ratio": 5.0},
+    **{"amplitude": 0.9, "phase": 0.1, "zeroed": 0.1, "energy_ratio": 5.0},
     **{"largest_energy_ratio": 9.0, "radial_psi": 0.0, "equal_change_psi": 0.1, "low_pass_psi": 0.0},
 }
 
@@ -23,7 +23,7 @@ def with_rates(rates, **values):
 
 FIELDS = [field.name for field in dataclasses.fields(GraftRates)]
 AT = with_rates(GraftRates(**graft_measures.unknown(shares=1)["rates"]), **RATES)
-SHORTCUT = {"at": AT, "tpr": 0.95, "fpr": 0.02, "pairs": 120, "base": 0.1, "level": 1e-3}
+SHORTCUT = {"at": AT, "tpr": 0.95, "fpr": 0.02, "pairs": 120, "base": 0.1, "level": 1e-3, "classes": 5}
 NOTHING = {"psi": 0.1, "psi_ci": (0.05, 0.15), "p_value": 1.0, "grafted": 0.15, "amplitude": 0.1}
 BARELY = {"psi": 0.55, "psi_ci": (0.45, 0.65), "p_value": 0.2}
 
@@ -42,19 +42,17 @@ def changed(**values):
         (changed(amplitude=0.2, p_value=1e-3), "shortcut amplitude and phase"),
         (changed(phase=0.8), "shortcut amplitude and phase"),
         (changed(radial_psi=0.5), "band"),
-        (changed(difference=0.6), "coarse"),
-        (changed(difference=0.6, prominence=np.nan), "coarse"),
-        (changed(difference=0.6, prominence=20.0), "shortcut amplitude"),
-        (changed(difference=0.6, prominence=20.0, low_pass_psi=np.nan), "shortcut amplitude"),
-        (changed(difference=0.6, prominence=20.0, low_pass_psi=0.46), "coarse"),
-        (changed(difference=0.4, prominence=20.0, low_pass_psi=0.46), "shortcut amplitude"),
+        (changed(low_pass_psi=0.46), "shortcut amplitude"),
+        (changed(low_pass_psi=0.46, largest_energy_ratio=4.9), "coarse"),
+        (changed(low_pass_psi=0.46, largest_energy_ratio=np.nan), "coarse"),
+        (changed(low_pass_psi=0.44, largest_energy_ratio=4.9), "shortcut amplitude"),
         (changed(no_dc_psi=0.3), "coarse"),
         (changed(no_dc_psi=0.8), "shortcut amplitude"),
         (changed(zeroed=0.8), "by absence"),
         # Zeros may be the class's own amplitude only where amplitudes carry it too.
         (changed(zeroed=0.8, amplitude=0.1, phase=0.8), "shortcut phase"),
         # A default class, also where the phases of others' cues have to go.
-        (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.6), "by absence"),
+        (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.7), "by absence"),
         (changed(energy_ratio=0.7, largest_energy_ratio=2.0), "by absence"),
         (changed(energy_ratio=0.8, largest_energy_ratio=2.0), "shortcut amplitude"),
         # One orbit of its own, and several of others' cues.
@@ -62,15 +60,18 @@ def changed(**values):
         (changed(energy_ratio=np.nan, largest_energy_ratio=np.nan), "shortcut amplitude"),
         # A phase carries no energy: the map may hold orbits of others' cues beside it.
         (changed(energy_ratio=0.2, largest_energy_ratio=1.0, amplitude=0.1, phase=0.8), "shortcut phase"),
-        (changed(energy_ratio=0.5, largest_energy_ratio=1.0, amplitude=0.6, phase=0.9, base=0.6), "by absence"),
-        (changed(equal_change_psi=0.9), "spread"),
+        (changed(energy_ratio=0.5, largest_energy_ratio=1.0, amplitude=0.6, phase=0.9, base=0.7), "by absence"),
+        (changed(equal_change_psi=0.46), "spread"),
         (changed(equal_change_psi=np.nan, radial_psi=np.nan), "shortcut amplitude"),
         (changed(psi=0.6, psi_ci=(0.52, 0.68), p_value=2e-3), "undecided"),
         (changed(**NOTHING), "spread"),
         (changed(**NOTHING, base=0.8), "default class"),
         # Its psi is 0.9, and has to be above that where the model says the class by default.
         (changed(base=0.8, p_value=0.5), "default class"),
-        (changed(base=0.55, psi=1.0, grafted=1.0, amplitude=1.0, phase=0.6), "shortcut amplitude"),
+        (changed(base=0.65, psi=1.0, grafted=1.0, amplitude=1.0, phase=0.6), "shortcut amplitude"),
+        # With three classes q0 is 1/2 by chance, and with two it leaves out no class.
+        (changed(base=0.74, psi=0.6, amplitude=0.9, classes=3), "shortcut amplitude"),
+        (changed(base=0.74, p_value=0.5, psi_ci=(0.3, 0.4)), "default class"),
         (changed(fpr=0.6), "not recognised"),
         (changed(tpr=0.4), "not recognised"),
         (changed(fpr=np.nan), "shortcut amplitude"),
@@ -87,7 +88,8 @@ def test_a_class_of_each_kind(evidence, expected):
 
 def test_confidence_is_over_all_classes_and_shares_and_a_default_class_needs_complete_control():
     assert verdict.level(10, 8) == pytest.approx(0.025 / 80) and verdict.level(1, 0) == 0.025
-    assert verdict.control(0.5) == 0.5 and verdict.control(0.51) == 0.9
+    for classes, most in ((2, 1.0), (3, 0.75), (5, 0.625), (1001, 0.5005)):
+        assert verdict.control(most, classes) == 0.5 and verdict.control(most + 0.01, classes) == 0.9
 
 
 def test_the_reason_says_how_many_pairs_may_decide_and_what_low_pass_does():

@@ -69,7 +69,7 @@ def test_a_training_that_continues_a_probe_costs_what_is_left_of_it_and_any_othe
     # the first 1, 2, 3, 4, 6, 8 and 10 orbits of 32 x 32.
     rounds = config.probe.rounds + 2
     trained = round((config.probe.rounds * config.probe.length + 0.8) * whole)
-    searched, grafts = rounds * 4 * 3 * 5 * 4, rounds * 4 * 20 * (1 + 7 * 3)
+    searched, grafts = rounds * 4 * 3 * 5 * 4, rounds * 4 * 20 * (1 + 7 * 4)
     assert passes["probe"] == {"training": trained, "search": searched, "grafts": grafts}
     config.train.ways = ""
     assert work(config, datasets, "train") == {"train": {"training": whole}}
