@@ -3,9 +3,13 @@
   python benchmarks/planted/verdict.py --seed=1000 --networks=14 --out=dev.jsonl   # networks of a development seed
   python benchmarks/planted/verdict.py --sha=COMMIT --networks=40 --out=heldout.jsonl
   python benchmarks/planted/verdict.py --score=heldout.jsonl                       # the tables
+  python benchmarks/planted/verdict.py --photographs=DIR1,DIR2 --cache=DIR --out=photographs.jsonl
 
 Each network (verdict_networks.py) learns planted cues (verdict_sets.py), and the generator measures which of them it
-relies on (verdict_truth.py). Searches use training images, verdicts separate test images. Further maps are:
+relies on (verdict_truth.py). Searches use training images, verdicts separate test images. With --photographs the cues
+are planted in photographs (photograph_cues.py), searches default to `graft` and use test images that the verdict does
+not see, and the only other maps are the planted orbits. `taskset -c 0 python ...` gives a process one core. Further
+maps for noise are:
 
   planted           the planted orbits, also of an ignored cue
   distractors       orbits that all classes have
@@ -25,7 +29,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import app, flags
@@ -34,6 +38,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import fsjax
 from benchmarks.planted import verdict_networks, verdict_truth
+from benchmarks.planted.photograph_sets import PhotographSet
 from benchmarks.planted.verdict_networks import Network
 from benchmarks.planted.verdict_rules import other_rules, tables
 from fsjax.evaluation import judge_maps
@@ -45,12 +50,17 @@ from fsjax.runtime import startup
 
 SHARES = (0.01, 0.05)
 SEARCHES = ("removal", "learned", "graft")
-_PAIRS = 120
 
 SEED = flags.DEFINE_integer("seed", 1000, "Seed of the first network; the others follow.")
 SHA = flags.DEFINE_string("sha", "", "A commit instead of a seed: nobody chose it.")
 NETWORKS = flags.DEFINE_integer("networks", 14, "Number of networks.")
-SEARCH = flags.DEFINE_list("search", list(SEARCHES), "Names of fsjax.search.SEARCHES, each with :field=value ... .")
+SEARCH = flags.DEFINE_list(
+    "search",
+    None,
+    f"fsjax.search.SEARCHES, each with :field=value ...; default: {','.join(SEARCHES)}, or graft.",
+)
+PHOTOGRAPHS = flags.DEFINE_list("photographs", [], "Folders with {train,test}/<class>/; most networks use the first.")
+PAIRS = flags.DEFINE_integer("pairs", 120, "Pairs of images behind a verdict.")
 OUT = flags.DEFINE_string("out", "", "File that lines are added to; '' = standard output.")
 CACHE = flags.DEFINE_string("cache", "", "Folder where trained networks are kept; '' = none.")
 SCORE = flags.DEFINE_string("score", "", "Print the tables of a file and run nothing.")
@@ -66,11 +76,12 @@ def main(_: list[str]) -> None:
     first = int(hashlib.sha256(SHA.value.encode()).hexdigest()[:7], 16) if SHA.value else SEED.value
     out = pathlib.Path(OUT.value) if OUT.value else None
     known = {json.loads(line)["seed"] for line in out.read_text().splitlines()} if out and out.exists() else set()
+    searches = SEARCH.value or (["graft"] if PHOTOGRAPHS.value else list(SEARCHES))
     for number, seed in enumerate(range(first, first + NETWORKS.value), 1):
         if seed in known:
             continue
         started = time.monotonic()
-        text = "".join(json.dumps(row) + "\n" for row in rows(seed, SEARCH.value, CACHE.value or None))
+        text = "".join(json.dumps(row) + "\n" for row in rows(seed, searches, CACHE.value or None, PHOTOGRAPHS.value))
         if out is None:
             print(text, end="", flush=True)
         else:
@@ -79,15 +90,18 @@ def main(_: list[str]) -> None:
         print(f"network {number} of {NETWORKS.value}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
+def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str] = ()) -> Iterator[dict]:
     """Yield a row for each source of maps and each class of a network."""
-    network = verdict_networks.load_or_train(cache, seed)
+    network = verdict_networks.load_or_train(cache, seed, roots)
     truths = verdict_truth.truths(network.model, network.cue_set)
     classes = network.cue_set.num_classes
     (train, train_labels), (test, test_labels) = verdict_networks.splits(network).values()
     tpr, fpr = _rates(network, test, test_labels)
-    sample = GraftSample(lambda rows: test[rows], test_labels, np.arange(len(test_labels)), tpr, fpr, _PAIRS, seed, "")
-    about = {"seed": seed, "architecture": network.architecture, "size": network.cue_set.size}
+    sample = GraftSample(
+        lambda rows: test[rows], test_labels, np.arange(len(test_labels)), tpr, fpr, PAIRS.value, seed, ""
+    )
+    family = "photographs" if roots else "noise"
+    about = {"seed": seed, "family": family, "architecture": network.architecture, "size": network.cue_set.size}
     found_maps = _search(network, searches, train, train_labels)
     planted = network.cue_set.masks()
     for source, candidates in _sources(network, found_maps).items():
@@ -161,6 +175,8 @@ def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[
         sources["planted"] = handed(planted)
     if distractors.any():
         sources["distractors"] = handed(np.broadcast_to(distractors, (classes, *distractors.shape)))
+    if isinstance(network.cue_set, PhotographSet):
+        return sources
     first_search = next(iter(found))
     first = sources[first_search]
 

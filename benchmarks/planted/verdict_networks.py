@@ -1,6 +1,7 @@
 """Small networks of four architectures trained on the verdict benchmark's sets, kept on disk.
 
 net = load_or_train(directory, seed=1000)   # trains once, for at most a minute or so on a core
+net = load_or_train(directory, seed=1000, roots=["DIR"])   # on photographs of DIR/{train,test}/<class>/
 net.cue_set, net.architecture, net.model    # model: fsjax.engine.model.Model
 """
 
@@ -9,6 +10,7 @@ import functools
 import hashlib
 import pathlib
 import time
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from benchmarks.planted.photograph_sets import PhotographSet, make_photograph_set
 from benchmarks.planted.verdict_sets import TRAINING, CueSet, make_cue_set
 from fsjax.engine.model import Model
 from fsjax.runtime import files
@@ -25,6 +28,7 @@ _SPLITS = {"train": (1, 60), "test": (2, 150)}
 ARCHITECTURES = ("mlp", "cnn", "resnet", "vit")
 _PHASE = {"mlp": "fixed", "cnn": None, "resnet": "triad", "vit": "fixed"}  # ways of locking that they learn
 _STEPS = {"mlp": (800, 1600), "cnn": (600, 1200), "resnet": (600, 1200), "vit": (600, 1200)}
+_PHOTOGRAPH_STEPS = {"mlp": 3000, "cnn": 2000, "resnet": 1200, "vit": 2000}
 _RATE = {"mlp": 1e-3, "cnn": 2e-3, "resnet": 3e-3, "vit": 1e-3}
 _BATCH = 64
 _CHUNK, _PASSES = 16, 2  # batches drawn at once, and how often each is used before the next are drawn
@@ -35,29 +39,40 @@ class Network:
     """A network of the benchmark; `model` and `seconds` (of one core, drawing included) are None untrained."""
 
     seed: int
-    cue_set: CueSet
+    cue_set: CueSet | PhotographSet
     architecture: str
     steps: int
     model: Model | None = None
     seconds: float | None = None
 
 
-def network(seed: int) -> Network:
-    """Draw the set, the architecture (in turn, so that consecutive seeds have them all) and the steps of a network."""
+def network(seed: int, roots: Sequence[str] = (), cache: str | None = None) -> Network:
+    """Draw the set, the architecture (in turn, so that consecutive seeds have them all) and the steps of a network.
+
+    Args:
+      seed: of the network.
+      roots: folders of photographs; none: noise.
+      cache: folder for decoded photographs.
+    """
     architecture = ARCHITECTURES[seed % len(ARCHITECTURES)]
+    if roots:
+        return Network(seed, make_photograph_set(seed, roots, cache), architecture, _PHOTOGRAPH_STEPS[architecture])
     rng = np.random.default_rng([seed, 1])
     return Network(
         seed, make_cue_set(seed, _PHASE[architecture]), architecture, int(rng.integers(*_STEPS[architecture]))
     )
 
 
-def load_or_train(directory: str | pathlib.Path | None, seed: int) -> Network:
+def load_or_train(directory: str | pathlib.Path | None, seed: int, roots: Sequence[str] = ()) -> Network:
     """Return a trained network, from `directory` if it was trained there with the same set, architecture and steps.
 
-    Without a directory the network is trained and not stored.
+    Without a directory the network is trained and not stored. `roots` are folders of photographs; without one the set
+    is of noise.
     """
-    planned = network(seed)
-    path = None if directory is None else pathlib.Path(directory) / f"network-{seed}.npz"
+    planned = network(seed, roots, None if directory is None else str(directory))
+    path = (
+        None if directory is None else pathlib.Path(directory) / f"{'photographs' if roots else 'network'}-{seed}.npz"
+    )
     shape = (planned.cue_set.size, planned.cue_set.size, planned.cue_set.channels)
     template = jax.eval_shape(lambda: initial(planned.architecture, shape, planned.cue_set.num_classes, _key(seed)))
     leaves, tree = jax.tree.flatten(template)
@@ -76,7 +91,7 @@ def load_or_train(directory: str | pathlib.Path | None, seed: int) -> Network:
     return dataclasses.replace(planned, model=model, seconds=seconds)
 
 
-def train(cue_set: CueSet, architecture: str, seed: int, steps: int) -> Model:
+def train(cue_set: CueSet | PhotographSet, architecture: str, seed: int, steps: int) -> Model:
     """Return a network trained by AdamW on images of all classes, each used twice."""
     shape = (cue_set.size, cue_set.size, cue_set.channels)
     params = initial(architecture, shape, cue_set.num_classes, _key(seed))
