@@ -157,7 +157,7 @@ def control_masks(mask: Mask, differences: Plane, label: int, seed: int) -> dict
         "radial": [masks.radial_neighbours(hermitian, rng) for rng in rngs[:_RADIAL]],
         "equal_change": [masks.outside(hermitian, differences, held, rng) for rng in rngs[_RADIAL:]],
         "no_dc": [without_dc] if (without_dc != mask).any() else [],
-        "low_pass": [masks.low_pass(*mask.shape, positions)],
+        "low_pass": [masks.low_pass(mask.shape[0], mask.shape[1], positions)],
     }
     return {kind: np.array(drawn, bool).reshape(-1, *mask.shape) for kind, drawn in controls.items()}
 

@@ -94,8 +94,8 @@ class ClassGrafts:
 
     def outcomes(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
         """Return the outcomes of all pairs under masks, which are stored under this name."""
-        of_masks = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
-        return Outcomes(*of_masks, donors=self._pairs.donors, recipients=self._pairs.recipients)
+        disrupted, grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
+        return Outcomes(disrupted, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
 
     def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
         """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
