@@ -185,9 +185,7 @@ def test_arrays_of_another_model_or_optimiser_are_refused(tmp_path, item):
     checkpoints, like = saved(tmp_path), {"variables": variables, "training": training}[item](0)
     name, found = next(iter(like.items()))
     for other in ({**like, "more": np.zeros(3)}, {}, {**like, name: jax.tree.map(lambda x: x[..., None], found)}):
-        refused(
-            rf"3\.npz: got arrays of another {item}; expected the model and opti", checkpoints.restore, item, 3, other
-        )
+        refused(rf"3\.npz: got arrays of another {item}; expected the model and opti", checkpoints.restore, item, 3, other)
     doubled = jax.tree.map(lambda x: np.asarray(x, np.float64), like)
     refused("got arrays of another", checkpoints.restore, item, 3, doubled)
 
