@@ -17,6 +17,7 @@ of middle severity, `fgsm` is the accuracy under FGSM of 2/255. Runs stay in the
 import copy
 import functools
 import json
+import logging
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -136,6 +137,7 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
 
 
 def main(_: list[str]) -> None:
+    logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for data in sets():
         oracle = run("oracle", plain, data)
         robust = {"oracle": oracle["robust"]}

@@ -13,6 +13,7 @@ shares are in per cent.
 
 import collections
 import json
+import logging
 import pathlib
 import sys
 
@@ -32,6 +33,7 @@ _SEARCHES = flags.DEFINE_list("searches", ["graft"], "Search methods of fsjax.")
 
 
 def main(_: list[str]) -> None:
+    logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for data in mitigation.sets():
         for name in mitigation.WAYS_RUN.value or mitigation.WAYS:
             mitigation.run(name, {**mitigation.WAYS, "oracle": mitigation.plain}[name], data)

@@ -1,17 +1,23 @@
-"""Checkpoints of a training run: `<step>.npz` has the arrays, `<step>.json` its SHA-256, the loss and the metadata.
+"""Checkpoints of a training run: Orbax files, and a JSON file with their SHA-256 hashes.
 
-Hashes are compared before anything is read; a checkpoint that does not match is skipped. The JSON file is written last:
-without it a checkpoint does not count.
+Orbax restores flipped bits without an error, so hashes are compared before anything is read; a checkpoint that does not
+match is skipped. The file of hashes is written last: without it a checkpoint does not count.
 """
 
 import contextlib
+import errno
 import logging
 import math
+import os
+import pathlib
+import re
+import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from fsjax.runtime import files, parallel, storage
@@ -19,6 +25,8 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
+
+_LOSS = "loss"  # a key in the file of hashes; no file of a checkpoint has this name
 
 
 class Checkpoints:
@@ -28,9 +36,11 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int = 2):
-        self.directory, self._keep = directory, keep
+        # Orbax wants an absolute path.
+        self.directory, self._keep = directory.absolute(), keep
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._writing: Future | None = None
+        self._copies: dict[int, tempfile.TemporaryDirectory] = {}
 
     def save(
         self, step: int, variables: PyTree, training: PyTree, metadata: dict[str, Any], loss: float | None = None
@@ -42,10 +52,10 @@ class Checkpoints:
         """
         self.wait()
         if parallel.is_main_process():
-            record = {"loss": loss if loss is not None and math.isfinite(loss) else None, "metadata": metadata}
+            loss = loss if loss is not None and math.isfinite(loss) else None
             # Copy: the next step may write to the device memory under a NumPy view.
-            arrays = {name: np.array(leaf) for name, leaf in _named(variables=variables, training=training).items()}
-            self._writing = self._thread.submit(self._write, step, arrays, record)
+            variables, training = jax.tree.map(np.array, (variables, training))
+            self._writing = self._thread.submit(self._write, step, variables, training, metadata, loss)
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written; raise InputError where writing failed, as on a full disk."""
@@ -58,7 +68,7 @@ class Checkpoints:
         self.wait()
 
         def find() -> int | None:
-            steps = self._steps()
+            steps = _steps(self.directory)
             for step in reversed(steps):
                 if self._matches(step):
                     return step
@@ -88,25 +98,19 @@ class Checkpoints:
 
     def metadata(self, step: int) -> dict[str, Any]:
         """Return the metadata given to `save`."""
-        return files.read_json(self._record(step))["metadata"]
+        return files.read_json(self._files(step) / "about" / "metadata")
 
     def restore(self, item: str, step: int, like: PyTree) -> PyTree:
-        """Restore what `save` got as "variables" or as "training", in the structure of `like` (arrays or shapes).
-
-        Raises InputError where the checkpoint has other arrays.
-        """
-        file, expected = self._arrays(step), _named(**{item: like})
-        arrays = files.read_npz(file, prefix=f"{item}/")
-        found, wanted = ({name: (x.shape, x.dtype) for name, x in leaves.items()} for leaves in (arrays, expected))
-        if found != wanted:
-            raise InputError(f"{file}: got arrays of another {item}; expected the model and optimiser of the config")
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
+        """Restore what `save` got as "variables" or as "training", in the structure of `like` (arrays or shapes)."""
+        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        with _orbax() as reader:
+            return reader.restore(self._files(step) / item, args=ocp.args.StandardRestore(like))
 
     def discard_after(self, step: int) -> None:
         """Delete the checkpoints newer than `step`, so that training can save those steps again."""
         self.wait()
         if parallel.is_main_process():
-            for newer in self._steps():
+            for newer in _steps(self.directory):
                 if newer > step:
                     self._delete(newer)
 
@@ -116,61 +120,109 @@ class Checkpoints:
             self.wait()
         finally:
             self._thread.shutdown()
+            while self._copies:
+                self._copies.popitem()[1].cleanup()
 
-    def _write(self, step: int, arrays: dict[str, np.ndarray], record: dict) -> None:
-        self._delete(step)
-        _save(self._arrays(step), arrays)
-        files.write_json(self._record(step), {"sha256": files.sha256(self._arrays(step)), **record})
+    def _write(self, step: int, variables: PyTree, training: PyTree, metadata: dict, loss: float | None) -> None:
+        place = self.directory / str(step)
+        with files.writing(place):
+            self._delete(step)
+            with files.replacing_folder(place) as folder:
+                _check_space(folder / "space", (variables, training))
+                for item, arrays in (("variables", variables), ("training", training)):
+                    _save(folder / item, arrays)
+                files.write_json(folder / "about" / "metadata", metadata)
+                hashes = _hashes(folder)
+            files.write_json(self._hash_file(step), hashes | ({} if loss is None else {_LOSS: loss}))
         losses = _losses(self.directory)
         preserved = {*sorted(losses)[-self._keep :], _lowest(losses)}
-        for other in self._steps():
+        for other in _steps(self.directory):
             if other not in preserved:
                 self._delete(other)
 
     def _matches(self, step: int) -> bool:
+        hashes, _ = _recorded(self._hash_file(step))
         try:
-            return _read(self._record(step)).get("sha256") == files.sha256(self._arrays(step))
+            return bool(hashes) and _hashes(self._files(step)) == hashes
         except FileNotFoundError:
             return False
 
+    def _files(self, step: int) -> pathlib.Path:
+        """Return the folder of a checkpoint, or of a local copy of one in a store."""
+        place = self.directory / str(step)
+        if storage.is_local(place):
+            return place
+        if step not in self._copies:
+            names, _ = _recorded(self._hash_file(step))
+            copy = tempfile.TemporaryDirectory()
+            place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
+            self._copies[step] = copy  # only now: a download that failed is no copy
+        return pathlib.Path(self._copies[step].name)
+
     def _delete(self, step: int) -> None:
-        """Delete a checkpoint, its record first, so that a kill leaves no checkpoint without its arrays."""
-        storage.remove(self._record(step))
-        storage.remove(self._arrays(step))
+        """Delete a checkpoint, its hashes first, so that a kill leaves no checkpoint without some of its files."""
+        self._hash_file(step).unlink(missing_ok=True)
+        storage.remove(self.directory / str(step))
+        if copy := self._copies.pop(step, None):
+            copy.cleanup()
 
-    def _steps(self) -> list[int]:
-        paths = self.directory.iterdir() if self.directory.exists() else ()
-        return sorted({int(path.stem) for path in paths if path.stem.isdecimal()})
-
-    def _arrays(self, step: int) -> Path:
-        return self.directory / f"{step}.npz"
-
-    def _record(self, step: int) -> Path:
-        return self.directory / f"{step}.json"
+    def _hash_file(self, step: int) -> Path:
+        return self.directory / f"{step}.sha256.json"
 
 
-def chosen_record(directory: Path, select: str) -> Path:
-    """Return the JSON file of the checkpoint that train.select chooses; it identifies the checkpoint's content."""
+def chosen_hashes(directory: Path, select: str) -> Path:
+    """Return the file of hashes of the checkpoint that train.select chooses; it identifies the checkpoint's content."""
     losses = _losses(directory)
     step = _lowest(losses) if select == "best" else max(losses, default=None)
-    return directory / ("none" if step is None else f"{step}.json")
+    return directory / ("none" if step is None else f"{step}.sha256.json")
 
 
-def _named(**trees: PyTree) -> dict[str, Any]:
-    """Return the leaves by name, such as variables/params/conv1/kernel."""
-    leaves = jax.tree_util.tree_leaves_with_path(trees)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+def _check_space(file: pathlib.Path, arrays: PyTree) -> None:
+    """Raise OSError where a disk has no space for arrays; Orbax and TensorStore would print many lines."""
+    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(arrays))
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with open(file, "wb") as opened:
+            os.posix_fallocate(opened.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot allocate
+            raise
+    finally:
+        file.unlink(missing_ok=True)
 
 
-def _save(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    with files.replacing(file) as opened:
-        np.savez(opened, **arrays)  # type: ignore[arg-type]  # no array has the name of an option
+def _save(folder: pathlib.Path, arrays: PyTree) -> None:
+    try:
+        with _orbax() as writer:
+            writer.save(folder, args=ocp.args.StandardSave(arrays))
+    except ValueError as error:
+        # TensorStore raises ValueError for an OSError.
+        if code := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        raise
+
+
+def _orbax() -> ocp.Checkpointer:
+    """Return a checkpointer that ignores the other processes."""
+    process, _ = parallel.process()
+    this_process = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=this_process)
+    return ocp.Checkpointer(handler, multiprocessing_options=this_process)
+
+
+def _steps(directory: Path) -> list[int]:
+    names = [path.name for path in directory.iterdir()] if directory.exists() else []
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _losses(directory: Path) -> dict[int, float | None]:
-    """Return step -> loss of the checkpoints with a readable record."""
-    records = {int(file.stem): _read(file) for file in directory.glob("*.json") if file.stem.isdecimal()}
-    return {step: record["loss"] for step, record in records.items() if record}
+    losses: dict[int, float | None] = {}
+    for file in directory.glob("*.sha256.json"):
+        step, (hashes, loss) = file.name.split(".")[0], _recorded(file)
+        if step.isdecimal() and hashes:
+            losses[int(step)] = loss
+    return losses
 
 
 def _lowest(losses: dict[int, float | None]) -> int | None:
@@ -178,10 +230,17 @@ def _lowest(losses: dict[int, float | None]) -> int | None:
     return min(measured)[1] if measured else None
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Return a checkpoint's record; {} where it is missing or damaged."""
+def _recorded(file: Path) -> tuple[dict[str, str], float | None]:
+    """Read the hashes and the loss; {} for a file that is missing, damaged, or names files in other folders."""
     with contextlib.suppress(FileNotFoundError, InputError):
-        record = files.read_json(file)
-        if isinstance(record, dict) and {"sha256", "loss", "metadata"} <= record.keys():
-            return record
-    return {}
+        hashes = files.read_json(file)
+        if isinstance(hashes, dict):
+            loss = hashes.pop(_LOSS, None)
+            if not any(name.startswith("/") or ".." in name.split("/") for name in hashes):
+                return hashes, loss
+    return {}, None
+
+
+def _hashes(directory: pathlib.Path) -> dict[str, str]:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): files.sha256(path) for path in paths}

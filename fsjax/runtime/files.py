@@ -52,6 +52,33 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[pathlib.Path]:
+    """Yield a local folder that is moved to `path`, which must not exist, when the block ends without an error.
+
+    A store receives its files one by one: the caller has to write a marker afterwards.
+    """
+    if not storage.is_local(path):
+        with tempfile.TemporaryDirectory() as copy:
+            folder = pathlib.Path(copy)
+            yield folder
+            files = [file for file in folder.rglob("*") if file.is_file()]
+            targets = [f"{path.path}/{file.relative_to(folder).as_posix()}" for file in files]
+            path.fs.put([str(file) for file in files], targets)
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    storage.remove(temporary)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        os.replace(temporary, path)
+    finally:
+        storage.remove(temporary)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn an OSError of the block into an InputError that names the path."""
     try:
@@ -106,8 +133,8 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array has the name of an option
 
 
-def read_npz(path: Path, keys: Sequence[str] = (), *, prefix: str = "") -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Read the arrays of an .npz: all, only `keys`, or those whose keys begin with `prefix`.
+def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Read the arrays of an .npz, all or only `keys`.
 
     Raises:
       InputError: the file is not an .npz, is damaged, lacks a key, or holds anything but plain arrays.
@@ -119,8 +146,7 @@ def read_npz(path: Path, keys: Sequence[str] = (), *, prefix: str = "") -> dict[
             for key in keys:
                 if key not in members:
                     raise InputError(f"{path}: no key {key!r}; found: {', '.join(members)[:200] or 'none'}")
-            chosen = keys or [key for key in members if key.startswith(prefix)]
-            return {key: _read_member(archive, members[key]) for key in chosen}
+            return {key: _read_member(archive, members[key]) for key in keys or members}
     except (InputError, FileNotFoundError):
         raise
     except Exception as error:  # untrusted input: zipfile, zlib and NumPy may raise anything

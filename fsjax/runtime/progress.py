@@ -8,9 +8,7 @@ import contextlib
 import contextvars
 import itertools
 import math
-import pathlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -41,13 +39,13 @@ def tracing(directory: Path | None) -> Iterator[None]:
         yield
         return
     storage.remove(directory)
-    updates, trace = itertools.count(1), contextlib.ExitStack()
-    with tempfile.TemporaryDirectory() as folder:
+    updates = itertools.count(1)
+    with files.replacing_folder(directory) as folder, contextlib.ExitStack() as trace:
 
         def on_update() -> None:
             update = next(updates)
             if update == SKIPPED:
-                trace.enter_context(jax.profiler.trace(folder))
+                trace.enter_context(jax.profiler.trace(str(folder)))
             elif update == SKIPPED + TRACED:
                 trace.close()
 
@@ -56,10 +54,6 @@ def tracing(directory: Path | None) -> Iterator[None]:
             yield
         finally:
             _on_update.reset(token)
-            trace.close()
-        for file in pathlib.Path(folder).rglob("*"):
-            if file.is_file():
-                files.write_bytes(directory / file.relative_to(folder).as_posix(), file.read_bytes())
 
 
 class Progress(contextlib.AbstractContextManager["Progress"]):

@@ -147,7 +147,7 @@ def _continue_run(training: Training, run: Path) -> LoopState:
             if all(metadata[name] == training.metadata[name] for name in ("model", "image_size", "classes")):
                 logger.info("train: continues %s from step %d, up to %d", run, step, training.steps)
                 return _state(training, checkpoints, step)
-        except InputError as error:  # the state has other arrays
+        except ValueError as error:  # Orbax's, in many lines, where the state has other arrays
             logger.debug("%s", error)
         raise InputError(
             f"train.graft.start: got {run}; expected a run of the same model, image size, classes, optimiser and ways"

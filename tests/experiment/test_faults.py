@@ -128,6 +128,9 @@ each_damage = pytest.mark.parametrize("damage", [truncate, flip])
 
 def damaged(directory, name, damage):
     file = directory / name
+    if name == "checkpoint":
+        files = [path for path in (directory / "checkpoints" / "15" / "variables").rglob("*") if path.is_file()]
+        file = max(files, key=lambda path: path.stat().st_size)
     damage(file)
     return file
 
@@ -151,7 +154,7 @@ def test_a_damaged_result_is_named_and_made_again_once_it_is_deleted(whole, copy
 @each_damage
 def test_a_damaged_checkpoint_is_not_used(whole, copy, launch, damage):
     (copy / "evaluation.json").unlink()
-    damaged(copy, "checkpoints/15.npz", damage)
+    damaged(copy, "checkpoint", damage)
     status, printed = launch(copy)
     assert status == 2 and "checkpoints/15 is damaged or incomplete; skipping it" in printed
     assert "the newest whole checkpoint is of step 10 of 15; delete stages/train.json there" in error_of(printed)
@@ -159,14 +162,14 @@ def test_a_damaged_checkpoint_is_not_used(whole, copy, launch, damage):
         (copy / "stages" / "train.json").unlink()
         status, printed = launch(copy)
         assert status == 0 and "train: resumes from step 10 of 15" in printed
-        assert "search: already done in" in printed, "the checkpoint has the same bits as the damaged one had"
+        assert "search: done in" in printed, "a search rests on the checkpoint it was made from"
         assert_same(whole, copy)
 
 
-def test_training_goes_on_from_the_checkpoint_before_one_without_its_record(whole, copy, launch):
-    """The state that a kill between the arrays of a checkpoint and its record leaves."""
+def test_training_goes_on_from_the_checkpoint_before_one_without_its_hashes(whole, copy, launch):
+    """The state that a kill between a checkpoint and its hashes leaves."""
     back_to(copy, "train")
-    (copy / "checkpoints" / "15.json").unlink()
+    (copy / "checkpoints" / "15.sha256.json").unlink()
     status, printed = launch(copy)
     assert status == 0 and "resumes from step 10 of 15" in printed, printed
     assert_same(whole, copy)
@@ -231,7 +234,7 @@ def test_kills_in_the_middle_of_writes_lose_nothing(whole, tmp_path):
             return any(path.name.endswith(suffix) for path in (directory / folder).rglob("*"))
 
     def saved():
-        return len(list((directory / "checkpoints").glob("*.json")))
+        return len(list((directory / "checkpoints").glob("*.sha256.json")))
 
     kill_when(start(directory), lambda: saved() and half_written("checkpoints"))
     assert half_written("checkpoints") and not (directory / "search").exists()
@@ -267,8 +270,8 @@ READ_CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000000"}
 @pytest.mark.parametrize("stage", ["train", "search-removal"])
 def test_a_full_disk_is_one_line_and_what_was_there_stays(whole, copy, launch, stage):
     back_to(copy, stage)
-    (copy / "checkpoints" / "15.npz").unlink() if stage == "train" else None
-    before = {path: path.read_bytes() for path in copy.glob("checkpoints/*.json")}
+    shutil.rmtree(copy / "checkpoints" / "15") if stage == "train" else None
+    before = {path: path.read_bytes() for path in copy.glob("checkpoints/*.sha256.json")}
     size = 30_000 if stage == "train" else 2_000
     status, printed = end_of(start(copy, before=limited(size), environment=READ_CACHE))
     said = error_of(printed)

@@ -152,7 +152,7 @@ def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_
 def test_when_a_process_is_killed_the_other_ends_with_status_1(tmp_path, lost):
     fields = {"train__steps": 100000, "run__checkpoint_every": 3, "run__heartbeat_seconds": HEARTBEAT}
     running = launch(tmp_path, processes=2, stages="train", **fields)
-    wait_until(lambda: any((tmp_path / "checkpoints").glob("*.json")), running)
+    wait_until(lambda: any((tmp_path / "checkpoints").glob("*.sha256.json")), running)
     running[lost].kill()
     killed = time.monotonic()
     other = running[1 - lost]

@@ -66,7 +66,7 @@ def share_files():
 
         return call
 
-    files.replacing = recorded(files.replacing)
+    files.replacing, files.replacing_folder = map(recorded, (files.replacing, files.replacing_folder))
     leave_undrawn(types.SimpleNamespace(setattr=setattr))
     fields = {"train__steps": 2, "train__evaluators": "validation,dynamics", "train__evaluate_every": 1}
     fields |= {"dynamics__keep": "1234,12", "dynamics__seeds": "0", "search__patch": 6, "search__shares": (0.2,)}

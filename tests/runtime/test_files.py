@@ -11,11 +11,16 @@ from tests.helpers.refused import refused
 
 
 def test_what_killed_writers_leave_is_deleted_and_no_other_file(tmp_path):
+    with files.replacing_folder(tmp_path / "7") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_text("x")
     with files.replacing(tmp_path / "7" / "part.npz") as file:
         file.write(b"whole")
+    (folder / "deep").mkdir(parents=True)
     pathlib.Path(file.name).write_bytes(b"half")
     files.remove_leftovers(tmp_path)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["7", "7/part.npz"]
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert names == ["7", "7/deep", "7/deep/file", "7/part.npz"]
     assert (tmp_path / "7" / "part.npz").read_bytes() == b"whole"
 
 

@@ -70,7 +70,7 @@ def test_the_main_process_alone_writes_what_all_share(tmp_path):
     assert not set(main) & set(other)
     for name in (
         *("config.json", "command.json", "planted.npz", "adcs.npz", "dfm/removal.npz", "evaluation.json"),
-        *("checkpoints/2.npz", "dynamics/00000002.npz", "ood/removal.json", "seed-0/config.json", "dynamics.json"),
+        *("checkpoints/2", "dynamics/00000002.npz", "ood/removal.json", "seed-0/config.json", "dynamics.json"),
         *("report/index.html", "report/dynamics.html", "stages/report-removal.json", "export/vit_nano_patch8.pt"),
     ):
         assert name in main and (tmp_path / "run" / name).exists(), name

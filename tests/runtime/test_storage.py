@@ -51,7 +51,7 @@ def runs(tmp_path_factory):
             patch.setattr(interrupt, "requested", stop)
             with pytest.raises(interrupt.Terminated):
                 runner.run(make_config(), place)
-            steps = {file.stem for file in (place / "checkpoints").glob("*.json")}
+            steps = {file.name.split(".")[0] for file in (place / "checkpoints").glob("*.json")}
             assert ("6" in steps) == searched.exists(), steps
             assert (place / "dfm").exists() == grafted.exists()
         assert not (place / "evaluation.json").exists()
@@ -81,7 +81,7 @@ def test_both_leave_the_same_files_without_a_lock_in_the_store_where_nothing_is_
     def files(run):
         names = [str(path).removeprefix(f"{run}/") for path in run.rglob("*") if path.is_file()]
         return {name for name in names if not name.startswith(("checkpoints", "tensorboard", "search"))} | {
-            name for name in names if name.startswith("checkpoints") and name.endswith(".json")
+            name for name in names if name.endswith("sha256.json")
         }
 
     disk, place = runs
@@ -114,8 +114,8 @@ def test_the_best_weights_of_another_run_are_those_of_its_lowest_validation_loss
     )
     config.stages = "train"
     runner.run(config, tmp_path / "run")
-    (lowest,) = (path.name for path in (tmp_path / "run" / "checkpoints").glob("[1-5].json"))
-    for select, step in (("best", lowest), ("", "6.json")):
+    (lowest,) = (path.name for path in (tmp_path / "run" / "checkpoints").glob("[1-5].sha256.json"))
+    for select, step in (("best", lowest), ("", "6.sha256.json")):
         other = make_config(train__select=select, model__weights=str(tmp_path / "run"))
         other.stages = "train"
         runner.run(other, tmp_path / f"other-{select}")
