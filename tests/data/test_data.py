@@ -350,7 +350,7 @@ def test_threads_reading_at_once_see_whole_images_only():
 
 def test_mean_and_std_equal_numpy_in_float64():
     scale = np.array([1, 2, 3], np.uint8)
-    images = [noise(300, 300, 3, seed=i) // scale for i in range(70)]  # two chunks of 2**24 bytes
+    images = [noise(300, 300, 3, seed=i) // scale for i in range(70)]  # two chunks, and sums beyond 2**32
     mean, std = data.measure_mean_std(data.Dataset(MemorySource(images), 300, cache_gib=0.0))
     pixels = np.stack(images).reshape(-1, 3) / 255
     # Ours are sums of integers; NumPy's errors add up along the pixels.

@@ -8,8 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from fsjax.data.dataset import Dataset
-from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine import sharing
 from tests.helpers.processes import finish, start
 
@@ -98,24 +96,3 @@ def test_every_pair_of_image_and_mask_is_in_one_block_of_one_process(
         touched = {number for block in blocks for number in block.images}
         assert len(touched) <= (-(-images // batch) / processes + 2) * batch, "it reads few images beyond its share"
     assert (computed == 1).all() and max(units) - min(units) <= 1
-
-
-class Bright:
-    """Images whose squares add up beyond 2^32."""
-
-    classes, planted, labels = ("one",), None, np.zeros(3, np.int32)
-
-    def __len__(self):
-        return 3
-
-    def __getitem__(self, index):
-        return np.random.default_rng(index).integers(200, 256, (300, 300, 3)).astype(np.uint8)
-
-
-def test_mean_and_std_are_numpys_where_sums_are_large():
-    source = Bright()
-    pixels = np.concatenate([source[index].reshape(-1, 3) for index in range(3)]) / 255
-    assert (255**2 * np.square(pixels).sum(0) > 2**32).all()
-    mean, std = measure_mean_std(Dataset(source, 300))
-    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-10)

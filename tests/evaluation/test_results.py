@@ -74,12 +74,18 @@ def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, me
         ("verdicts", [{"name": "a"}], "Verdict: got {'name': 'a'}; expected name, kind, by"),
         ("rates", None, "GraftRates: got None; expected share, grafted, disrupted"),
         ("curve", [], "Curve: got []; expected psi, psi_ci, smallest"),
+        ("classes", ["a"], "images: "),
+        ("images", ["<script>", 1, 1], "invalid literal for int() with base 10: '<script>'"),
+        ("unfiltered.accuracy", "<script>", "accuracy: got '<script>'; expected float"),
+        ("methods.removal", [], "MethodEvaluation: got []; expected "),
+        ("planted", {"a": {"fixed": "yes", "tpr_without": 0.5, "tpr_alone": 0.5}}, "fixed: got 'yes'; expected bool"),
     ],
 )
-def test_grafts_of_another_form_are_refused_in_one_line(tmp_path, measured, path, value, said):
+def test_results_of_another_form_are_refused_in_one_line(tmp_path, measured, path, value, said):
     content = copy.deepcopy(measured.to_json())
     *outer, last = path.split(".")
-    inner = content["methods"]["removal"]["grafts"]
+    grafts = content["methods"]["removal"]["grafts"]
+    inner = grafts if path.split(".")[0] in grafts else content
     for name in outer:
         inner = inner[int(name) if name.isdigit() else name]
     inner[last] = value

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.runtime.errors import InputError
-from tests.helpers.refused import refused
 
 
 def make_maps():
@@ -50,24 +48,3 @@ def test_a_file_gives_back_what_was_saved(tmp_path, ranked):
         else:
             assert read == saved and type(read) is type(saved)
     assert [path.name for path in (tmp_path / "dfm").iterdir()] == ["removal.npz"], "no temporary file is left"
-
-
-def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
-    path = tmp_path / "maps.npz"
-    make_maps().save(path)
-    whole = path.read_bytes()
-    contents = {
-        "cut off": whole[: len(whole) // 2],
-        "empty": b"",
-        "text": b"not a zip",
-        "bit flipped": whole[:200] + bytes([whole[200] ^ 8]) + whole[201:],
-    }
-    for name, content in contents.items():
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r"maps\.npz: not ") as caught:
-            dfm.DominantFrequencyMaps.load(path)
-        assert "\n" not in str(caught.value), name
-    np.savez(path, masks=np.zeros(3))
-    refused("not dominant frequency maps saved by fsjax", dfm.DominantFrequencyMaps.load, path)
-    np.savez(path, masks=np.array([{"a": 1}], dtype=object))
-    refused(r"not a readable \.npz of plain arrays", dfm.DominantFrequencyMaps.load, path)

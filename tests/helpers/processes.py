@@ -31,7 +31,7 @@ def free_address():
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def start(directory, output, *, devices, processes=1, worker=("tests/helpers/search_worker.py", "removal")):
+def start(directory, output, *, devices, processes=1, worker=("tests/helpers/search_worker.py",)):
     """The processes of one search; each has this many devices."""
     words = [sys.executable, *worker, directory, output]
     address = [free_address(), str(processes)] if processes > 1 else []

@@ -112,26 +112,6 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
         assert f"{stage}: already done" in caplog.text
 
 
-def test_weights_of_another_model_are_one_line_and_no_record_is_written(foreign, images, tmp_path):
-    config = make_config(images, "resnet20", foreign[2])
-    refused(r"^[^\n]*model.ckpt, as resnet20: missing: [^\n]*$", runner.run, config, tmp_path / "run")
-    assert not (tmp_path / "run" / "weights.json").exists()
-    config.model.name, config.stages = foreign[0], "train"
-    runner.run(config, tmp_path / "run")  # the mended command may take the same place
-
-
-def test_frequencies_that_changed_since_the_weights_were_read_are_refused(foreign, images, tmp_path):
-    config, seen = make_config(images, *foreign[::2]), np.ones((SIZE, SIZE), bool)
-    np.save(tmp_path / "seen.npy", seen)
-    config.data.frequencies = str(tmp_path / "seen.npy")
-    model_source(config).record(tmp_path, ("a", "b", "c", "d"))
-    assert model_source(config).model(tmp_path).classes == ("a", "b", "c", "d")
-    seen[0] = False
-    np.save(tmp_path / "seen.npy", seen)
-    with pytest.raises(InputError, match=r"^data.frequencies: .* has changed since; run the stage train again$"):
-        model_source(config).model(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -27,29 +27,16 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
+from tests.helpers.linear_classifier import MEAN_STD, Made
 from tests.helpers.refused import refused
 
-MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
-
-class Made:
-    """A source of random images."""
-
-    planted = None
-
-    def __init__(self, counts, size, seed=0):
-        rng = np.random.default_rng(seed)
-        self.classes = tuple(f"class {label}" for label in range(len(counts)))
-        self.labels = rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts)).astype(np.int32)
-        # A colour for each image, so that DC matters.
-        self.images = rng.integers(0, 256, (sum(counts), size, size, 3)) * rng.uniform(0.3, 1, (sum(counts), 1, 1, 3))
-        self.images = self.images.astype(np.uint8)
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
+def coloured(counts, size):
+    """A source of random images with a colour each, so that DC matters."""
+    source = Made(counts, size)
+    colours = np.random.default_rng(1).uniform(0.3, 1, (sum(counts), 1, 1, 3))
+    source.images = (source.images * colours).astype(np.uint8)
+    return source
 
 
 class Linear(Network):
@@ -109,7 +96,7 @@ def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
 def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
     tmp_path, monkeypatch, size, group, per_class
 ):
-    source, names = Made((7, 5, 12), size), ("14", "1234", "2", "34")
+    source, names = coloured((7, 5, 12), size), ("14", "1234", "2", "34")
     monkeypatch.setattr(dynamics, "GROUP", group)
     context = watch(tmp_path, source, size, keep=",".join(names), images_per_class=per_class)
     evaluate = dynamics.DynamicsEvaluator(context)
