@@ -19,7 +19,7 @@ Masks = Bool[np.ndarray, "masks height width"]
 Plane = Float[np.ndarray, "height width"]
 
 # Draws of each random control.
-_RADIAL, _EQUAL_CHANGE = 2, 1
+_RADIAL, _EQUAL_CHANGE = 2, 2
 # A verdict rests on a map with this part of the psi at the largest share that it may rest on.
 _MOST = 0.75
 # Masks of a class beside its maps, at most: random ones, no DC, low-pass; contents cost as much as a mask.

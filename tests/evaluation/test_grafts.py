@@ -142,10 +142,10 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
             expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
             given, of_controls = of_class[f"control{share}"]
             of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
-            expected |= {"radial_psi": np.mean(of_control[:2]), "equal_change_psi": of_control[2]}
-            assert len(given) == 4 + mask[made.plane[0] // 2, made.plane[1] // 2]
+            expected |= {"radial_psi": np.mean(of_control[:2]), "equal_change_psi": np.mean(of_control[2:4])}
+            assert len(given) == 5 + mask[made.plane[0] // 2, made.plane[1] // 2]
             expected["low_pass_psi"] = of_control[-1]
-            expected["no_dc_psi"] = of_control[3] if len(given) == 5 else np.nan
+            expected["no_dc_psi"] = of_control[4] if len(given) == 6 else np.nan
         else:
             expected |= dict.fromkeys((*OF_CONTROLLED, "no_dc_psi"), np.nan)
         for name, value in expected.items():
@@ -190,14 +190,14 @@ def test_masks_are_those_that_their_kinds_say(judged):
             differences = np.square(np.abs(spectra(donors - recipients))).sum((0, 3))
             differences[centre] = 0
             positions, either = int(mask.sum()), mask | spectrum.conjugate(mask)
-            for other in controls[:3]:
+            for other in controls[:4]:
                 assert spectrum.is_hermitian(other) and not (other & either).any() and not other[centre]
-            for other in controls[2:3]:
+            for other in controls[2:4]:
                 everything = (other | either | (spectrum.radius(*made.plane) == 0)).all()
                 assert differences[other].sum() >= differences[mask].sum() * (1 - 1e-5) or everything
             np.testing.assert_array_equal(controls[-1], masks.low_pass(*made.plane, positions))
-            if len(controls) == 5:
-                assert (controls[3] ^ mask).sum() == 1 == (controls[3] ^ mask)[centre]
+            if len(controls) == 6:
+                assert (controls[4] ^ mask).sum() == 1 == (controls[4] ^ mask)[centre]
 
 
 class MadeUp(graft_outcomes.ClassGrafts):
@@ -246,7 +246,7 @@ def test_the_share_is_that_of_an_exhaustive_search_and_few_shares_are_measured(m
             smallest, _ = influence.smallest_share(every, shares, 0.5, 0)
             assert found["curve"]["smallest"] == pytest.approx(smallest, nan_ok=True)
         # A mask costs four grafts a pair, and the contents less; MadeUp has no DC.
-        masks_made = len(measured) + (5 if controlled[asked].any() else 0)
+        masks_made = len(measured) + (6 if controlled[asked].any() else 0)
         assert 100 * (1 + 4 * masks_made) <= judge_maps.grafts_a_class(100, tested)
         kinds["controlled" if controlled[asked].any() else "not"] += 1
     assert min(kinds.values()) >= 4
@@ -282,7 +282,7 @@ def test_random_controls_depend_on_seed_and_class():
         np.testing.assert_array_equal(first, again)
         assert (first != other_seed).any() and (first != other_label).any()
     radial, equal = controls[0]["radial"], controls[0]["equal_change"]
-    assert len(np.unique([*radial, *equal], axis=0)) == 3, "controls of a kind or of two are independent"
+    assert len(np.unique([*radial, *equal], axis=0)) == 4, "controls of a kind or of two are independent"
 
 
 @pytest.mark.parametrize(
