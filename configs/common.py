@@ -32,7 +32,7 @@ FIELDS: config_fields.Table = {
     ),
     "profile": (False, "write a JAX trace of a few steps of each stage under WORKDIR/profile/"),
     "data": {
-        "source": ("synthetic", "synthetic, folder, arrays, tfds, huggingface"),
+        "source": ("synthetic", "synthetic, folder, arrays, jpeg, tfds, huggingface"),
         "name": (
             "syn1",
             "synthetic: demo, biased, syn1 to syn4; tfds: name of the builder; huggingface without root: 'OWNER/SET' "
@@ -40,8 +40,8 @@ FIELDS: config_fields.Table = {
         ),
         "root": (
             "",
-            "folder, arrays: folder of the files; tfds: data_dir; huggingface: a folder from save_to_disk, or a file "
-            "or folder of parquet",
+            "folder, arrays, jpeg: folder of the files; tfds: data_dir; huggingface: a folder from save_to_disk, or a "
+            "file or folder of parquet",
         ),
         "classes": ("", "folders in index order, as 'n02690373=airliner,n02917=wagon'; '' = the source's order"),
         "train_split": ("train", "the source's name of the split; folder, arrays: a folder or part of file names"),
@@ -61,6 +61,7 @@ FIELDS: config_fields.Table = {
             "image": ("", "huggingface: column of images; '' = the column of type Image, if there is one"),
             "label": ("", "huggingface: column of labels, numbers or strings; '' = the column of type ClassLabel"),
         },
+        "quality": (75, "jpeg: quality of JPEG of the class `fake`", "[1, 95]"),
         "skip_undecodable": (False, "leave out images that do not decode, instead of stopping"),
         "frequencies": (
             "",

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from fsjax.data.arrays import open_arrays
 from fsjax.data.dataset import Dataset, batches
 from fsjax.data.folder import open_folder
+from fsjax.data.jpeg import open_jpeg
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.data.source import Source, check_every_class_has_images, find_decodable
 from fsjax.data.synthetic import open_synthetic
@@ -60,7 +61,7 @@ def check(data_config: ConfigDict) -> None:
     levels = "three numbers, or () for both of data.mean and data.std"
     for field, accepted, expected in (
         ("resize_shorter", shorter == 0 or shorter >= size, larger),
-        ("resize_shorter", shorter == 0 or source != "synthetic", "0 for data.source=synthetic, to keep its orbits"),
+        ("resize_shorter", shorter == 0 or source not in ("synthetic", "jpeg"), f"0 for data.source={source}"),
         ("mean", len(data_config.mean) in (0, 3), levels),
         ("std", len(data_config.std) == len(data_config.mean), levels),
     ):
@@ -88,6 +89,7 @@ SOURCES: dict[str, Callable[[ConfigDict, str], Source]] = {
     "synthetic": open_synthetic,
     "folder": open_folder,
     "arrays": open_arrays,
+    "jpeg": open_jpeg,
     "tfds": lambda *arguments: importlib.import_module("fsjax.data.tfds").open_tfds(*arguments),
     "huggingface": lambda *arguments: importlib.import_module("fsjax.data.huggingface").open_huggingface(*arguments),
 }

@@ -51,6 +51,13 @@ def resize(
     return np.asarray(image)[top : top + size, left : left + size]
 
 
+def jpeg(image: UInt8[np.ndarray, "height width 3"], quality: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Return an image compressed as JPEG of a quality in [1, 95] and decoded again."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
 def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
     """Decode an image (a path, or its bytes) to RGB at its natural size; an EXIF rotation is not applied.
 

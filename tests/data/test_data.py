@@ -301,7 +301,9 @@ def test_config_values_that_are_not_accepted_are_refused(tmp_path):
     def load(split="train", **fields):
         return data.load(config(**{"root": tmp_path, **fields}), split, 0)
 
-    refused("data.source: got 'foldr'; expected synthetic, folder, arrays, tfds, huggingface", load, source="foldr")
+    refused(
+        "data.source: got 'foldr'; expected synthetic, folder, arrays, jpeg, tfds, huggingface", load, source="foldr"
+    )
     refused("split: got 'val'; expected train, validation, test", load, "val")
     refused("data.resize_shorter: got 7; expected 0 .*, or data.image_size", load, resize_shorter=7)
     refused("data.resize_shorter: got 40; expected 0 for data", load, source="synthetic", resize_shorter=40)

@@ -252,7 +252,7 @@ def test_grey_images_of_odd_sizes_run_to_the_report(tmp_path, undrawn):
         ("search__precision", "float16", "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat16"),
         ("report__share", 0.3, "report.share: got 0.3; expected one of search.shares, "),
         ("model__name", "resnet19", "model.name: got 'resnet19'; expected "),
-        ("data__source", "csv", "data.source: got 'csv'; expected synthetic, folder, arrays, tfds, huggingface"),
+        ("data__source", "csv", "data.source: got 'csv'; expected synthetic, folder, arrays, jpeg, tfds, huggingface"),
         ("data__mean", (0.5, 0.5), "data.mean"),
         ("data__mean", (0.5, 0.5, 0.5), "data.std"),
     ],

@@ -4,17 +4,15 @@ The kinds follow Hendrycks and Dietterich (ICLR 2019), whose code fails with cur
 own, so accuracies do not compare with ImageNet-C or CIFAR-10-C.
 """
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from PIL import Image
 from scipy import ndimage
 
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.noise import coloured_noise, noise_amplitude
-from fsjax.runtime import config_fields
+from fsjax.runtime import config_fields, image_files
 from fsjax.runtime.random_streams import Stream, generator
 
 Levels = Float[np.ndarray, "size size 3"]
@@ -47,9 +45,7 @@ def contrast(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
 
 def jpeg(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
     """Compress as JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(np.rint(levels).astype(np.uint8)).save(file, "JPEG", quality=_QUALITIES[severity])
-    return np.asarray(Image.open(file), float)
+    return image_files.jpeg(np.rint(levels).astype(np.uint8), _QUALITIES[severity]).astype(float)
 
 
 def fog(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
