@@ -48,7 +48,7 @@ def rule() -> str:
         "that change images as much, and those beside the map with its radial profile. Third, so does low-pass of its "
         f"size, unless the class has {OWN:g} times the energy of others at a frequency of the map. Fourth, the class "
         "is not recognised by an absence: it has at least the energy of others there, and setting these frequencies "
-        "to 0 does not have the same effect. A class that is spread may still rest on a cue that is local or broadband, "
+        "to 0 does not have the same effect. A class that is spread may still rest on a local or broadband cue, "
         "such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood look for these."
     )
 
