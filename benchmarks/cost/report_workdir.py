@@ -11,7 +11,7 @@ from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import KINDS, Baseline, Curve, GraftRates, Grafts, Verdict
-from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import page
@@ -28,14 +28,13 @@ def write(
     size: int,
     *,
     shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2),
-    grid: tuple[float, ...] = (0.02, 0.03, 0.07, 0.15, 0.3, 0.4, 0.5),
     patch: int = 1,
     samples: int = 3,
     attributions: int = 0,
 ) -> dfm.DominantFrequencyMaps:
     """Write evaluation.json and the report of images of `size` pixels, and return the maps.
 
-    Rates are there for the shares of the maps and of the grid. Scores are constant on squares of `patch` pixels, as in
+    Scores are constant on squares of `patch` pixels, as in
     a search with patches. The page shows `samples` images a class, and deciding frequencies of `attributions` images.
     """
     rng = np.random.default_rng(0)
@@ -56,7 +55,7 @@ def write(
         forward_equivalents=1,
         provenance={},
     )
-    files.write_json(directory / "evaluation.json", evaluation(classes, shares, grid, rng).to_json())
+    files.write_json(directory / "evaluation.json", evaluation(classes, shares, rng).to_json())
     files.write_json(directory / "command.json", ["python", "launch.py", "--config=configs/x.py"])
     config = common.base()
     config.search.shares, config.data.image_size = shares, size
@@ -71,7 +70,7 @@ def write(
     return maps
 
 
-def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> Evaluation:
+def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], rng) -> Evaluation:
     """Return an evaluation of random rates, with grafts at the headline share."""
     count = len(classes)
 
@@ -83,8 +82,6 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
         f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1), kept=np.full(count, share))
         for share in shares
     }
-    grid_rates = [rates() for _ in grid]
-    columns = {name: np.array([getattr(each, name) for each in grid_rates]) for name in ("tpr", "tpr_ci", "fpr")}
     plain = rates()
     confusion = rng.integers(0, 3, (count, count)) + IMAGES * np.eye(count, dtype=int)
     return Evaluation(
@@ -96,9 +93,8 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
                 searched_on="train",
                 forward_equivalents=1,
                 shares=map_rates,
-                grid=Grid(np.full(count, IMAGES), grid, **columns) if grid else None,
                 planted={},
-                grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), (*grid, *shares), rng),
+                grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), shares, rng),
             )
         },
         planted={},

@@ -7,11 +7,11 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.selection import first_of_each_class, sample_of_class
+from fsjax.data.selection import sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results
 from fsjax.evaluation.rates import Filterer
-from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Recovery, Reliance
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -22,8 +22,6 @@ FIELDS: config_fields.Table = {
     "threshold": (0.6, "the published criterion: TPR under a class's map above this", "[0, 1]"),
     "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
     "images_per_class": (0, "test images per class, drawn by seed, that rates are measured on; 0 = all"),
-    "grid": ((), "further shares of the plane for TPR and FPR, such as 0.02,0.3, where maps have scores", "(0, 1]"),
-    "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
 }
 
 
@@ -56,18 +54,10 @@ def measure(
     if maps.scores is not None:
         ranked = zip(test.classes, maps.scores, truth, strict=True)
         planted = {name: recovery(scores, orbits) for name, scores, orbits in ranked if orbits.any()}
-    grid = None
-    if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
-        first = rated.subset(first_of_each_class(rated.labels, config.evaluate.grid_images))
-        masks = np.stack([rates.masks_at(maps, share) for share in further])
-        at_further = filterer.rates(first, masks, "evaluate other shares")
-        tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in at_further]) for name in ("tpr", "tpr_ci", "fpr"))
-        grid = Grid(np.bincount(first.labels, minlength=len(maps.classes)), further, tpr, tpr_ci, fpr)
     method = MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
         shares=shares,
-        grid=grid,
         planted=planted,
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
     )

@@ -46,17 +46,6 @@ class MapRates(Rates):
         return bool(self.positions.min() < 0.9 * self.positions.max() - 1)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Grid:
-    """Rates under masks cut from the maps' scores at further shares, on the first images of each class."""
-
-    images: Int[np.ndarray, " classes"]
-    shares: tuple[float, ...]
-    tpr: Float[np.ndarray, "shares classes"]
-    tpr_ci: Float[np.ndarray, "shares classes 2"]
-    fpr: Float[np.ndarray, "shares classes"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Recovery:
     """How well a class's scores rank its planted orbits (`evaluate.recovery`)."""
@@ -89,7 +78,6 @@ class MethodEvaluation:
     searched_on: str
     forward_equivalents: int
     shares: dict[str, MapRates]
-    grid: Grid | None
     planted: dict[str, Recovery]
     grafts: Grafts | None
 
@@ -119,7 +107,7 @@ class Evaluation(ResultFile):
     methods: dict[str, MethodEvaluation]
     planted: dict[str, Reliance]
 
-    stage, version = "evaluate", 4
+    stage, version = "evaluate", 5
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

@@ -76,19 +76,14 @@
     paint(part("bar"), 1, 255, (i) => table[254 - i]);
     [254, 127, 0].forEach((level, i) => (part("bar-ticks").children[i].textContent = short(plane.levels[level])));
     part("meaning").textContent = meaning;
-    // Blocks of positions may jut out of the plane.
-    const zero = plane.dc.map((at) => at * plane.side);
-    extend(part("plane"), zero, [image.height, image.width].map((length) => length * plane.side));
   };
 
-  // Sets the place of DC and the extent of a canvas, in positions as [rows, columns], and marks at -1/2, 0 and 1/2
-  // cycles per pixel.
-  const extend = (canvas, zero, size) => {
-    canvas.extent = { zero, size };
+  // Places the marks of a canvas at -1/2, 0 and 1/2 cycles per pixel.
+  const mark = (canvas) => {
     const sides = [page.height, page.width];
     ["y", "x"].forEach((axis, i) =>
       canvas.closest(".frame").querySelectorAll(`.${axis} span`).forEach((mark, at) => {
-        const place = (zero[i] + 0.5 + (at / 2 - 0.5) * sides[i]) / size[i];
+        const place = (page.dc[i] + 0.5) / sides[i] + at / 2 - 0.5;
         mark.style[i ? "left" : "top"] = `${(100 * Math.min(Math.max(place, 0), 1)).toFixed(2)}%`;
       }),
     );
@@ -198,11 +193,7 @@
     for (const image of [above, below]) image.classList.toggle("coarse", pixels <= 96);
     const many = `${count} test ${count === 1 ? "image" : "images"} of ${page.names[state.label]}`;
     [above.src, above.alt] = [originals, `${many}.`];
-    const there = Boolean(filtered[state.stop]);
-    below.hidden = !there;
-    if (there) [below.src, below.alt] = [filtered[state.stop], `${many}, filtered to ${percent(share)} of the plane.`];
-    const shown = page.shares.filter((_, i) => filtered[i]).map(percent).join(", ");
-    part("absent").textContent = there ? "" : `With this many classes the page has filtered images at ${shown} only.`;
+    [below.src, below.alt] = [filtered[state.stop], `${many}, filtered to ${percent(share)} of the plane.`];
   };
 
   // Reads out the frequency under the pointer or the arrow keys, and marks it on both canvases.
@@ -214,8 +205,7 @@
     const words = [`(${signed((column - page.dc[1]) / page.width)}, ${signed((row - page.dc[0]) / page.height)}) cycles/pixel`];
     if (page.planes.length) {
       const [plane, image] = [found.planes[state.plane], planes[state.plane]];
-      const at = [row, column].map((place, axis) => plane.dc[axis] + Math.floor((place - page.dc[axis]) / plane.side));
-      const level = image.data[4 * (at[0] * image.width + at[1])];
+      const level = image.data[4 * (row * image.width + column)];
       words.push(`${page.planes[state.plane].name} ${level > 254 ? "none" : `≈ ${short(plane.levels[level])}`}`);
     }
     const kept = page.shares.filter((_, i) => bits[row * page.width + column] & (1 << i));
@@ -223,9 +213,8 @@
     words.push(nested ? `kept from ${percent(kept[0])} on` : `kept at ${kept.map(percent).join(", ") || "none of these shares"}`);
     part("read-out").textContent = words.join(", ");
     marks.forEach((mark) => {
-      const { zero, size } = mark.parentElement.querySelector("canvas").extent;
-      mark.style.top = `${(100 * (row - page.dc[0] + zero[0] + 0.5)) / size[0]}%`;
-      mark.style.left = `${(100 * (column - page.dc[1] + zero[1] + 0.5)) / size[1]}%`;
+      mark.style.top = `${(100 * (row + 0.5)) / page.height}%`;
+      mark.style.left = `${(100 * (column + 0.5)) / page.width}%`;
     });
   };
 
@@ -278,9 +267,8 @@
   for (const canvas of [part("plane"), part("mask")].filter(Boolean)) {
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect();
-      const { zero, size } = canvas.extent;
-      const row = ((event.clientY - box.top) / box.height) * size[0] - zero[0];
-      point(row + page.dc[0], ((event.clientX - box.left) / box.width) * size[1] - zero[1] + page.dc[1]);
+      const [down, across] = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+      point(down * page.height, across * page.width);
     });
     canvas.addEventListener("pointerleave", () => change({ cursor: null }));
     canvas.addEventListener("blur", () => change({ cursor: null }));
@@ -300,7 +288,7 @@
   window.addEventListener("hashchange", fromAddress);
 
   part("class").append(...page.names.map((name, label) => new Option(name, label)));
-  extend(part("mask"), page.dc, [page.height, page.width]);
+  [part("plane"), part("mask")].filter(Boolean).forEach(mark);
   root.hidden = false;
   fromAddress();
   show();

@@ -6,12 +6,12 @@ With many classes, the script's data of each lie in a file beside the page.
 import dataclasses
 import json
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Num
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
@@ -19,7 +19,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
 from fsjax.evaluation.graft_results import MEASURES, Grafts
-from fsjax.evaluation.results import Evaluation, MethodEvaluation, Rates
+from fsjax.evaluation.results import Evaluation, MethodEvaluation
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -36,19 +36,8 @@ _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
 _Masks: TypeAlias = Bool[np.ndarray, "stops height width"]
 # The page itself holds the data of at most this many classes.
 IN_PAGE = 40
-# Bytes at most: of all classes in the page, of all in files beside it, and of one class.
-_PAGE, _FILES, _CLASS = 3_000_000, 23_000_000, 400_000
-# How much of a class the page shows at most, from most to least: samples, pixels of an image's longer side, positions
-# along a plane's longer side, and whether images are at every share or only at the maps' shares.
-_DETAILS = (
-    (8, 224, 256, True),
-    (4, 160, 256, True),
-    (3, 128, 256, True),
-    (3, 96, 128, True),
-    (1, 96, 128, True),
-    (1, 96, 64, False),
-    (1, 64, 64, False),
-)
+# Samples of a class at most, and pixels of an image's longer side: for at most _FEW classes, in the page, beside it.
+_FEW, _SAMPLES_OF_FEW, _SAMPLES_IN_PAGE, _SAMPLES_BESIDE = 12, (8, 224), (3, 128), (1, 96)
 # A row names at most this many predicted classes.
 _MOST_PREDICTIONS = 6
 
@@ -131,43 +120,25 @@ def overlap_sentence(ious: Float[np.ndarray, "classes classes"], names: tuple[st
     return f"Most alike are {names[left]} and {names[right]} (IoU {pairs[left, right]:.3f}); the mean is {mean}."
 
 
-class Stop(NamedTuple):
-    """A share of the plane, in (0, 1], at which the page's slider stops."""
-
-    share: float
-    rates: Rates
-    images: Int[np.ndarray, " classes"]  # that the rates count
-    is_map: bool  # False where the mask is cut from the scores
+def shown_shares(subject: Subject) -> list[float]:
+    """Return the shares of the maps, ascending: as many as a picture has room for, the subject's among them."""
+    first = sorted(subject.maps.shares, key=lambda share: share != subject.share)
+    return sorted(first[: html.MOST_MASKS])
 
 
-def stops(subject: Subject) -> list[Stop]:
-    """Return the shares of maps and grid, ascending, as many as a picture has room for.
-
-    The subject's share is always among them.
-    """
-    maps, evaluated = subject.maps, subject.evaluated
-    all_stops = [Stop(share, evaluated.at(share), subject.evaluation.images, True) for share in maps.shares]
-    grid = evaluated.grid
-    if grid is not None and maps.scores is not None:
-        for share, *rates in zip(grid.shares, grid.tpr, grid.tpr_ci, grid.fpr, strict=True):
-            all_stops.append(Stop(share, Rates(*rates), grid.images, False))
-    all_stops.sort(key=lambda stop: stop.share != subject.share)
-    return sorted(all_stops[: html.MOST_MASKS], key=lambda stop: stop.share)
-
-
-def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> dict:
+def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict:
     """Return the script's data as JSON values; write each class to data/ where there are more than IN_PAGE.
 
     `rows` come from `rows`; `planes` are the choice of values on the plane.
     """
     maps = subject.maps
     height, width = maps.masks.shape[2:]
-    classes, in_page = _classes(subject, rows, stops, planes), len(rows) <= IN_PAGE
+    shares, in_page = shown_shares(subject), len(rows) <= IN_PAGE
+    classes, levels = _classes(subject, rows, shares, planes), np.linspace(0, 1, html.NOTHING)
     if not in_page:
         for label, data in enumerate(classes):
             script = f"fsjaxClass({label},{json.dumps(data)});\n"
             files.write_text(subject.folder / "data" / f"class-{label:05d}.js", script)
-    shares, levels = [stop.share for stop in stops], np.linspace(0, 1, html.NOTHING)
     return {
         "names": maps.classes,
         "width": width,
@@ -188,29 +159,21 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
     }
 
 
-def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> Iterator[dict]:
-    """Yield the data of each class as JSON values, in as much detail as the page has room for."""
+def _classes(subject: Subject, rows: list[dict], shares: list[float], planes: list[Plane]) -> Iterator[dict]:
+    """Yield the data of each class as JSON values."""
     count, test, grafts = len(rows), subject.test, subject.evaluated.grafts
-    room = min(_CLASS, (_PAGE if count <= IN_PAGE else _FILES) // count)
-    details = list(_DETAILS)
+    most, pixels = _SAMPLES_OF_FEW if count <= _FEW else _SAMPLES_IN_PAGE if count <= IN_PAGE else _SAMPLES_BESIDE
     for label, row in enumerate(rows):
-        masks = np.stack([subject.mask_at(label, stop.share) for stop in stops])
-        chosen = np.flatnonzero(test.labels == label)[: subject.config.report.samples]
-        images = test.images(chosen) if len(chosen) else None
-        while True:
-            samples, pixels, positions, every_share = details[0]
-            shown = [stop.is_map or every_share for stop in stops]
-            data = {
-                "masks": html.mask_bits(masks),
-                "planes": [_plane(plane, label, positions) for plane in planes],
-                "stops": [_stop(stop, mask, label) for stop, mask in zip(stops, masks, strict=True)],
-                "samples": None if images is None else _samples(images[:samples], masks, shown, subject.model, pixels),
-            }
-            if len(json.dumps(data)) <= room or len(details) == 1:
-                break
-            details.pop(0)  # too much for one class: not tried on the next
-        data |= {name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")}
-        yield data | {"curve": grafts and _curve(grafts, label)}
+        masks = np.stack([subject.maps.at(share)[label] for share in shares])
+        chosen = np.flatnonzero(test.labels == label)[: min(most, subject.config.report.samples)]
+        yield {
+            "masks": html.mask_bits(masks),
+            "planes": [_plane(plane, label) for plane in planes],
+            "stops": [_rates(subject, share, label) for share in shares],
+            "samples": _samples(test.images(chosen), masks, subject.model, pixels) if len(chosen) else None,
+            **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")},
+            "curve": grafts and _curve(grafts, label),
+        }
 
 
 def _curve(grafts: Grafts, label: int) -> dict:
@@ -220,29 +183,26 @@ def _curve(grafts: Grafts, label: int) -> dict:
     return {"shares": [grafts.curve_shares[at] for at in measured], **to_json(psi)}
 
 
-def _plane(plane: Plane, label: int, most: int) -> dict:
+def _plane(plane: Plane, label: int) -> dict:
     values = np.asarray(plane.values(label), float)
-    side = -(-max(values.shape) // most)
-    image, levels = html.plane_levels(html.block_means(values, most), plane.norm(values))
-    # The place of DC, in blocks from the top left corner.
-    dc = [-(-(length // 2) // side) for length in values.shape]
-    return {"image": image, "levels": levels, "side": side, "dc": dc}
+    image, levels = html.plane_levels(values, plane.norm(values))
+    return {"image": image, "levels": levels}
 
 
-def _stop(stop: Stop, mask: Bool[np.ndarray, "height width"], label: int) -> dict:
-    rates = {name: to_json(getattr(stop.rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr")}
-    images, total = int(stop.images[label]), int(stop.images.sum())
-    return rates | {"positions": int(mask.sum()), "images": images, "others": total - images}
+def _rates(subject: Subject, share: float, label: int) -> dict:
+    rates, images = subject.evaluated.at(share), subject.evaluation.images
+    found = {name: to_json(getattr(rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr")}
+    own, positions = int(images[label]), int(subject.maps.at(share)[label].sum())
+    return found | {"positions": positions, "images": own, "others": int(images.sum()) - own}
 
 
-def _samples(images: _Images, masks: _Masks, shown: list[bool], model: Model, pixels: int) -> dict:
-    """Return the images, and the same filtered by each mask: a strip each, or None at a share that is not shown."""
+def _samples(images: _Images, masks: _Masks, model: Model, pixels: int) -> dict:
+    """Return the images, and the same filtered by each mask: a strip each."""
     mean, std = model.mean_std
-    filtered = spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks[shown]))
-    strips = (html.image_strip(strip * std + mean, pixels) for strip in np.asarray(filtered))
+    filtered = np.asarray(spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks)))
     return {
         "count": len(images),
         "originals": html.image_strip(images / 255.0, pixels),
-        "filtered": [next(strips) if is_shown else None for is_shown in shown],
+        "filtered": [html.image_strip(strip * std + mean, pixels) for strip in filtered],
         "pixels": max(images.shape[1:3]),
     }

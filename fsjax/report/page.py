@@ -56,7 +56,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     further = sections.sections(directory, maps, share)
     attributed = galleries.attribution_section(subject, [row["label"] for row in cards or rows])
     planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
-    data = explorer.script_data(subject, rows, explorer.stops(subject), planes)
+    data = explorer.script_data(subject, rows, planes)
     page = html.template("page.html").render(
         title=directory.name,
         subject=subject,

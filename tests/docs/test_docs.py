@@ -21,14 +21,14 @@ from configs import common
 from fsjax.data import SOURCES
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.ood.results import Group, OodResult, Point, SetResult
-from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
 from fsjax.experiment.runner import STAGES
 from fsjax.fourier import dfm
 from fsjax.search import SEARCHES
 from fsjax.training.evaluators import EVALUATORS
 
 RESULTS = (
-    *(Evaluation, Unfiltered, MethodEvaluation, MapRates, Grid, Recovery, Reliance),
+    *(Evaluation, Unfiltered, MethodEvaluation, MapRates, Recovery, Reliance),
     *(Grafts, Baseline, GraftRates, Curve, Verdict),
     *(OodResult, SetResult, Point, Group),
 )

@@ -533,7 +533,7 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 16, 3
     config.model.name, config.train.steps, config.train.batch_size = "vit_nano_patch8", 1, 16
     config.search.images_per_class, config.search.patch = 2, 3
-    config.evaluate.pairs, config.ood.random_masks, config.evaluate.grid = 0, 1, ()
+    config.evaluate.pairs, config.ood.random_masks = 0, 1
     config.stages = "train,search,evaluate,ood"
     config.search.shares, config.report.samples, config.report.attributions = (0.05,), 1, 0
     config.ood.sets = f"{file}={tmp_path / 'other'}"

@@ -1,4 +1,4 @@
-"""Logits, counts and rates against single images in float64, also at shares between the maps' shares."""
+"""Logits, counts and rates against single images in float64, and the masks at shares between the maps' shares."""
 
 import dataclasses
 
@@ -15,34 +15,25 @@ from fsjax.evaluation import evaluate
 from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import Filterer, class_rates, confusion_matrix, grid_shares, masks_at
 from fsjax.evaluation.results import read_evaluation
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.fourier import dfm, spectrum
 from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
 
 
-def evaluated(directory, maps, source, images):
-    config = CONFIG.copy_and_resolve_references()
-    config.evaluate.grid, config.evaluate.grid_images = ASKED, images
-    evaluate.run(config, directory, make_classifier(len(maps.classes)), maps, Dataset(source, 8))
-    return read_evaluation(directory / "evaluation.json").methods["removal"]
-
-
-def test_rates_at_further_shares_are_those_of_the_first_images_filtered_one_by_one(tmp_path):
-    source, maps = Made((9, 4, 12)), make_maps(3)
-    found, classifier = evaluated(tmp_path, maps, source, 6).grid, make_classifier(3)
-    assert found.images.tolist() == [6, 4, 6] and found.shares == (0.1, 0.35), "not those that the maps have"
-    first = np.concatenate([np.flatnonzero(source.labels == label)[:6] for label in range(3)])
-    images, labels = source.images[first], source.labels[first]
-    for index, share in enumerate((0.1, 0.35)):
+def test_rates_under_maps_are_those_of_images_filtered_one_by_one(tmp_path):
+    source, maps, classifier = Made((9, 4, 12)), make_maps(3), make_classifier(3)
+    evaluate.run(CONFIG, tmp_path, classifier, maps, Dataset(source, 8))
+    found = read_evaluation(tmp_path / "evaluation.json").methods["removal"]
+    for share in maps.shares:
+        rates = found.at(share)
         for label in range(3):
-            kept = masks.best_orbits(maps.scores[label], int(share * 64))
-            calls, is_class = predictions(classifier, images, kept) == label, labels == label
-            assert found.tpr[index, label] == pytest.approx(calls[is_class].mean())
-            assert found.fpr[index, label] == pytest.approx(calls[~is_class].mean())
+            calls = predictions(classifier, source.images, maps.at(share)[label]) == label
+            is_class = source.labels == label
+            assert rates.tpr[label] == pytest.approx(calls[is_class].mean())
+            assert rates.fpr[label] == pytest.approx(calls[~is_class].mean())
             limits = binomtest(int(calls[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")
-            assert found.tpr_ci[index, label] == pytest.approx(limits, abs=1e-12)
-    assert evaluated(tmp_path, maps, source, 0).grid.images.tolist() == [9, 4, 12]
+            assert rates.tpr_ci[label] == pytest.approx(limits, abs=1e-12)
 
 
 def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path, measured):
 def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, measured, version):
     file = tmp_path / "evaluation.json"
     files.write_json(file, measured.to_json() | {"version": version})
-    said = f"{file}: version: got {version!r}; expected 4; delete it and run the stage evaluate again"
+    said = f"{file}: version: got {version!r}; expected 5; delete it and run the stage evaluate again"
     refused(f"^{re.escape(said)}$", read_evaluation, file)
 
 

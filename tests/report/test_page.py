@@ -15,7 +15,6 @@ from benchmarks.cost import report_workdir
 from configs import common
 from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import explorer, figures, html
 from fsjax.report.answer import NO_VERDICT
@@ -55,19 +54,6 @@ def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_miss
     assert html.plane_levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
 
 
-@pytest.mark.parametrize("plane", [(224, 224), (15, 22), (33, 37)])
-def test_a_plane_is_shrunk_around_dc_by_means(plane):
-    values = np.random.default_rng(1).normal(size=plane)
-    values[0, 0] = np.nan
-    small = html.block_means(values, 10)
-    side = -(-max(plane) // 10)
-    rows, columns = (-(-(length // 2) // side) for length in plane)
-    top, left = plane[0] // 2, plane[1] // 2
-    np.testing.assert_allclose(small[rows, columns], values[top : top + side, left : left + side].mean(), rtol=1e-12)
-    weights = html.block_means(np.ones(plane), 10)
-    assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
-
-
 def maps_of(scores, shares=(0.05, 0.2), **fields):
     return dfm.from_scores(
         scores,
@@ -94,37 +80,23 @@ def subject_of(maps, evaluation, share=0.05):
     )
 
 
-def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
-    maps, rates = maps_of(scores_of(2)), results.map_rates([0.5, 0.25])
-    limits = np.array([[[0, 1], [0, 1.0]]])
-    grid = Grid(np.array([3, 4]), (0.1,), np.array([[0.7, 0.8]]), limits, np.array([[0.1, 0.2]]))
-    method = results.method({0.05: rates, 0.2: rates}, grid=grid)
+def test_the_slider_stops_at_the_shares_of_the_maps():
+    maps, limits = maps_of(scores_of(2)), np.array([[0, 1], [0.1, 0.9]])
+    rates = dataclasses.replace(results.map_rates([0.7, 0.8], [0.1, 0.2]), tpr_ci=limits)
+    method = results.method({0.05: rates, 0.2: rates})
     subject = subject_of(maps, results.evaluation(maps.classes, {"removal": method}, images=9))
-    found = explorer.stops(subject)
-    assert [(stop.share, stop.is_map, stop.images.tolist()) for stop in found] == [
-        (0.05, True, [9, 9]),
-        (0.1, False, [3, 4]),
-        (0.2, True, [9, 9]),
-    ]
+    assert explorer.shown_shares(subject) == [0.05, 0.2]
+    kept = int(maps.at(0.2)[1].sum())
+    found = {"tpr": 0.8, "fpr": 0.2, "tpr_ci": [0.1, 0.9], "positions": kept, "images": 9, "others": 9}
+    assert explorer._rates(subject, 0.2, 1) == found
+    # A verdict may rest on a share between them.
     for share in (0.05, 0.1, 0.2):
         np.testing.assert_array_equal(subject.mask_at(1, share), masks.within_share(maps.scores[1], share))
-    kept = subject.mask_at(1, 0.1)
-    assert explorer._stop(found[1], kept, 1) == {
-        "tpr": 0.8,
-        "fpr": 0.2,
-        "tpr_ci": [0, 1],
-        "positions": int(kept.sum()),
-        "images": 4,
-        "others": 3,
-    }
-    without = dataclasses.replace(subject, maps=dataclasses.replace(maps, scores=None))
-    assert [stop.share for stop in explorer.stops(without)] == [0.05, 0.2]
     # Of more shares than a picture has room for, the one shown first is kept.
     shares = tuple(index / 100 for index in range(1, 31))
-    method = results.method({share: results.map_rates([0.5], [None]) for share in shares})
     subject = subject_of(maps_of(scores_of(1), shares), results.evaluation(("a",), {"removal": method}), 0.3)
-    found = [stop.share for stop in explorer.stops(subject)]
-    assert found == [*shares[: html.MOST_MASKS - 1], 0.3]
+    subject.evaluation.methods["removal"].shares.update({f"{share:g}": rates for share in shares})
+    assert explorer.shown_shares(subject) == [*shares[: html.MOST_MASKS - 1], 0.3]
 
 
 def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
@@ -142,7 +114,7 @@ def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
 
 def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for():
     maps = maps_of(scores_of(2))
-    evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
+    evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), np.random.default_rng(0))
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
@@ -178,7 +150,7 @@ def test_filtered_samples_are_shown_as_they_are(tmp_path):
     kept[0, 8, 8] = kept[0, 8, 11] = kept[0, 8, 5] = True
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
     classifier = Model(lambda params, images: images, {}, (16, 16, 3), ("a",), (mean, std))
-    shown = explorer._samples(images, kept, [True], classifier, 224)
+    shown = explorer._samples(images, kept, classifier, 224)
     planes = np.fft.fftshift(np.fft.fft2(images / 255.0, axes=(1, 2)), axes=(1, 2)) * kept[..., None]
     expected = np.fft.ifft2(np.fft.ifftshift(planes, axes=(1, 2)), axes=(1, 2)).real
     strip = decoded(shown["filtered"][0], "RGB").reshape(16, 2, 16, 3).transpose(1, 0, 2, 3)
@@ -221,18 +193,17 @@ def test_a_grey_image_is_shown_in_three_channels_by_a_model_of_the_same_precisio
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "patch"), [(10, 1), (5, 8)])
 def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
-    """5 MB for 10 classes; in files beside the page, with room for each class as 1,000 have, a part of 30 MB."""
+    """5 MB for 10 classes; in files beside the page, with as much of each class as 1,000 have, a part of 40 MB."""
     leave_undrawn(monkeypatch, but_of_the_page=True)
-    monkeypatch.setattr(explorer, "_FILES", explorer._FILES * classes // 1000)
     if patch == 8:
+        monkeypatch.setattr(explorer, "_FEW", 0)
         monkeypatch.setattr(explorer, "IN_PAGE", 4)
         monkeypatch.setattr(figures, "MOST_CLASSES", 4)
-    grid = (0.02, 0.07, 0.15, 0.3, 0.4, 0.5) if patch == 1 else ()
-    report_workdir.write(tmp_path, tuple(f"class {index}" for index in range(classes)), 224, patch=patch, grid=grid)
+    report_workdir.write(tmp_path, tuple(f"class {index}" for index in range(classes)), 224, patch=patch)
     page = tmp_path / "report" / "removal" / "index.html"
     of_classes = [file.stat().st_size for file in (tmp_path / "report" / "removal" / "data").glob("*")]
     assert len(of_classes) == (classes if classes > explorer.IN_PAGE else 0)
-    assert page.stat().st_size < 5e6 and sum(of_classes) < 26e6 * classes / 1000
+    assert page.stat().st_size < 5e6 and sum(of_classes) < 40e6 * classes / 1000
     if of_classes:
         text = (tmp_path / "report" / "removal" / "data" / "class-00003.js").read_text()
         label, _, found = text.removeprefix("fsjaxClass(").removesuffix(");\n").partition(",")
