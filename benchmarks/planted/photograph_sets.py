@@ -181,7 +181,8 @@ def grating_amplitude(images: Float[np.ndarray, "n size size 3"]) -> Float[np.nd
     return np.fft.fftshift(2 * np.sqrt(energy) / images.shape[1] ** 2)
 
 
-def _sample(photographs: Photographs, folders: Sequence[int]) -> Float32[np.ndarray, "n size size 3"]:
+@functools.lru_cache(maxsize=2)
+def _sample(photographs: Photographs, folders: tuple[int, ...]) -> Float32[np.ndarray, "n size size 3"]:
     return photographs.draw(np.repeat(folders, _SAMPLE), "train", np.random.default_rng(0))
 
 
