@@ -1,16 +1,16 @@
 """Convert and check models as people hold them: JAX callables, Flax, Equinox, Keras and PyTorch modules."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Float, Shaped
 
 from fsjax.engine.model import Model, check_logits
-from fsjax.models.channels_last import channels_last_on_cpu, evaluate_equation
+from fsjax.models.channels_last import channels_last_on_cpu, closed_over, evaluate
 from fsjax.models.pytorch.graph import from_torch
 from fsjax.runtime.errors import InputError, one_line
 
@@ -26,7 +26,6 @@ _EVALUATION = {
     "torch": "a module of each image by itself",
     "": "a function of each image by itself, in evaluation mode (model.eval(), train=False)",
 }
-_JIT = ("jit", "pjit")
 
 
 def as_model(model: Any, images: Float[np.ndarray, "images height width channels"], num_classes: int) -> Model:
@@ -175,16 +174,16 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
     Constants would compile slowly, and again for every set of weights. Arrays that nested jitted functions close over
     are lifted too; arrays inside loops and branches of jax.lax stay there. `shape` is an image's.
     """
-    arrays = [jnp.asarray(const) for const in _consts(_trace(function, (1, *shape)))]
+    arrays = [jnp.asarray(const) for const in closed_over(_trace(function, (1, *shape)))]
 
     @channels_last_on_cpu
     def apply(arrays: list[Array], images: Shaped[Array, "images ..."]) -> Shaped[Array, "..."]:
         closed = _trace(function, images.shape)
-        if [const.shape for const in _consts(closed)] != [array.shape for array in arrays]:
+        if [const.shape for const in closed_over(closed)] != [array.shape for array in arrays]:
             raise InputError(
                 "model: got other closed-over arrays for another number of images; expected the same for any number"
             )
-        (result,) = _evaluate(closed.jaxpr, iter(arrays), [images])
+        (result,) = evaluate(closed.jaxpr, iter(arrays), [images])
         return result
 
     return apply, arrays
@@ -193,30 +192,3 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
 def _trace(function: Callable, shape: tuple[Any, ...]) -> ClosedJaxpr:
     """Return the jaxpr for images of a shape, whose number jax.export leaves open."""
     return jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
-
-
-def _consts(closed: ClosedJaxpr) -> list[Any]:
-    """Return the closed-over arrays in the order of `_evaluate`."""
-    consts = list(closed.consts)
-    for equation in closed.jaxpr.eqns:
-        if equation.primitive.name in _JIT:
-            consts += _consts(equation.params["jaxpr"])
-    return consts
-
-
-def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> list[Any]:
-    """Evaluate a jaxpr with nested jitted functions inlined, taking every constant from `arrays`."""
-    values = dict(zip(jaxpr.constvars, [next(arrays) for _ in jaxpr.constvars], strict=True))
-    values |= zip(jaxpr.invars, arguments, strict=True)
-
-    def read(variable: Any) -> Any:
-        return variable.val if isinstance(variable, Literal) else values[variable]
-
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in _JIT:
-            inner = equation.params["jaxpr"].jaxpr
-            outputs = _evaluate(inner, arrays, [read(variable) for variable in equation.invars])
-        else:
-            outputs = evaluate_equation(jaxpr, equation, [read(variable) for variable in equation.invars])
-        values |= zip(equation.outvars, outputs, strict=True)
-    return [read(variable) for variable in jaxpr.outvars]

@@ -4,14 +4,14 @@ XLA's convolutions and pools on a CPU want channels last. It transposes images b
 kernels at each call, which takes as long as the products. Here no value is transposed before an operation needs it so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jaxtyping import Array, PyTree
 
 from fsjax.models.convolution import Windows, conv_general_dilated, pool
@@ -32,10 +32,54 @@ def channels_last_on_cpu(function: Callable) -> Callable:
     def on_cpu(*arguments: PyTree) -> Array:
         closed = jax.make_jaxpr(function)(*arguments)
         leaves = [_natural(jnp.asarray(leaf)) for leaf in jax.tree.leaves(arguments)]
-        (result,) = _evaluate(closed.jaxpr, closed.consts, leaves)
+        (result,) = evaluate(closed.jaxpr, map(_natural, closed_over(closed)), leaves, _apply, _natural)
         return result.array_in(range(result.array.ndim))
 
     return lambda *arguments: lax.platform_dependent(*arguments, cpu=on_cpu, default=function)
+
+
+def closed_over(closed: ClosedJaxpr) -> list[Any]:
+    """Return the arrays that a function and the jitted functions in it close over, in the order of `evaluate`."""
+    jitted = [equation.params["jaxpr"] for equation in closed.jaxpr.eqns if equation.primitive.name in _JIT]
+    return [*closed.consts, *(const for inner in jitted for const in closed_over(inner))]
+
+
+def evaluate_equation(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
+    """Return the outputs of an equation of a jaxpr.
+
+    It is evaluated as a jaxpr of one equation: how a primitive is called is internal to JAX and changes with versions.
+    """
+    pairs = zip(equation.invars, inputs, strict=True)
+    read = {variable: value for variable, value in pairs if not isinstance(variable, Literal)}
+    single = jaxpr.replace(constvars=[], invars=list(read), outvars=equation.outvars, eqns=[equation])
+    return jax.core.eval_jaxpr(single, [], *read.values())
+
+
+def evaluate(
+    jaxpr: Jaxpr,
+    consts: Iterator[Any],
+    arguments: Sequence[Any],
+    compute: Callable = evaluate_equation,
+    hold: Callable = lambda literal: literal,
+) -> list[Any]:
+    """Evaluate a jaxpr with jitted functions inlined; every closed-over array comes from `consts`.
+
+    compute: evaluates an equation. hold: makes a value of a literal.
+    """
+    values = dict(zip(jaxpr.constvars, [next(consts) for _ in jaxpr.constvars], strict=True))
+    values |= zip(jaxpr.invars, arguments, strict=True)
+
+    def read(variable: Any) -> Any:
+        return hold(variable.val) if isinstance(variable, Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(variable) for variable in equation.invars]
+        if equation.primitive.name in _JIT:
+            outputs = evaluate(equation.params["jaxpr"].jaxpr, consts, inputs, compute, hold)
+        else:
+            outputs = compute(jaxpr, equation, inputs)
+        values |= zip(equation.outvars, outputs, strict=True)
+    return [read(variable) for variable in jaxpr.outvars]
 
 
 class _Value(NamedTuple):
@@ -88,25 +132,6 @@ def _natural(array: Any) -> _Value:
     return _Value(array, tuple(range(np.ndim(array))))
 
 
-def _evaluate(jaxpr: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-    """Evaluate a jaxpr, with jitted functions inlined."""
-    values = dict(zip(jaxpr.constvars, map(_natural, constants), strict=True))
-    values |= zip(jaxpr.invars, arguments, strict=True)
-
-    def read(variable: Any) -> Any:
-        return _natural(variable.val) if isinstance(variable, Literal) else values[variable]
-
-    for equation in jaxpr.eqns:
-        inputs, name = [read(variable) for variable in equation.invars], equation.primitive.name
-        if name in _JIT:
-            inner = equation.params["jaxpr"]
-            outputs = _evaluate(inner.jaxpr, inner.consts, inputs)
-        else:
-            outputs = _apply(jaxpr, equation, inputs)
-        values |= zip(equation.outvars, outputs, strict=True)
-    return [read(variable) for variable in jaxpr.outvars]
-
-
 def _apply(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
     """Return the outputs of an equation, in the order of its inputs where it can be computed in any."""
     name, params = equation.primitive.name, equation.params
@@ -153,17 +178,6 @@ def _as_it_stands(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[A
     """Return the outputs of an equation whose inputs are in their own order."""
     arrays = [value.array_in(range(len(value.order))) for value in inputs]
     return [_natural(array) for array in evaluate_equation(jaxpr, equation, arrays)]
-
-
-def evaluate_equation(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
-    """Return the outputs of an equation of a jaxpr.
-
-    It is evaluated as a jaxpr of one equation: how a primitive is called is internal to JAX and changes with versions.
-    """
-    pairs = zip(equation.invars, inputs, strict=True)
-    read = {variable: value for variable, value in pairs if not isinstance(variable, Literal)}
-    single = jaxpr.replace(constvars=[], invars=list(read), outvars=equation.outvars, eqns=[equation])
-    return jax.core.eval_jaxpr(single, [], *read.values())
 
 
 def _convolution(inputs: list[Any], params: dict[str, Any]) -> _Value:

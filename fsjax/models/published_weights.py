@@ -16,12 +16,10 @@ from fsjax.runtime.storage import Path
 
 # Names of the weights in a published folder.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_ELSEWHERE = "fsjax.save_model takes any PyTorch module"
 # timm's architecture, and our name. Others may have the same keys and another arithmetic, as resnetaa50 has.
 _OURS = (
     (r"(?:tv_)?resnet(18|34|50|101|152)", "resnet{}_imagenet"),
     (r"(wide_resnet50_2|wide_resnet101_2|resnext50_32x4d|resnext101_32x8d|resnext101_64x4d)", "{}_imagenet"),
-    (r"vgg(11|13|16|19)_bn", "vgg{}_imagenet"),
     (r"(?:vit|deit)_(tiny|small|base|large)_patch(\d+)(_gap)?_\d+(?:_in21k)?", "vit_{}_patch{}"),
 )
 # Arguments of timm's models without effect on the logits, and arguments that we follow.
@@ -68,18 +66,13 @@ def check_metadata(metadata: Metadata, name: str, pool: Any) -> None:
     file, architecture, told, arguments, _ = metadata
     if not architecture:
         return
-    matches = ((re.fullmatch(pattern, architecture), ours) for pattern, ours in _OURS)
-    expected = next((ours.format(*match.groups()) for match, ours in matches if match), None)
-    if is_library_name(name):
-        expected = f"timm/{architecture}"
-    if expected is None:
-        raise InputError(f"model.weights: {file} says {architecture!r}, which is not supported; {_ELSEWHERE}")
+    matches = ((re.fullmatch(pattern, architecture), ours) for pattern, ours in _OURS if not is_library_name(name))
+    expected = next((ours.format(*match.groups()) for match, ours in matches if match), f"timm/{architecture}")
     if re.sub("_gap(_norm)?$", "", name) != expected:
         raise InputError(f"model.name: got {name}; expected {expected}, since {file} says {architecture!r}")
     if others := [argument for argument in arguments if argument not in (*_HARMLESS, *_FOLLOWED)]:
-        raise InputError(
-            f"model.weights: {file} says {architecture!r} with {others[0]!r}; expected none ({_ELSEWHERE})"
-        )
+        remedy = "fsjax.save_model takes any PyTorch module"
+        raise InputError(f"model.weights: {file} says {architecture!r} with {others[0]!r}; expected none ({remedy})")
     if isinstance(pool, str) and told not in ("", pool):
         raise InputError(f"model.name: got {name} of global_pool {pool!r}; expected {told!r}, as {file} says")
 

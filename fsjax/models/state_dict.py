@@ -91,8 +91,7 @@ def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False)
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         key, array = _key([part.key for part in path]), _theirs(np.asarray(leaf))
         for named in naming.theirs(key)[: 2 if copied else 1]:
-            shape = naming.kernels.get(named)
-            state[named] = array.reshape(len(array), *shape) if shape else array
+            state[named] = array
             if named.endswith("running_mean"):
                 state[named.replace("running_mean", "num_batches_tracked")] = np.array(0)
     return state
@@ -140,7 +139,7 @@ def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
         "of another shape": [
             f"{key} {tuple(state[key].shape)}, not {expected[key]}"
             for key in sorted(state.keys() & expected.keys())
-            if state[key].shape != expected[key] and _flat(state[key].shape) != expected[key]
+            if state[key].shape != expected[key]
         ],
     }
     return "; ".join(
@@ -148,11 +147,6 @@ def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
         for what, keys in misfits.items()
         if keys
     )
-
-
-def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a linear layer's weight that is stored as a convolution's."""
-    return (shape[0], int(np.prod(shape[1:]))) if len(shape) == 4 else shape
 
 
 def _key(path: Sequence[str]) -> str:
@@ -171,5 +165,4 @@ def _theirs(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
 def _ours(array: Shaped[np.ndarray, "..."], shape: tuple[int, ...]) -> Shaped[np.ndarray, "..."]:
     """Reverse `_theirs`, in float32."""
     axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(len(shape))
-    array = array.reshape(_flat(array.shape)) if len(shape) == 2 else array
     return np.ascontiguousarray(array.transpose(axes) if axes else array, np.float32)

@@ -88,10 +88,7 @@ def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
 
 
 CONFIGS = {
-    "other blocks": (
-        {"architecture": "resnetaa50"},
-        r"says 'resnetaa50', which is not supported; fsjax.save_model takes",
-    ),
+    "other blocks": ({"architecture": "resnetaa50"}, "got vit_nano_patch8; expected timm/resnetaa50, since"),
     "other model": ({"architecture": "resnet50.a1_in1k"}, "got vit_nano_patch8; expected resnet50_imagenet, since"),
     "wider blocks": ({"architecture": "wide_resnet50_2.racm"}, "vit_nano_patch8; expected wide_resnet50_2_imagenet"),
     "pool": ({"global_pool": "avg"}, "got vit_nano_patch8 of global_pool 'token'; expected 'avg', as"),
