@@ -96,13 +96,13 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
     truths = verdict_truth.truths(network.model, network.cue_set)
     classes = network.cue_set.num_classes
     (train, train_labels), (test, test_labels) = verdict_networks.splits(network).values()
-    tpr, fpr = _rates(network, test, test_labels)
+    tpr, fpr = rates_of(network, test, test_labels)
     sample = GraftSample(
         lambda rows: test[rows], test_labels, np.arange(len(test_labels)), tpr, fpr, PAIRS.value, seed, ""
     )
     family = "photographs" if roots else "noise"
     about = {"seed": seed, "family": family, "architecture": network.architecture, "size": network.cue_set.size}
-    found_maps = _search(network, searches, train, train_labels)
+    found_maps = search(network, searches, train, train_labels)
     planted = network.cue_set.masks()
     for source, candidates in _sources(network, found_maps).items():
         found = judge_maps.judge(network.model, candidates, sample)
@@ -133,7 +133,7 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
             }
 
 
-def _search(
+def search(
     network: Network, searches: list[str], images: np.ndarray, labels: np.ndarray
 ) -> dict[str, DominantFrequencyMaps]:
     """Return the maps of every search, such as `learned` or `learned:steps=14:restarts=2`."""
@@ -193,7 +193,7 @@ def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[
     return sources
 
 
-def _rates(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rates_of(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return TPR and FPR of each class, unfiltered."""
     predicted = np.asarray(network.model.apply(network.model.params, images)).argmax(-1)
     called = [predicted == label for label in range(network.cue_set.num_classes)]
