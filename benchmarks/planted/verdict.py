@@ -40,8 +40,8 @@ import fsjax
 from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.photograph_sets import PhotographSet
 from benchmarks.planted.verdict_networks import Network
-from benchmarks.planted.verdict_rules import other_rules, tables
-from fsjax.evaluation import judge_maps
+from benchmarks.planted.verdict_rules import auroc, filtered, tables, thresholds
+from fsjax.evaluation import judge_maps, verdict
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import cut_candidates
 from fsjax.fourier import masks
@@ -64,13 +64,15 @@ PAIRS = flags.DEFINE_integer("pairs", 120, "Pairs of images behind a verdict.")
 OUT = flags.DEFINE_string("out", "", "File that lines are added to; '' = standard output.")
 CACHE = flags.DEFINE_string("cache", "", "Folder where trained networks are kept; '' = none.")
 SCORE = flags.DEFINE_string("score", "", "Print the tables of a file and run nothing.")
-RULES = flags.DEFINE_list("rules", ["verdict", "published", "margin"], "Rules to score.")
+RULES = flags.DEFINE_list("rules", ["verdict", "published"], "Rules to score.")
 
 
 def main(_: list[str]) -> None:
     if SCORE.value:
         lines = pathlib.Path(SCORE.value).read_text().splitlines()
-        print(tables([json.loads(line) for line in lines], RULES.value))
+        found = [json.loads(line) for line in lines]
+        first = [row for row in found if row["search"] == found[0]["search"]]
+        print("\n\n".join([tables(found, RULES.value), auroc(first), thresholds(first)]))
         return
     startup.use_cores(128)
     first = int(hashlib.sha256(SHA.value.encode()).hexdigest()[:7], 16) if SHA.value else SEED.value
@@ -108,7 +110,7 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
         found = judge_maps.judge(network.model, candidates, sample)
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[candidates.tested - 1] for label in range(classes)])
-        others = other_rules(network.model, largest, test, test_labels, seed)
+        others = filtered(network.model, largest, test, test_labels)
         for label, class_verdict in enumerate(found.verdicts):
             yield {
                 **about,
@@ -121,6 +123,9 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
                 "passes": passes,
                 "recovered": float(largest[label][planted[label]].mean()) if planted[label].any() else None,
                 "base": float(found.baseline.base[label]),
+                "classes": classes,
+                "pairs": PAIRS.value,
+                "level": verdict.level(classes, len(found.tested_shares)),
                 "test_tpr": float(tpr[label]),
                 "test_fpr": float(fpr[label]),
                 "rates": {name: values[label].tolist() for name, values in vars(found.rates).items()},

@@ -1,60 +1,59 @@
-"""Other rules beside fsjax's verdict, and sensitivity and specificity of rules on the rows of verdict.py.
+"""Rival rules beside fsjax's verdict, and how rules and scores do on the rows of verdict.py.
 
 published  TPR of the class's images filtered by its map above .6 (Wang et al., ICCV 2023)
-margin     the same, and better than 95 % of random masks of its size and than the better of low-pass and most energy,
-           with 95 % confidence over paired images: fsjax's rule before it had grafts
 """
 
+import dataclasses
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int
 
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.fourier import masks, spectrum
+from fsjax.evaluation import verdict
+from fsjax.evaluation.graft_results import GraftRates
+from fsjax.fourier import masks
 
 THRESHOLD = 0.6
-_RANDOM = 20  # random masks
 _RESAMPLES = 1000
+# Values that each threshold of the verdict takes in turn, the others as they are.
+_THRESHOLDS = {
+    "CONTROL": (0.3, 0.4, 0.6, 0.7),
+    "AS_MUCH": (0.3, 0.4, 0.6, 0.7),
+    "OWN": (3.0, 4.0, 7.0, 10.0),
+    "LESS": (0.5, 0.6, 0.9),
+    "RECOGNISED": (0.3, 0.4, 0.6),
+    "COMPLETE": (0.7, 0.8, 0.95),
+}
+# Scores that order the classes, of a row.
+_SCORES = {
+    "psi": lambda row: row["rates"]["psi"],
+    "TPR": lambda row: row["map_tpr"],
+    "TPR - FPR": lambda row: row["map_tpr"] - row["map_fpr"],
+    "TPR of low-pass": lambda row: row["low_pass_tpr"],
+}
 
 
-def other_rules(
+def filtered(
     model: Model,
     maps: Bool[np.ndarray, "classes height width"],
     images: Float[np.ndarray, "images height width channels"],
     labels: Int[np.ndarray, " images"],
-    seed: int,
 ) -> list[dict]:
-    """Return for each class whether it is a shortcut by either rule, and TPR and FPR under its map."""
-    classes, plane = len(maps), maps.shape[1:]
+    """Return for each class TPR and FPR under its map, TPR of low-pass of its size, and the published rule's answer."""
+    plane, rows = maps.shape[1:], []
     engine = Engine(model, statistics=("predicted_target",), tile_images=256)
-    rng = np.random.default_rng([seed, 9])
-    rows = []
-    for label in range(classes):
-        own = images[labels == label]
-        positions = int(maps[label].sum())
-        energy = spectrum.energy(own)
-        controls = [masks.low_pass(*plane, positions), masks.best_orbits(energy, positions)]
-        controls += [masks.random(*plane, positions, rng) for _ in range(_RANDOM)]
-        batches = engine.image_batches(own, np.full(len(own), label), np.eye(len(own), dtype=np.float32))
-        all_masks = np.stack([maps[label], *controls])
-        called = engine.sums(batches, all_masks, targets=np.full(len(all_masks), label))["predicted_target"] > 0.5
-        tpr = called.mean(1)
-        difference = called[0].astype(float) - called[1 + int(tpr[2] > tpr[1])]
-        lower = difference.mean() - 1.96 * difference.std() / np.sqrt(len(own))
-        beats_random = (1 + (tpr[3:] >= tpr[0]).sum()) / (1 + _RANDOM) <= 0.05
-        others = images[labels != label]
-        batches = engine.image_batches(others, np.zeros(len(others), int), size=len(own))
-        fpr = engine.sums(batches, maps[label][None], targets=np.array([label]))["predicted_target"][0, 0] / len(others)
-        rows.append(
-            {
-                "map_tpr": round(float(tpr[0]), 4),
-                "map_fpr": round(float(fpr), 4),
-                "published": bool(tpr[0] > THRESHOLD),
-                "margin": bool(tpr[0] >= THRESHOLD and beats_random and lower > 0),
-            }
-        )
+    for label, mask in enumerate(maps):
+        low_pass = masks.low_pass(plane[0], plane[1], int(mask.sum()))
+        sides = np.stack([labels == label, labels != label], axis=1)
+        batches = engine.image_batches(images, labels, sides.astype(np.float32))
+        called = engine.sums(batches, np.stack([mask, low_pass]), targets=np.full(2, label))["predicted_target"]
+        (tpr, fpr), (low_pass_tpr, _) = called / sides.sum(0)
+        row = {"map_tpr": float(tpr), "map_fpr": float(fpr), "low_pass_tpr": float(low_pass_tpr)}
+        rows.append(row | {"published": bool(tpr > THRESHOLD)})
     return rows
 
 
@@ -109,6 +108,39 @@ def score(rows: Sequence[dict], rule: str, label: str) -> tuple[int, int, float,
     ratios = right[drawn].sum(1)[sums > 0] / sums[sums > 0]
     low, high = np.quantile(ratios, [0.025, 0.975]) if len(ratios) else (np.nan, np.nan)
     return int(right.sum()), int(total.sum()), float(low), float(high)
+
+
+def auroc(rows: Sequence[dict]) -> str:
+    """Return a Markdown table of the area under the ROC curve, positives against negatives, for each score."""
+    labels = np.array([row["label"] == "positive" for row in rows if row["label"] in ("positive", "negative")])
+    lines = ["| score | AUROC |", "| --- | --- |"]
+    for name, value in _SCORES.items():
+        values = np.array([value(row) for row in rows if row["label"] in ("positive", "negative")], float)
+        pairs = scipy.stats.mannwhitneyu(values[labels], values[~labels]).statistic
+        lines.append(f"| {name} | {pairs / (labels.sum() * (~labels).sum()):.3f} |")
+    return "\n".join(lines)
+
+
+def thresholds(rows: Sequence[dict]) -> str:
+    """Return a Markdown table of sensitivity and specificity with other values of each threshold of the verdict."""
+    lines = ["| threshold | value | sensitivity | specificity |", "| --- | --- | --- | --- |"]
+    lines.append(f"| as frozen | | {_cell(rows, 'verdict', 'positive')} | {_cell(rows, 'verdict', 'negative')} |")
+    for name, values in _THRESHOLDS.items():
+        for value in values:
+            with mock.patch.object(verdict, name, value):
+                again = [row | {"verdict": _decide(row)} for row in rows]
+            cells = [_cell(again, "verdict", label) for label in ("positive", "negative")]
+            lines.append(f"| {name} | {value:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _decide(row: dict) -> bool:
+    """Return whether the verdict on a row is a shortcut, from its measures."""
+    fields = [field.name for field in dataclasses.fields(GraftRates)]
+    rates = GraftRates(**{name: np.array(row["rates"][name], float) for name in fields})
+    about = {"tpr": row["test_tpr"], "fpr": row["test_fpr"], "base": row["base"]}
+    decision = verdict.decide(rates, **about, **{name: row[name] for name in ("classes", "pairs", "level")})
+    return decision.kind == "shortcut"
 
 
 def _smallest(rows: Sequence[dict]) -> str:
