@@ -3,6 +3,7 @@
   pip install libtpu            # or 'jax[cuda12]', for --accelerator='8 x H100'
   python benchmarks/cost/aot.py                                       # all of MODELS, in all precisions
   python benchmarks/cost/aot.py --models=resnet18_cifar:32 --precisions=bfloat16
+  python benchmarks/cost/aot.py --models=resnet18_imagenet:224 --transforms=fft,dft
   python benchmarks/cost/aot.py --programs=training --precisions=bfloat16 --accelerator='8 x H100'
 
 Prints one JSON object a program, and a table at the end. Its values for an image under a mask, or a training image, are
@@ -36,6 +37,7 @@ from fsjax import models
 from fsjax.data.augment import make_augment
 from fsjax.engine.model import PRECISIONS, Model
 from fsjax.engine.tile import make_tile, tile_shapes
+from fsjax.fourier.transforms import INVERSES
 from fsjax.models.network import Network, fold
 from fsjax.runtime import parallel
 from fsjax.training import optimizers
@@ -49,6 +51,7 @@ GHZ = 1.5
 CHOSEN = flags.DEFINE_list("models", list(MODELS), "Names of fsjax.models with their pixels, name:pixels.")
 WHICH = flags.DEFINE_list("programs", ["tile"], f"What is compiled: {', '.join(PROGRAMS)}.")
 AT = flags.DEFINE_list("precisions", list(PRECISIONS), "Precisions of the forward passes.")
+TRANSFORMS = flags.DEFINE_list("transforms", ["fft"], f"How images are filtered: {', '.join(INVERSES)}.")
 ACCELERATOR = flags.DEFINE_enum("accelerator", "v5e:2x2", list(ahead_of_time.ACCELERATORS), "What to compile for.")
 
 
@@ -60,22 +63,23 @@ def main(_: list[str]) -> None:
         for precision in AT.value:
             at = {"model": name, "image_size": int(size), "precision": precision, "accelerator": ACCELERATOR.value}
             network = built(name, int(size), precision)
-            for program, images, lowered in programs(network, precision, MODELS.get(chosen, OTHERS), mesh):
+            for program, by, images, lowered in programs(network, precision, MODELS.get(chosen, OTHERS), mesh):
                 found = ahead_of_time.describe(lowered, images)
-                rows.append({"program": program, **at, "images": images, **estimates(found, images)})
+                rows.append({"program": program, **at, "by": by, "images": images, **estimates(found, images)})
                 print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
 
 
 def programs(
     network: Network, precision: str, sizes: tuple[int, int, int], mesh: Mesh
-) -> Iterator[tuple[str, int, Any]]:
-    """Yield the chosen programs: name, images of one device, and the lowered program."""
+) -> Iterator[tuple[str, str, int, Any]]:
+    """Yield the chosen programs: name, transform, images of one device, and the lowered program."""
     masks, images, batch = sizes
     if "tile" in WHICH.value:
-        yield "tile", masks * images, tile(network, precision, masks, images, mesh)
+        for transform in TRANSFORMS.value:
+            yield "tile", transform, masks * images, tile(network, precision, transform, masks, images, mesh)
     if "training" in WHICH.value:
-        yield "training", batch, training(network, batch, mesh)
+        yield "training", "", batch, training(network, batch, mesh)
 
 
 def built(name: str, size: int, precision: str) -> Network:
@@ -84,12 +88,12 @@ def built(name: str, size: int, precision: str) -> Network:
     return models.build(name, num_classes=10 if size < 224 else 1000, image_size=size, dtype=dtype)
 
 
-def tile(network: Network, precision: str, masks: int, images: int, mesh: Mesh) -> Any:
+def tile(network: Network, precision: str, transform: str, masks: int, images: int, mesh: Mesh) -> Any:
     """Return the lowered tile of one device's masks and images, BatchNorm folded as in a search."""
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
     shape = (network.image_size, network.image_size, 3)
-    model = Model(apply, params, shape, apply_bfloat16=apply).at(precision)
+    model = Model(apply, params, shape, apply_bfloat16=apply, transform=transform).at(precision)
     return make_tile(model, ("loss",), mesh).lower(*tile_shapes(model, masks * mesh.size, images))
 
 
@@ -115,7 +119,7 @@ def estimates(found: dict, images: int) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    columns = ["program", "model", "image_size", "precision", "images"]
+    columns = ["program", "model", "image_size", "precision", "by", "images"]
     if any(row["cycles"] for row in rows):
         columns += ["microseconds", "cycles", "products", "transform", "other"]
     columns += ["temporary_kib", "device_gib", "compile_seconds"]

@@ -42,6 +42,7 @@ class Model:
       apply_bfloat16: the same function computed in bfloat16; None where there is no such form.
       matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it. The program of a
         model file has its own, which this repeats.
+      transform: how filtered images are computed, a name of `transforms.INVERSES`.
     """
 
     apply: Callable
@@ -51,6 +52,7 @@ class Model:
     mean_std: tuple[np.ndarray, np.ndarray] = NORMALISED
     apply_bfloat16: Callable | None = None
     matmul_precision: str = "highest"
+    transform: str = "fft"
 
     def __call__(self, images: Float[ArrayLike, "n height width channels"]) -> Float[Array, "n logits"]:
         """Return the logits of normalised images."""
@@ -96,7 +98,7 @@ class Model:
             masks = patches.without(masks, height, width)
         elif masks is not None and masks.dtype == jnp.uint8:
             masks = unpack(masks, width)
-        return spectrum.filter_spectra(encoded, masks, components)
+        return spectrum.filter_spectra(encoded, masks, components, self.transform)
 
     def masked_logits(
         self,

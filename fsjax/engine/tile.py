@@ -79,7 +79,7 @@ def make_encoder(model: Model, mesh: Mesh) -> Callable:
 def _without_params(model: Model) -> tuple[Model, Hashable]:
     """Return the model without its parameters, and the key of its programs beside `apply`."""
     bare = dataclasses.replace(model, params=None, apply_bfloat16=None)
-    return bare, (type(model), model.image_shape, model.matmul_precision)
+    return bare, (type(model), model.image_shape, model.matmul_precision, model.transform)
 
 
 def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:

@@ -3,6 +3,7 @@
 A part is timed with the program that it runs, so that little is compiled for the forecast alone.
 """
 
+import dataclasses
 import logging
 import sys
 import time
@@ -150,7 +151,7 @@ def _seconds_a_pass(
     if "search" in work and search.selected(options).gradients:
         seconds["search"] = _seconds_a_gradient(model.at(options.precision), options.patch) / graft.PASSES
     elif "search" in work:
-        at_precision = model.at(options.precision)
+        at_precision = dataclasses.replace(model.at(options.precision), transform=options.transform)
         layout = tile_size.layout(at_precision, searched_counts(config, searched), memory_mib=memory_mib)
         replicates = 1 + patch_maps.resample_count(options) if options.method == "removal" else 1
         masks = removal.removal_masks(model.image_shape[:2], options.patch)

@@ -1,4 +1,4 @@
-"""The Fourier plane: centring, orbits, bands and filtering. Only this file knows the layout of an FFT.
+"""The Fourier plane: centring, orbits, bands and filtering. Only this file and `transforms` know the layout of an FFT.
 
 Everything public uses the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
+
+from fsjax.fourier import transforms
 
 _GROUP = 64  # images whose energies are computed at once
 # Relative rounding error of a float32 transform, by the largest coefficient of an image.
@@ -82,6 +84,7 @@ def filter_spectra(
     spectrum: Complex[Array, "images height half channels"],
     masks: Shaped[Array, "masks height width"] | Shaped[Array, "masks images height width"] | None,
     components: Complex[Array, "masks height width channels"] | None = None,
+    transform: str = "fft",
 ) -> Float[Array, "masks images height width channels"]:
     """Return every image under every perturbation, the same on every channel: Re F^-1(M * F x + A).
 
@@ -89,7 +92,8 @@ def filter_spectra(
     with these weights gives the same filter at half the cost. Components are likewise replaced by their Hermitian part.
 
     masks: M on the centred plane, one for all images or one per image; None = 1 everywhere. components: A on the
-    centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude |c|/(HW); None = 0.
+    centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude |c|/(HW); None = 0. transform: a
+    key of `transforms.INVERSES`.
     """
     product = spectrum[None]
     if masks is not None:
@@ -104,11 +108,14 @@ def filter_spectra(
         rows, columns = conjugate_indices(*components.shape[1:3])
         hermitian = (components + components[:, rows[:, None], columns[None, :]].conj()) / 2
         product = product + jnp.fft.ifftshift(hermitian, axes=(1, 2))[:, None, :, : width // 2 + 1]
-    return jnp.fft.irfft2(product, s=(spectrum.shape[1], width), axes=(-3, -2))
+    return transforms.INVERSES[transform](product, spectrum.shape[1], width)
 
 
 def filter_orbits(
-    spectrum: Complex[Array, "images height half channels"], weights: Float[Array, " orbits"], width: int
+    spectrum: Complex[Array, "images height half channels"],
+    weights: Float[Array, " orbits"],
+    width: int,
+    transform: str = "fft",
 ) -> Float[Array, "images height width channels"]:
     """Return every image with each orbit of its spectrum multiplied by a weight, differentiable in the weights.
 
@@ -116,7 +123,7 @@ def filter_orbits(
     """
     height = spectrum.shape[1]
     half = _half(orbits(height, width))
-    return jnp.fft.irfft2(spectrum * weights[half][None, :, :, None], s=(height, width), axes=(-3, -2))
+    return transforms.INVERSES[transform](spectrum * weights[half][None, :, :, None], height, width)
 
 
 def filter_images(

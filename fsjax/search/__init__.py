@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from fsjax.engine.model import PRECISIONS
 from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, nearest, unknown
 from fsjax.search import graft, greedy, hierarchical, imported, learned, patch_maps, removal
@@ -40,6 +41,7 @@ FIELDS: config_fields.Table = {
         "[-1, inf)",
     ),
     "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
+    "transform": ("fft", "how filtered images are made: fft, or dft (matrix products, for TPUs)"),
     "agreement_masks": (256, "random masks that are evaluated in highest as well, for this agreement", "[2, inf)"),
     **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
 }
@@ -124,7 +126,7 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     config_fields.check(options, "search.")
     if options.method not in SEARCHES:
         raise unknown("search.method", options.method, sorted(SEARCHES))
-    for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS)):
+    for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", tuple(INVERSES))):
         if options[name] not in accepted:
             raise InputError(f"search.{name}: got {options[name]!r}; expected {', '.join(accepted)}")
     method = selected(options)

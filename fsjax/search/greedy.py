@@ -122,7 +122,8 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         kept = state.kept & (self._part_numbers != part)
         if self._problem.options.greedy.compat:
             kept |= part < 0  # the first drop is compared with the unfiltered images
-        logits = self._apply(params, spectrum.filter_spectra(batch.images, kept[self._parts][None])[0])
+        masks, transform = kept[self._parts][None], self._problem.options.transform
+        logits = self._apply(params, spectrum.filter_spectra(batch.images, masks, transform=transform)[0])
         return ((logits.argmax(-1) == label) & batch.weights).sum()
 
     def update(self, state: EliminationState, inputs: EliminationInputs, measured: Int[Array, ""]) -> EliminationState:

@@ -58,8 +58,8 @@ class Problem:
 
     @property
     def searched_model(self) -> Model:
-        """The model at config.search.precision."""
-        return self.model.at(self.options.precision)
+        """The model at config.search.precision, with images filtered by config.search.transform."""
+        return dataclasses.replace(self.model.at(self.options.precision), transform=self.options.transform)
 
     def attributes(self, forward_equivalents: int, **provenance: Any) -> dict[str, Any]:
         """Return the attributes of maps for `dfm.from_scores` and `dfm.from_classes`, with further provenance."""

@@ -44,7 +44,7 @@ def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_
     model, mesh = Model(apply, params, batch.shape[1:]), parallel.mesh()
     tile = make_tile(model, ["loss"], mesh)
     assert make_tile(dataclasses.replace(model, params={}), ("loss",), mesh) is tile
-    changes = {"matmul_precision": "default"}, {"image_shape": (6, 9, 3)}, {"apply": lambda *_: 0}
+    changes = {"matmul_precision": "default"}, {"transform": "dft"}, {"image_shape": (6, 9, 3)}, {"apply": lambda *_: 0}
     others = [make_tile(dataclasses.replace(model, **change), ("loss",), mesh) for change in changes]
     others += [make_tile(graft_model(model), ("loss",), mesh), make_tile(model, ("correct",), mesh)]
     others += [make_tile(model, ("loss",), Mesh(np.array(jax.local_devices()[1:2]), (parallel.AXIS,)))]

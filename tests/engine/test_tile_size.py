@@ -102,6 +102,7 @@ def test_the_tile_of_a_model_is_compiled_once_for_all_who_ask(monkeypatch):
         lambda: taken(one, 8, params=weights[:, :1]),
         lambda: taken(one, 8, model=GraftModel),
         lambda: taken(one, 8, matmul_precision="tensorfloat32"),
+        lambda: taken(one, 8, transform="dft"),
     ]
     sizes = [ask() for ask in different]
     assert len(set(sizes)) == len(compiled) == len(different)

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsjax.fourier import patches, spectrum
+from fsjax.fourier import patches, spectrum, transforms
 
 # One program a plane: called as they stand, each of their operations would be one.
 amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
 wave_amplitudes = jax.jit(spectrum.wave_amplitudes, static_argnums=2)
-filter_by = jax.jit(spectrum.filter_spectra)
+filter_by = jax.jit(spectrum.filter_spectra, static_argnames="transform")
 PLANES = [(8, 8), (7, 7), (8, 5), (5, 8), (12, 20)]
 
 
@@ -59,23 +59,25 @@ def test_a_cosine_sits_at_its_frequency():
 
 @pytest.mark.parametrize(("height", "width"), [*PLANES, (96, 96)])
 @pytest.mark.parametrize("hermitian", [True, False])
-def test_filtering_agrees_with_numpy_float64(height, width, hermitian):
+@pytest.mark.parametrize("transform", transforms.INVERSES)
+def test_filtering_agrees_with_numpy_float64(height, width, hermitian, transform):
     batch = images(height, width)
     masks = np.random.default_rng(1).random((2, height, width)) < 0.3
     if hermitian:
         masks |= spectrum.conjugate(masks)
     assert spectrum.is_hermitian(masks) == hermitian
-    filtered = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), masks))
+    filtered = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), masks, transform=transform))
     assert filtered.shape == (2, *batch.shape)
     for mask, found in zip(masks, filtered, strict=True):
         np.testing.assert_allclose(found, numpy_filter(batch, mask), atol=3e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
-def test_what_is_added_is_the_hermitian_part_of_components(height, width):
+@pytest.mark.parametrize("transform", transforms.INVERSES)
+def test_what_is_added_is_the_hermitian_part_of_components(height, width, transform):
     rng, batch = np.random.default_rng(2), images(height, width)
     components = (rng.normal(size=(2, height, width, 3)) + 1j * rng.normal(size=(2, height, width, 3))).astype("c8")
-    found = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), None, components))
+    found = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), None, components, transform=transform))
     waves_added = np.fft.ifft2(np.fft.ifftshift(components.astype(complex), axes=(1, 2)), axes=(1, 2)).real
     np.testing.assert_allclose(found, batch[None] + waves_added[:, None], atol=3e-6)
 
