@@ -46,30 +46,37 @@ class Network:
     seconds: float | None = None
 
 
-def network(seed: int, roots: Sequence[str] = (), cache: str | None = None) -> Network:
+def network(
+    seed: int, roots: Sequence[str] = (), cache: str | None = None, kinds: Sequence[str] | None = None
+) -> Network:
     """Draw the set, the architecture (in turn, so that consecutive seeds have them all) and the steps of a network.
 
     Args:
       seed: of the network.
       roots: folders of photographs; none: noise.
       cache: folder for decoded photographs.
+      kinds: of the classes of photographs; None draws them.
     """
     architecture = ARCHITECTURES[seed % len(ARCHITECTURES)]
     if roots:
-        return Network(seed, make_photograph_set(seed, roots, cache), architecture, _PHOTOGRAPH_STEPS[architecture])
+        return Network(
+            seed, make_photograph_set(seed, roots, cache, kinds), architecture, _PHOTOGRAPH_STEPS[architecture]
+        )
     rng = np.random.default_rng([seed, 1])
     return Network(
         seed, make_cue_set(seed, _PHASE[architecture]), architecture, int(rng.integers(*_STEPS[architecture]))
     )
 
 
-def load_or_train(directory: str | pathlib.Path | None, seed: int, roots: Sequence[str] = ()) -> Network:
+def load_or_train(
+    directory: str | pathlib.Path | None, seed: int, roots: Sequence[str] = (), kinds: Sequence[str] | None = None
+) -> Network:
     """Return a trained network, from `directory` if it was trained there with the same set, architecture and steps.
 
     Without a directory the network is trained and not stored. `roots` are folders of photographs; without one the set
-    is of noise.
+    is of noise. `kinds` are as for `network`.
     """
-    planned = network(seed, roots, None if directory is None else str(directory))
+    planned = network(seed, roots, None if directory is None else str(directory), kinds)
     path = (
         None if directory is None else pathlib.Path(directory) / f"{'photographs' if roots else 'network'}-{seed}.npz"
     )
