@@ -71,16 +71,12 @@ def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np
     options: config.train. size: side of the images. directory: the workdir, for 'probe'. Raises InputError where
     nothing is named, and for no file, or a file of another size, share or kind.
     """
-    named = options.graft.maps
-    if not named:
-        raise InputError(f"{FIELD}: got ''; expected {_ACCEPTED}, with the way graft")
-    if file := _file(options, directory) if named == PROBE else frequencies.file_of(named):
+    file = _file(options, directory)
+    if file is None:
+        return np.asarray(frequencies.read(options.graft.maps, size, FIELD))
+    if file.suffix == ".npy":
         return frequencies.from_file(file, size, FIELD)
-    if not frequencies.are_named(named):
-        return np.asarray(read_masks("graft", options.graft, size).any(0))
-    mask = frequencies.read(named, size, FIELD)
-    assert mask is not None, "only '' names none"
-    return mask
+    return np.asarray(read_masks("graft", options.graft, size).any(0))
 
 
 def probed_file(directory: Path) -> Path:
@@ -104,13 +100,15 @@ def start(options: ConfigDict, directory: Path) -> Path | None:
 
 
 def _file(options: ConfigDict, directory: Path | None) -> Path | None:
-    """Return the file that train.graft.maps names, if it names one; raise InputError where it is missing."""
+    """Return the file that train.graft.maps names, None for a range; raise InputError as `read_mask` does."""
     named = options.graft.maps
+    if not named:
+        raise InputError(f"{FIELD}: got ''; expected {_ACCEPTED}, with the way graft")
     if named == PROBE:
         if directory is None or not (file := probed_file(directory)).is_file():
             raise InputError(f"{FIELD}: got {PROBE!r}, and the workdir has no probes; run the stage probe first")
         return file
-    return frequencies.file_of(named) if frequencies.are_named(named) else published_maps.maps_file(options.graft.maps)
+    return frequencies.file_of(named) if frequencies.are_named(named) else published_maps.maps_file(named)
 
 
 def _make(setting: Setting) -> Transform:
