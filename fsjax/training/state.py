@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
@@ -71,7 +71,7 @@ def resumed_arrays(state: TrainState) -> dict[str, PyTree]:
 
 def replicate(tree: PyTree) -> PyTree:
     """Stack every array once per local device, laid out as pmap returns it: from host arrays pmap compiles twice."""
-    mesh = parallel.mesh()
+    mesh = Mesh(np.array(jax.local_devices()), (parallel.AXIS,))
     layout = NamedSharding(mesh, P(parallel.AXIS))
     return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (mesh.size, *np.shape(x))), layout), tree)
 
