@@ -25,9 +25,9 @@ AS_MUCH = 0.5
 # The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map)
 # and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
 LESS, MORE = 0.75, 3.0
-# Low frequencies decide about photographs of any class. A map at which low-pass does as well is coarse, unless the
+# Low frequencies decide about photographs of any class. A map is coarse where low-pass has LOW of its psi, unless the
 # class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice.
-OWN = 5.0
+LOW, OWN = 1 / 3, 5.0
 
 _NOT_EXCLUDED = "a local or broadband cue is not excluded"
 
@@ -45,11 +45,12 @@ def rule() -> str:
         "the mean of two shares: others' images that become the class, and images of the class that are lost. A class "
         f"is a shortcut if it meets four conditions. First, psi of its map is above {CONTROL:g} with 95 % confidence, "
         "over all classes and shares together. Second, random frequencies have less than half of its psi: both those "
-        "that change images as much, and those beside the map with its radial profile. Third, so does low-pass of its "
-        f"size, unless the class has {OWN:g} times the energy of others at a frequency of the map. Fourth, the class "
-        "is not recognised by an absence: it has at least the energy of others there, and setting these frequencies "
-        "to 0 does not have the same effect. A class that is spread may still rest on a local or broadband cue, "
-        "such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood look for these."
+        "that change images as much, and those beside the map with its radial profile. Third, low-pass of its size "
+        f"has less than a third of it, unless the class has {OWN:g} times others' energy at a frequency of the map. "
+        "Fourth, the class is not recognised by an absence: it has at least the energy of others there, and setting "
+        "these frequencies to 0 does not have the same effect. A class that is spread may still rest on a local or "
+        "broadband cue, such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood "
+        "look for these."
     )
 
 
@@ -132,7 +133,7 @@ def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
     low_pass = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
     if at.no_dc_psi < enough:
         return Decision("coarse", f"{controls}, but not without DC: it is brightness or colour")
-    if at.low_pass_psi >= enough and not at.largest_energy_ratio >= OWN:
+    if at.low_pass_psi >= LOW * at.psi and not at.largest_energy_ratio >= OWN:
         return Decision("coarse", f"{controls}, and {low_pass}: it is what a coarse image shows")
     if at.equal_change_psi >= enough:
         also = "so do random frequencies that change images as much"
@@ -141,7 +142,7 @@ def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
         return Decision("band", f"{controls}, and so do other frequencies beside them")
     alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
-    if at.low_pass_psi >= enough:
+    if at.low_pass_psi >= LOW * at.psi:
         low_pass += f", and the class has {at.largest_energy_ratio:.0f} times others' energy at one of them"
     return Decision("shortcut", f"{controls}, and others like them do not; {low_pass}", by)
 

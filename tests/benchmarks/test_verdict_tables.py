@@ -41,7 +41,7 @@ def row(label, psi, tpr, **rates):
 
 
 def test_scores_are_ranked_and_each_threshold_moves_the_classes_that_hang_on_it():
-    rows = [row("positive", 0.9, 0.7), row("positive", 0.8, 0.8, low_pass_psi=0.36), row("negative", 0.2, 0.75)]
+    rows = [row("positive", 0.9, 0.7), row("positive", 0.8, 0.8, low_pass_psi=0.24), row("negative", 0.2, 0.75)]
     rows.append(row("negative", 0.7, 0.9, low_pass_psi=0.5, largest_energy_ratio=3.5) | {"verdict": False})
     said = dict(line.strip("| ").split(" | ") for line in verdict_rules.auroc(rows).splitlines()[2:])
     # Pairs of a positive and a negative, and how many of the four are in order.
@@ -51,7 +51,7 @@ def test_scores_are_ranked_and_each_threshold_moves_the_classes_that_hang_on_it(
         name, value, *cells = line.strip("| ").replace("| |", "| - |").split(" | ")
         lines[name, value] = [cell.split(" ")[0] for cell in cells]
     assert lines["as frozen", "-"] == ["2/2", "2/2"]
-    assert lines["AS_MUCH", "0.4"] == ["1/2", "2/2"], "low-pass of the second positive has .45 of its psi"
+    assert lines["LOW", "0.25"] == ["1/2", "2/2"], "low-pass of the second positive has .3 of its psi"
     assert lines["OWN", "3"] == ["2/2", "1/2"], "the last negative has 3.5 times others' energy"
 
 
