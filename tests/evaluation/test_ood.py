@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import logging
 import pathlib
 import re
 
@@ -19,7 +18,8 @@ from fsjax.evaluation import evaluate, ood
 from fsjax.evaluation.ood import corruptions, counting, mapping, sets
 from fsjax.evaluation.ood.results import InDistribution, SetResult, average_tpr
 from fsjax.evaluation.results import Rates, read_evaluation
-from fsjax.experiment import runner
+from fsjax.experiment.stage import Workspace
+from fsjax.experiment.stages.evaluate import OOD
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import sections
 from fsjax.runtime import files
@@ -517,44 +517,9 @@ def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has
     )
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
-    """The whole way, from training to the page; a changed mapping is another set, and nothing else is done again."""
-    for label in range(4):
-        for number in range(2):
-            folder = tmp_path / "other" / f"Class {label}"
-            folder.mkdir(parents=True, exist_ok=True)
-            pixels = np.random.default_rng([label, number]).integers(0, 256, (30, 26, 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.png")
-    classes = "".join(f"\n  C{label}: Class {label}" for label in range(4))
-    file = write(tmp_path / "other.yaml", 'name: Others\nlayout: "{class}"\nclasses:' + classes)
-    config = common.base()
-    config.data.image_size = 24
-    config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 16, 3
-    config.model.name, config.train.steps, config.train.batch_size = "vit_nano_patch8", 1, 16
-    config.search.images_per_class, config.search.patch = 2, 3
-    config.evaluate.pairs, config.ood.random_masks = 0, 1
-    config.stages = "train,search,evaluate,ood"
-    config.search.shares, config.report.samples, config.report.attributions = (0.05,), 1, 0
-    config.ood.sets = f"{file}={tmp_path / 'other'}"
-    caplog.set_level(logging.INFO, "fsjax.experiment.pipeline")
-
-    def done():
-        lines = [record.getMessage() for record in caplog.records]
-        caplog.clear()
-        return {line.partition(":")[0]: "already" not in line for line in lines if "done" in line}
-
-    runner.run(config, tmp_path / "run")
-    assert done() == dict.fromkeys(("train", "search", "evaluate", "ood"), True)
-    found = files.read_json(tmp_path / "run" / "ood" / "removal.json")
-    assert list(found["sets"]) == ["Others"] and found["sets"]["Others"]["images"] == [2] * 4
-    file.write_text(file.read_text().replace("Others", "<b>Strangers</b>"))
-    config.stages += ",report"
-    runner.run(config, tmp_path / "run")
-    assert done() == {"train": False, "search": False, "evaluate": False, "ood": True, "report": True}
-    page = (tmp_path / "run" / "report" / "removal" / "index.html").read_text()
-    assert "Out of distribution" in page and "&lt;b&gt;Strangers&lt;/b&gt;: accuracy" in page
-    assert "<b>Strangers" not in page
+def test_a_changed_mapping_is_another_set(world):
+    workspace = Workspace(world.asking(f"{world.mapping}={world.root / 'elsewhere'}"), world.directory)
+    assert OOD.reads(workspace) == [world.mapping]
 
 
 def test_the_shipped_mappings_are_those_of_their_sets():

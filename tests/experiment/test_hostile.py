@@ -1,7 +1,6 @@
 """Untrusted files: nothing in them runs, writes, fills the memory, or becomes a part of a page."""
 
 import contextlib
-import html.parser
 import io
 import json
 import os
@@ -20,7 +19,7 @@ from PIL import Image
 import fsjax
 from configs import common
 from fsjax import data
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import ArrayDataset
 from fsjax.data.source import choose_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation import band_dynamics
@@ -39,7 +38,7 @@ from fsjax.report import page
 from fsjax.runtime import files, image_files, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode
-from tests.helpers import results
+from tests.helpers import html_page, results
 
 READERS = {
     "npz": files.read_npz,
@@ -389,15 +388,11 @@ _ATTRIBUTES = re.compile(
 )
 
 
-class Page(html.parser.HTMLParser):
+class Page(html_page.Page):
     """Fails where a page has an element or an attribute that no template of ours has."""
 
-    def __init__(self, text):
-        super().__init__()
-        self.text, self.alternatives, self.scripts = "", [], []
-        self.feed(text)
-
     def handle_starttag(self, tag, attributes):
+        super().handle_starttag(tag, attributes)
         assert _TAGS.fullmatch(tag), tag
         for name, value in attributes:
             assert _ATTRIBUTES.fullmatch(name), name
@@ -405,19 +400,6 @@ class Page(html.parser.HTMLParser):
             assert name != "href" or re.fullmatch(
                 r"\.\./[\w%.-]+/report/index\.html|[\w%]+/index\.html|#(class-\d+|table|rule|grafts)", value
             )
-            if name == "alt":
-                self.alternatives.append(value)
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        self.lasttag = ""
-
-    def handle_data(self, text):
-        if self.lasttag == "script":
-            self.scripts[-1] += text
-        else:
-            self.text += text
 
 
 def outside(folder, inner):
@@ -442,19 +424,6 @@ def hostile_maps():
     provenance |= {"file": {"path": NAME, "sha256": NAME}}
     about = {"method": "removal", "searched_on": "train", "images": np.array([2, 2]), "forward_equivalents": 1}
     return dfm.from_scores(planes, (0.05, 0.25), classes=NAMES, provenance=provenance, **about)
-
-
-class Pictures:
-    """A source of noise."""
-
-    classes, planted = NAMES, None
-    labels = np.array([0, 0, 1, 1], np.int32)
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        return np.random.default_rng(int(index)).integers(0, 256, (8, 8, 3), np.uint8)
 
 
 def judged():
@@ -482,7 +451,8 @@ def out_of_distribution():
 
 
 def test_the_report_shows_names_as_text(workspace, undrawn):
-    maps, test = hostile_maps(), Dataset(Pictures(), 8)
+    noise = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    maps, test = hostile_maps(), ArrayDataset(noise, np.array([0, 0, 1, 1]), NAMES)
     results.write(workspace, judged())
     files.write_json(workspace / "command.json", ["python", NAME])
     files.write_json(workspace / "stages" / "train.json", {"seconds": 1.0, "devices": NAME})

@@ -9,11 +9,13 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.text, self.addresses, self.missing_alt, self.scripts = [], "", [], 0, []
+        self.alternatives = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.alternatives += [value for name, value in attrs if name == "alt"]
         # The script gives its own two an alternative, with the picture.
         self.missing_alt += tag == "img" and not (dict(attrs).get("alt") or "data-part" in dict(attrs))
 

@@ -206,12 +206,3 @@ def test_a_program_that_calls_functions_outside_it_is_refused(content, tmp_path)
         about = changed(content, classes=[])["about"]
         write(tmp_path / "model.fsjax", {"about": about, "program": np.frombuffer(bytes(program), np.uint8)})
         refused("its program calls functions outside it, which no file may", fsjax.load_model, tmp_path / "model.fsjax")
-
-
-def test_a_file_that_is_cut_off_is_one_line(content, tmp_path):
-    file = tmp_path / "model.fsjax"
-    write(file, content)
-    whole = file.read_bytes()
-    for size in (0, 10, len(whole) // 2, len(whole) - 1):
-        file.write_bytes(whole[:size])
-        refused(f"^{file}: not a readable", fsjax.load_model, file)
