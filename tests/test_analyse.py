@@ -182,7 +182,7 @@ def test_a_first_look_says_so_names_the_full_call_and_leaves_given_fields(result
     look = fsjax.analyse(result.model, train=planted(0), test=planted(1, 150), classes=NAMES, **options)
     fields, preset = look.config, {name: value for name, (value, _) in first_look.PRESET.items()}
     assert (fields["evaluate"]["pairs"], fields["search"]["graft"]["paths"]) == (9, 5)
-    assert fields["search"]["graft"]["steps"] == preset["search.graft.steps"]
+    assert fields["search"]["graft"]["steps"] == preset["search.graft.steps"] and fields["evaluate"]["grid"] == ()
     assert look.evaluation.images.tolist() == [preset["evaluate.images_per_class"]] * 3
     full = "fsjax.analyse(model, train=..., test=..., classes=['plain', 'wave', 'bright'], pairs=9, seed=3, paths=5)"
     assert str(look).startswith("First look: ") and str(look).endswith(f"The full answer:\n{full}")
@@ -194,10 +194,10 @@ def test_a_first_look_says_so_names_the_full_call_and_leaves_given_fields(result
 def test_maps_are_evaluated_by_themselves(result):
     judged = fsjax.evaluate(result.model, result.maps, planted(1))
     assert judged.evaluation.to_json() == result.evaluation.to_json()
-    few = fsjax.evaluate(result.model, result.maps, planted(1), pairs=9).evaluation.methods["graft"]
-    assert few.grafts.baseline.pairs.tolist() == [9, 9, 9]
-    none = fsjax.evaluate(result.model, result.maps, planted(1), pairs=0)
-    assert none.verdicts == []
+    few = fsjax.evaluate(result.model, result.maps, planted(1), pairs=9, grid=(0.3,)).evaluation.methods["graft"]
+    assert few.grafts.baseline.pairs.tolist() == [9, 9, 9] and list(few.grid) == ["0.3"]
+    none = fsjax.evaluate(result.model, result.maps, planted(1), pairs=0, grid=())
+    assert none.evaluation.methods["graft"].grid == {} and none.verdicts == []
     searched = dataclasses.replace(result.maps, searched_on="test", method="mine", scores=None)
     judged = fsjax.evaluate(result.model, searched, planted(1))
     assert {verdict.kind for verdict in judged.verdicts} == {"undecided"} and "not searched" in judged.table() + str(

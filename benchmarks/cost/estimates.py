@@ -54,10 +54,12 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     shares = {*judge_maps.curve_shares(*[config.data.image_size] * 2), *config.search.shares}
     tested = sum(share <= config.report.share for share in shares)
     grafts = classes * judge_maps.grafts_a_class(config.evaluate.pairs, tested)
+    grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
+    grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {
         "train": round(3 * trained_on * config.train.epochs),
         "search": round(images * masks),
-        "evaluate": round(test * (1 + classes * len(config.search.shares)) + grafts),
+        "evaluate": round(test * (1 + classes * len(config.search.shares)) + grafts + grid),
     }
 
 

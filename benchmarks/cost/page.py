@@ -39,7 +39,7 @@ def main(_: list[str]) -> None:
 
 def row(directory: pathlib.Path, classes: int, size: int) -> dict:
     """Write a page of a number of classes and measure it."""
-    few = {} if classes <= explorer.IN_PAGE else {"patch": 8}
+    few = {} if classes <= explorer.IN_PAGE else {"grid": (), "patch": 8}
     report_workdir.write(directory, tuple(f"class {index}" for index in range(classes)), size, **few)
     report = html.page_folder(directory, "removal")
     files = [report / "index.html", *report.glob("data/*")]

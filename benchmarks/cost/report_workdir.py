@@ -28,13 +28,14 @@ def write(
     size: int,
     *,
     shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2),
+    grid: tuple[float, ...] = (0.02, 0.03, 0.07, 0.15, 0.3, 0.4, 0.5),
     patch: int = 1,
     samples: int = 3,
     attributions: int = 0,
 ) -> dfm.DominantFrequencyMaps:
     """Write evaluation.json and the report of images of `size` pixels, and return the maps.
 
-    Scores are constant on squares of `patch` pixels, as in
+    Rates are there for the shares of the maps and of the grid. Scores are constant on squares of `patch` pixels, as in
     a search with patches. The page shows `samples` images a class, and deciding frequencies of `attributions` images.
     """
     rng = np.random.default_rng(0)
@@ -55,7 +56,7 @@ def write(
         forward_equivalents=1,
         provenance={},
     )
-    files.write_json(directory / "evaluation.json", evaluation(classes, shares, rng).to_json())
+    files.write_json(directory / "evaluation.json", evaluation(classes, shares, grid, rng).to_json())
     files.write_json(directory / "command.json", ["python", "launch.py", "--config=configs/x.py"])
     config = common.base()
     config.search.shares, config.data.image_size = shares, size
@@ -70,7 +71,7 @@ def write(
     return maps
 
 
-def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], rng) -> Evaluation:
+def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> Evaluation:
     """Return an evaluation of random rates, with grafts at the headline share."""
     count = len(classes)
 
@@ -78,10 +79,13 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], rng) -> Eval
         tpr = rng.random(count)
         return Rates(tpr, np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1), rng.random(count) / 10)
 
-    map_rates = {
-        f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1), kept=np.full(count, share))
-        for share in shares
-    }
+    map_rates, grid_rates = (
+        {
+            f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1), kept=np.full(count, share))
+            for share in some
+        }
+        for some in (shares, grid)
+    )
     plain = rates()
     confusion = rng.integers(0, 3, (count, count)) + IMAGES * np.eye(count, dtype=int)
     return Evaluation(
@@ -93,8 +97,9 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], rng) -> Eval
                 searched_on="train",
                 forward_equivalents=1,
                 shares=map_rates,
+                grid=grid_rates,
                 planted={},
-                grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), shares, rng),
+                grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), (*grid, *shares), rng),
             )
         },
         planted={},

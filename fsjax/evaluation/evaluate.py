@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.selection import sample_of_class
+from fsjax.data.selection import first_of_each_class, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results
 from fsjax.evaluation.rates import Filterer
@@ -22,6 +22,8 @@ FIELDS: config_fields.Table = {
     "threshold": (0.6, "the published criterion: TPR under a class's map above this", "[0, 1]"),
     "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
     "images_per_class": (0, "test images per class, drawn by seed, that rates are measured on; 0 = all"),
+    "grid": ((), "further shares of the plane for TPR and FPR, such as 0.02,0.3, where maps have scores", "(0, 1]"),
+    "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
 }
 
 
@@ -47,8 +49,11 @@ def measure(
     rated = _sample(test, config.evaluate.images_per_class, config.seed)
     filterer = Filterer(model, len(rated), config.run.memory_mib, folder and folder / "rates")
     unfiltered, usable = rates.evaluate_unfiltered(model, rated), judge_maps.unseen(config, maps, test)
-    by_share = zip(maps.shares, filterer.rates(rated, maps.masks, "evaluate"), maps.positions, maps.kept, strict=True)
-    shares = {f"{share:g}": MapRates(**vars(at), positions=count, kept=kept) for share, at, count, kept in by_share}
+    shares, grid = _map_rates(filterer, rated, maps.shares, maps.masks, "evaluate"), {}
+    if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
+        first = rated.subset(first_of_each_class(rated.labels, config.evaluate.grid_images))
+        masks = np.stack([rates.masks_at(maps, share) for share in further])
+        grid = _map_rates(filterer, first, further, masks, "evaluate other shares")
     truth = results.planted_positions(test.planted) if test.planted else np.zeros(maps.masks.shape[1:], bool)
     planted = {}
     if maps.scores is not None:
@@ -58,6 +63,7 @@ def measure(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
         shares=shares,
+        grid=grid,
         planted=planted,
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
     )
@@ -68,6 +74,20 @@ def measure(
         methods={maps.method: method},
         planted=measure_reliance(filterer, rated, truth),
     )
+
+
+def _map_rates(
+    filterer: Filterer,
+    test: Dataset,
+    shares: tuple[float, ...],
+    masks: Bool[np.ndarray, "shares classes height width"],
+    label: str,
+) -> dict[str, MapRates]:
+    measured = zip(shares, filterer.rates(test, masks, label), masks.sum((2, 3)), strict=True)
+    return {
+        f"{share:g}": MapRates(**vars(at), positions=positions, kept=positions / masks[0, 0].size)
+        for share, at, positions in measured
+    }
 
 
 def _sample(test: Dataset, images_per_class: int, seed: int) -> Dataset:

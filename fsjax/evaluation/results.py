@@ -72,12 +72,14 @@ class MethodEvaluation:
     """Measurements on the maps of one search method, which `searched_on` the split 'train' or 'test'.
 
     The search spent `forward_equivalents` image forward passes; a backward pass counts 2. `shares` has the rates under
-    the maps by share as text, `planted` recoveries by class. `grafts` is None where evaluate.pairs is 0.
+    the maps by share as text, `grid` the rates under masks cut from their scores on the first images of each class,
+    `planted` recoveries by class. `grafts` is None where evaluate.pairs is 0.
     """
 
     searched_on: str
     forward_equivalents: int
     shares: dict[str, MapRates]
+    grid: dict[str, MapRates]
     planted: dict[str, Recovery]
     grafts: Grafts | None
 

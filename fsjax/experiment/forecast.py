@@ -60,7 +60,8 @@ def judging_work(config: ConfigDict, test: Dataset) -> Work:
     counts = np.minimum(counts, options.images_per_class or counts)
     shares = {*judge_maps.curve_shares(*_plane(test)), *config.search.shares}
     tested = sum(share <= config.report.share for share in shares)
-    filtered = counts.sum() * (1 + len(counts) * len(config.search.shares))
+    on_grid = np.minimum(counts, options.grid_images or counts).sum() * len(set(options.grid) - {*config.search.shares})
+    filtered = counts.sum() + len(counts) * (counts.sum() * len(config.search.shares) + on_grid)
     return {"rates": int(filtered), "grafts": len(counts) * judge_maps.grafts_a_class(options.pairs, tested)}
 
 
@@ -124,6 +125,8 @@ def _shorter(part: str, config: ConfigDict, searched: Dataset | None) -> tuple[s
     if part == "training":
         length = "epochs" if config.train.epochs else "steps"
         return f"train.{length}", f"{config.train[length] / 2:g}", "halves it"
+    if part == "rates" and config.evaluate.grid:
+        return "evaluate.grid", "()", "leaves out further shares"
     if part == "grafts":
         return "evaluate.pairs", config.evaluate.pairs // 2, "halves them"
     if part == "search" and options.method == "graft":

@@ -76,14 +76,19 @@
     paint(part("bar"), 1, 255, (i) => table[254 - i]);
     [254, 127, 0].forEach((level, i) => (part("bar-ticks").children[i].textContent = short(plane.levels[level])));
     part("meaning").textContent = meaning;
+    // Blocks of positions may jut out of the plane.
+    const zero = plane.dc.map((at) => at * plane.side);
+    extend(part("plane"), zero, [image.height, image.width].map((length) => length * plane.side));
   };
 
-  // Places the marks of a canvas at -1/2, 0 and 1/2 cycles per pixel.
-  const mark = (canvas) => {
+  // Sets the place of DC and the extent of a canvas, in positions as [rows, columns], and marks at -1/2, 0 and 1/2
+  // cycles per pixel.
+  const extend = (canvas, zero, size) => {
+    canvas.extent = { zero, size };
     const sides = [page.height, page.width];
     ["y", "x"].forEach((axis, i) =>
       canvas.closest(".frame").querySelectorAll(`.${axis} span`).forEach((mark, at) => {
-        const place = (page.dc[i] + 0.5) / sides[i] + at / 2 - 0.5;
+        const place = (zero[i] + 0.5 + (at / 2 - 0.5) * sides[i]) / size[i];
         mark.style[i ? "left" : "top"] = `${(100 * Math.min(Math.max(place, 0), 1)).toFixed(2)}%`;
       }),
     );
@@ -205,7 +210,8 @@
     const words = [`(${signed((column - page.dc[1]) / page.width)}, ${signed((row - page.dc[0]) / page.height)}) cycles/pixel`];
     if (page.planes.length) {
       const [plane, image] = [found.planes[state.plane], planes[state.plane]];
-      const level = image.data[4 * (row * image.width + column)];
+      const at = [row, column].map((place, axis) => plane.dc[axis] + Math.floor((place - page.dc[axis]) / plane.side));
+      const level = image.data[4 * (at[0] * image.width + at[1])];
       words.push(`${page.planes[state.plane].name} ${level > 254 ? "none" : `≈ ${short(plane.levels[level])}`}`);
     }
     const kept = page.shares.filter((_, i) => bits[row * page.width + column] & (1 << i));
@@ -213,8 +219,9 @@
     words.push(nested ? `kept from ${percent(kept[0])} on` : `kept at ${kept.map(percent).join(", ") || "none of these shares"}`);
     part("read-out").textContent = words.join(", ");
     marks.forEach((mark) => {
-      mark.style.top = `${(100 * (row + 0.5)) / page.height}%`;
-      mark.style.left = `${(100 * (column + 0.5)) / page.width}%`;
+      const { zero, size } = mark.parentElement.querySelector("canvas").extent;
+      mark.style.top = `${(100 * (row - page.dc[0] + zero[0] + 0.5)) / size[0]}%`;
+      mark.style.left = `${(100 * (column - page.dc[1] + zero[1] + 0.5)) / size[1]}%`;
     });
   };
 
@@ -267,8 +274,9 @@
   for (const canvas of [part("plane"), part("mask")].filter(Boolean)) {
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect();
-      const [down, across] = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
-      point(down * page.height, across * page.width);
+      const { zero, size } = canvas.extent;
+      const row = ((event.clientY - box.top) / box.height) * size[0] - zero[0];
+      point(row + page.dc[0], ((event.clientX - box.left) / box.width) * size[1] - zero[1] + page.dc[1]);
     });
     canvas.addEventListener("pointerleave", () => change({ cursor: null }));
     canvas.addEventListener("blur", () => change({ cursor: null }));
@@ -288,7 +296,7 @@
   window.addEventListener("hashchange", fromAddress);
 
   part("class").append(...page.names.map((name, label) => new Option(name, label)));
-  [part("plane"), part("mask")].filter(Boolean).forEach(mark);
+  extend(part("mask"), page.dc, [page.height, page.width]);
   root.hidden = false;
   fromAddress();
   show();

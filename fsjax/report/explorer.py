@@ -19,7 +19,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
 from fsjax.evaluation.graft_results import MEASURES, Grafts
-from fsjax.evaluation.results import Evaluation, MethodEvaluation
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -36,8 +36,9 @@ _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
 _Masks: TypeAlias = Bool[np.ndarray, "stops height width"]
 # The page itself holds the data of at most this many classes.
 IN_PAGE = 40
-# Samples of a class at most, and pixels of an image's longer side: for at most _FEW classes, in the page, beside it.
-_FEW, _SAMPLES_OF_FEW, _SAMPLES_IN_PAGE, _SAMPLES_BESIDE = 12, (8, 224), (3, 128), (1, 96)
+# Samples of a class at most, pixels of an image's longer side, and positions along a plane's longer side: for at most
+# _FEW classes, for more in the page, and for classes in files beside it.
+_FEW, _DETAILS_OF_FEW, _DETAILS_IN_PAGE, _DETAILS_BESIDE = 12, (8, 128, 256), (3, 96, 128), (1, 64, 64)
 # A row names at most this many predicted classes.
 _MOST_PREDICTIONS = 6
 
@@ -120,10 +121,16 @@ def overlap_sentence(ious: Float[np.ndarray, "classes classes"], names: tuple[st
     return f"Most alike are {names[left]} and {names[right]} (IoU {pairs[left, right]:.3f}); the mean is {mean}."
 
 
-def shown_shares(subject: Subject) -> list[float]:
-    """Return the shares of the maps, ascending: as many as a picture has room for, the subject's among them."""
-    first = sorted(subject.maps.shares, key=lambda share: share != subject.share)
-    return sorted(first[: html.MOST_MASKS])
+def stops(subject: Subject) -> dict[float, MapRates]:
+    """Return the rates at the shares of maps and grid, ascending, as many as a picture has room for.
+
+    The subject's share is always among them.
+    """
+    evaluated, grid = subject.evaluated, subject.evaluated.grid if subject.maps.scores is not None else {}
+    found = {share: evaluated.at(share) for share in subject.maps.shares}
+    found |= {float(share): rates for share, rates in grid.items()}
+    first = sorted(found, key=lambda share: (share != subject.share, share))
+    return {share: found[share] for share in sorted(first[: html.MOST_MASKS])}
 
 
 def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict:
@@ -133,12 +140,13 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict
     """
     maps = subject.maps
     height, width = maps.masks.shape[2:]
-    shares, in_page = shown_shares(subject), len(rows) <= IN_PAGE
-    classes, levels = _classes(subject, rows, shares, planes), np.linspace(0, 1, html.NOTHING)
+    at_stops, in_page = stops(subject), len(rows) <= IN_PAGE
+    classes = _classes(subject, rows, at_stops, planes)
     if not in_page:
         for label, data in enumerate(classes):
             script = f"fsjaxClass({label},{json.dumps(data)});\n"
             files.write_text(subject.folder / "data" / f"class-{label:05d}.js", script)
+    shares, levels = list(at_stops), np.linspace(0, 1, html.NOTHING)
     return {
         "names": maps.classes,
         "width": width,
@@ -159,17 +167,18 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict
     }
 
 
-def _classes(subject: Subject, rows: list[dict], shares: list[float], planes: list[Plane]) -> Iterator[dict]:
+def _classes(subject: Subject, rows: list[dict], stops: dict[float, MapRates], planes: list[Plane]) -> Iterator[dict]:
     """Yield the data of each class as JSON values."""
     count, test, grafts = len(rows), subject.test, subject.evaluated.grafts
-    most, pixels = _SAMPLES_OF_FEW if count <= _FEW else _SAMPLES_IN_PAGE if count <= IN_PAGE else _SAMPLES_BESIDE
+    details = _DETAILS_OF_FEW if count <= _FEW else _DETAILS_IN_PAGE if count <= IN_PAGE else _DETAILS_BESIDE
+    most, pixels, positions = details
     for label, row in enumerate(rows):
-        masks = np.stack([subject.maps.at(share)[label] for share in shares])
+        masks = np.stack([subject.mask_at(label, share) for share in stops])
         chosen = np.flatnonzero(test.labels == label)[: min(most, subject.config.report.samples)]
         yield {
             "masks": html.mask_bits(masks),
-            "planes": [_plane(plane, label) for plane in planes],
-            "stops": [_rates(subject, share, label) for share in shares],
+            "planes": [_plane(plane, label, positions) for plane in planes],
+            "stops": [_stop(subject, share, rates, label) for share, rates in stops.items()],
             "samples": _samples(test.images(chosen), masks, subject.model, pixels) if len(chosen) else None,
             **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")},
             "curve": grafts and _curve(grafts, label),
@@ -183,16 +192,21 @@ def _curve(grafts: Grafts, label: int) -> dict:
     return {"shares": [grafts.curve_shares[at] for at in measured], **to_json(psi)}
 
 
-def _plane(plane: Plane, label: int) -> dict:
+def _plane(plane: Plane, label: int, most: int) -> dict:
     values = np.asarray(plane.values(label), float)
-    image, levels = html.plane_levels(values, plane.norm(values))
-    return {"image": image, "levels": levels}
+    side = -(-max(values.shape) // most)
+    image, levels = html.plane_levels(html.block_means(values, most), plane.norm(values))
+    # The place of DC, in blocks from the top left corner.
+    dc = [-(-(length // 2) // side) for length in values.shape]
+    return {"image": image, "levels": levels, "side": side, "dc": dc}
 
 
-def _rates(subject: Subject, share: float, label: int) -> dict:
-    rates, images = subject.evaluated.at(share), subject.evaluation.images
+def _stop(subject: Subject, share: float, rates: MapRates, label: int) -> dict:
     found = {name: to_json(getattr(rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr")}
-    own, positions = int(images[label]), int(subject.maps.at(share)[label].sum())
+    images = subject.evaluation.images
+    if share not in subject.maps.shares:
+        images = np.minimum(images, subject.config.evaluate.grid_images or images)
+    own, positions = int(images[label]), int(subject.mask_at(label, share).sum())
     return found | {"positions": positions, "images": own, "others": int(images.sum()) - own}
 
 

@@ -127,6 +127,21 @@ def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> t
     return png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
 
 
+def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
+    """Return means over square blocks, so that no side exceeds `most`; NaN where a block has no finite value.
+
+    A block begins at DC, and blocks may reach beyond the plane.
+    """
+    side = -(-max(plane.shape) // most)
+    if side == 1:
+        return plane
+    # DC, at n // 2, begins a block on either axis.
+    padding = [(-(length // 2) % side, (-(length - length // 2)) % side) for length in plane.shape]
+    padded = np.pad(plane, padding, constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side)
+    return np.ma.masked_invalid(blocks).mean((1, 3)).filled(np.nan)
+
+
 def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
     """Return images in [0, 1] side by side, each at most `most` pixels high and wide."""
     height, width = images.shape[1:3]

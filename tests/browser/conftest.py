@@ -15,7 +15,7 @@ from benchmarks.cost import report_workdir
 from fsjax.fourier import dfm
 from fsjax.report import figures
 
-SIZE, SHARES = 16, (0.01, 0.05, 0.1, 0.2, 0.5)
+SIZE, SHARES, GRID = 16, (0.05, 0.2), (0.01, 0.1, 0.5)
 HOSTILE = "<script>document.title='taken'</script>"
 
 
@@ -73,7 +73,7 @@ def shown(browser, expected: str | None = None) -> str:
 
 def write(directory: pathlib.Path, classes: tuple[str, ...]) -> tuple[pathlib.Path, dfm.DominantFrequencyMaps]:
     """A report on made-up results of these classes: its page, and the maps."""
-    maps = report_workdir.write(directory, classes, SIZE, shares=SHARES, samples=2, attributions=1)
+    maps = report_workdir.write(directory, classes, SIZE, shares=SHARES, grid=GRID, samples=2, attributions=1)
     return directory / "report" / "removal" / "index.html", maps
 
 

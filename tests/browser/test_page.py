@@ -4,11 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from conftest import HOSTILE, SHARES, SIZE, shown
+from conftest import GRID, HOSTILE, SHARES, SIZE, shown
 from selenium.webdriver.common.keys import Keys
 
 from fsjax.fourier import masks
 from fsjax.runtime import files
+
+STOPS = sorted([*SHARES, *GRID])
 
 
 def part(browser, name):
@@ -30,13 +32,13 @@ def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_
     browser = opened(file)
     slider, evaluation = part(browser, "slider"), files.read_json(file.parents[2] / "evaluation.json")
     found = evaluation["methods"]["removal"]
-    assert shown(browser) == f"0 {SHARES.index(0.05)} 0"
+    assert shown(browser) == f"0 {STOPS.index(0.05)} 0"
     slider.send_keys(Keys.HOME)
     pictures = set()
-    for stop, share in enumerate(SHARES):
+    for stop, share in enumerate(STOPS):
         shown(browser, f"0 {stop} 0")
         np.testing.assert_array_equal(dark(browser), masks.within_share(maps.scores[0], share))
-        rates = found["shares"][f"{share:g}"]
+        rates = {**found["shares"], **found["grid"]}[f"{share:g}"]
         low, high = rates["tpr_ci"][0]
         assert part(browser, "tpr").text == f"{rates['tpr'][0]:.3f} [{low:.3f}, {high:.3f}]"
         assert (
@@ -47,7 +49,7 @@ def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_
         pictures.add(part(browser, "filtered").get_attribute("src"))
         assert part(browser, "filtered").get_property("naturalWidth") == 2 * SIZE
         slider.send_keys(Keys.ARROW_RIGHT)
-    assert len(pictures) == len(SHARES)
+    assert len(pictures) == len(STOPS)
 
 
 def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
@@ -63,7 +65,7 @@ def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
     )
     # Levels lie 1/254 of a logarithmic scale of two decades either way apart, and are written with two digits.
     assert float(match[3]) == pytest.approx(scores[row, column], rel=0.08, abs=1e-3 * float(np.abs(scores).max()))
-    first = next((share for share in SHARES if masks.within_share(scores, share)[row, column]), None)
+    first = next((share for share in STOPS if masks.within_share(scores, share)[row, column]), None)
     assert match[4] == ("at none of these shares" if first is None else f"from {100 * first:g} % on")
 
 
@@ -95,7 +97,7 @@ def test_a_name_that_is_a_script_is_text(opened, request, which):
     file, maps = request.getfixturevalue(which)
     label = maps.classes.index(HOSTILE)
     browser = opened(file, f"#class-{label}")
-    shown(browser, f"{label} {SHARES.index(0.05)} 0")
+    shown(browser, f"{label} {STOPS.index(0.05)} 0")
     assert part(browser, "name").text == HOSTILE and HOSTILE in part(browser, "sentence").text
     assert "taken" not in browser.title
     scripts = browser.find_elements("css selector", "script:not([src])")
@@ -108,7 +110,7 @@ def test_of_many_classes_each_is_read_from_its_file_when_it_is_chosen(opened, ma
     browser = opened(file)
     assert len(list((file.parent / "data").iterdir())) == len(maps.classes)
     part(browser, "previous").click()
-    shown(browser, f"44 {SHARES.index(0.05)} 0")
+    shown(browser, f"44 {STOPS.index(0.05)} 0")
     np.testing.assert_array_equal(dark(browser), maps.at(0.05)[44])
     assert browser.current_url.endswith("#class-44") and part(browser, "name").text == "class 44"
     assert len(browser.find_elements("css selector", "script[src]")) == 2

@@ -15,21 +15,27 @@ from fsjax.evaluation import evaluate
 from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import Filterer, class_rates, confusion_matrix, grid_shares, masks_at
 from fsjax.evaluation.results import read_evaluation
-from fsjax.fourier import dfm, spectrum
+from fsjax.fourier import dfm, masks, spectrum
 from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
 
 
-def test_rates_under_maps_are_those_of_images_filtered_one_by_one(tmp_path):
+def test_rates_under_maps_and_on_the_grid_s_first_images_are_those_of_images_filtered_one_by_one(tmp_path):
     source, maps, classifier = Made((9, 4, 12)), make_maps(3), make_classifier(3)
-    evaluate.run(CONFIG, tmp_path, classifier, maps, Dataset(source, 8))
+    config = CONFIG.copy_and_resolve_references()
+    config.evaluate.grid, config.evaluate.grid_images = ASKED, 6
+    evaluate.run(config, tmp_path, classifier, maps, Dataset(source, 8))
     found = read_evaluation(tmp_path / "evaluation.json").methods["removal"]
-    for share in maps.shares:
-        rates = found.at(share)
+    assert list(found.shares) == ["0.2", "0.5"] and list(found.grid) == ["0.1", "0.35"]
+    first = np.concatenate([np.flatnonzero(source.labels == label)[:6] for label in range(3)])
+    for share, rates in {**found.shares, **found.grid}.items():
+        chosen = first if share in found.grid else np.arange(25)
+        images, labels = source.images[chosen], source.labels[chosen]
         for label in range(3):
-            calls = predictions(classifier, source.images, maps.at(share)[label]) == label
-            is_class = source.labels == label
+            kept = masks.best_orbits(maps.scores[label], int(float(share) * 64))
+            calls, is_class = predictions(classifier, images, kept) == label, labels == label
+            assert rates.positions[label] == kept.sum()
             assert rates.tpr[label] == pytest.approx(calls[is_class].mean())
             assert rates.fpr[label] == pytest.approx(calls[~is_class].mean())
             limits = binomtest(int(calls[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")

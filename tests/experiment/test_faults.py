@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=configs/dfm_vit.py"
 FIELDS = killed.FIELDS | {"train.steps": 15, "search.patch": 3, "search.resamples": 2}
 # Most of a start's seconds would be the report: only those that may be killed in one make it, of figures not drawn.
-FIELDS |= {"evaluate.pairs": 0, "stages": "train,search,evaluate", "report.attributions": 0}
+FIELDS |= {"evaluate.pairs": 0, "evaluate.grid": (0.3,), "stages": "train,search,evaluate", "report.attributions": 0}
 WHOLE, UNDRAWN = "train,search,evaluate,report", ("tests/helpers/undrawn.py",)
 
 

@@ -47,8 +47,8 @@ def test_a_short_run_says_data_model_and_forward_passes(small, tmp_path, caplog)
     passes = work(config, datasets, *names)
     # 16 images in 3 steps, each as three passes; four images of four classes under 290 orbits and unfiltered.
     assert (passes["train"], passes["search"], passes["report"]) == ({"training": 144}, {"search": 4656}, {})
-    # 24 images of four classes unfiltered, under four shares.
-    assert passes["evaluate"]["rates"] == 24 + 4 * 24 * 4
+    # 24 images of four classes unfiltered, under four shares and one of the grid.
+    assert passes["evaluate"]["rates"] == 24 + 4 * 24 * 5
     total = sum(sum(parts.values()) for parts in passes.values())
     assert said == f"run: train, search, evaluate, report; {total:,} forward passes of one image"
     caplog.clear()
@@ -162,7 +162,7 @@ def test_a_forecast_compiles_next_to_nothing_that_the_analysis_does_not(monkeypa
         model = lambda images: images.reshape(-1, 64) @ weights  # noqa: E731 - a closure, as people have it
         fsjax.dominant_frequencies(model, images[:24], labels[:24], shares=(0.2,), search="removal", resamples=2)
         train, test = (images[:24], labels[:24]), (images[24:], labels[24:])
-        fsjax.analyse(model, train=train, test=test, shares=(0.2,), search="graft", pairs=4)
+        fsjax.analyse(model, train=train, test=test, shares=(0.2,), search="graft", pairs=4, grid=())
         return progress.compiled()[0] - before
 
     compiled(1e12)

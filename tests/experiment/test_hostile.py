@@ -280,7 +280,7 @@ def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
 def evaluation(**changes):
     rates = {"tpr": [0.5, None], "fpr": [0.0, 1.0], "tpr_ci": [[0.1, 0.9], [None, None]]}
     rates |= {"positions": [3, 3], "kept": [0.25, 0.25]}
-    method = {"searched_on": "train", "forward_equivalents": 1, "planted": {}}
+    method = {"searched_on": "train", "forward_equivalents": 1, "grid": {}, "planted": {}}
     grafts = json.loads(json.dumps(to_json(results.grafts(("a", "b"), ("shortcut by phase", "spread"), pairs=3))))
     return {
         "version": Evaluation.version,

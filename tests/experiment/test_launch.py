@@ -138,12 +138,12 @@ def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expe
 
 def test_quick_presets_what_the_command_line_leaves_and_names_the_full_command(monkeypatch):
     monkeypatch.chdir(ROOT)
-    words = [VIT, "--quick", "--config.search.patch=4", "--config.search.shares=(0.3,)"]
+    words = [VIT, "--quick", "--config.search.patch=4", "--config.evaluate.grid=(0.3,)"]
     config, workdir, _ = command.parse(["launch.py", *words])
     assert str(workdir) == "runs/dfm_vit-synthetic-quick"
-    assert (config.search.method, config.search.patch, config.search.shares) == ("graft", 4, (0.3,))
-    assert config.evaluate.pairs == first_look.PRESET["evaluate.pairs"][0]
-    full = f"python launch.py {VIT} --config.search.patch=4 '--config.search.shares=(0.3,)' --config.model.weights="
+    assert (config.search.method, config.search.patch, config.evaluate.grid) == ("graft", 4, (0.3,))
+    assert config.evaluate.pairs == first_look.PRESET["evaluate.pairs"][0] and config.search.shares == (0.05,)
+    full = f"python launch.py {VIT} --config.search.patch=4 '--config.evaluate.grid=(0.3,)' --config.model.weights="
     assert config.report.first_look == f"{full}runs/dfm_vit-synthetic-quick"
     config, workdir, _ = command.parse(["fsjax", VIT, "--workdir=w", "--quick", "--config.model.weights=a.pt"])
     assert str(workdir) == "w"

@@ -165,6 +165,7 @@ NUMBERS = {
     "search.resamples": (-2, "-1 or more and below 2147483648"),
     "search.hierarchical.share": (1.0, "above 0 and below 1"),
     "search.learned.steps": (0, "1 or more and below 2147483648"),
+    "evaluate.grid": ((0.1, 0), "above 0 and up to 1"),
     "heat_map.images_per_class": (-1, "0 or more and below 2147483648"),
     "run.memory_mib": (-1, "0 or more and below 2147483648"),
 }
@@ -281,6 +282,7 @@ CALLS = {
     "a field with a typing error": ({"image_per_class": 3}, " (did you mean images_per_class?)"),
     "a text for a number": ({"patch": "x"}, "patch: got 'x'; expected int"),
     "fewer than no pairs": ({"pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
+    "a grid beyond the plane": ({"grid": (0.1, 3.0)}, "evaluate.grid: got 3.0; expected above 0 and up to 1"),
     "a seed of 100 bits": (
         {"seed": 10**30},
         "seed: got 1000000000000000000000000000000; expected 0 or more and up to 4294",

@@ -48,7 +48,7 @@ def small(config):
     config.train.steps, config.train.batch_size, config.train.warmup_steps = 4, 16, 2
     config.search.images_per_class, config.search.resamples = 8, 0
     config.search.graft.paths, config.search.graft.steps = 6, 2
-    config.evaluate.pairs, config.report.samples = 12, 1
+    config.evaluate.pairs, config.evaluate.grid, config.report.samples = 12, (), 1
     config.report.attributions = 0
     return config
 

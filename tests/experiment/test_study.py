@@ -29,7 +29,7 @@ def make_config(**changes):
     config = augment.base("synthetic")
     config.data.image_size = 24
     config.study.models = "vit_nano_patch8"
-    config.search.resamples, config.report.samples = 0, 1
+    config.search.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config

@@ -81,10 +81,10 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
     return Grafts(baseline, rates, (share,), tuple(curve_shares), curve, np.full(count, 10), tuple(verdicts))
 
 
-def method(shares, *, planted=None, grafts=None):
+def method(shares, *, grid=(), planted=None, grafts=None):
     """What was measured of a method's maps, by share."""
     by_share = {f"{share:g}": rates for share, rates in shares.items()}
-    return MethodEvaluation("train", 1, by_share, planted or {}, grafts)
+    return MethodEvaluation("train", 1, by_share, dict(grid), planted or {}, grafts)
 
 
 def evaluation(classes, of_methods, *, of_images=None, images=5, planted=None):

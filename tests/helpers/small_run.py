@@ -22,11 +22,12 @@ SMALL = {
     "search.images_per_class": 4,
     "report.samples": 1,
     "report.attributions": 0,
+    "evaluate.grid": (0.3,),
     "evaluate.pairs": 6,
 }
 # Two runs have these sizes, so that their programs are compiled once.
 OF_PHOTOGRAPHS = {"model.name": "vit_nano_patch8", "train.batch_size": 4, "train.epochs": 1.0, "evaluate.pairs": 2}
-OF_PHOTOGRAPHS |= {"report.samples": 1, "report.attributions": 0, "report.share": 0.2}
+OF_PHOTOGRAPHS |= {"evaluate.grid": (), "report.samples": 1, "report.attributions": 0, "report.share": 0.2}
 OF_PHOTOGRAPHS |= {"search.images_per_class": 2, "search.patch": 8, "search.shares": (0.2,), "search.resamples": 0}
 OF_PHOTOGRAPHS |= {"search.graft.paths": 2, "search.graft.steps": 1}
 

@@ -54,6 +54,19 @@ def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_miss
     assert html.plane_levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
 
 
+@pytest.mark.parametrize("plane", [(224, 224), (15, 22), (33, 37)])
+def test_a_plane_is_shrunk_around_dc_by_means(plane):
+    values = np.random.default_rng(1).normal(size=plane)
+    values[0, 0] = np.nan
+    small = html.block_means(values, 10)
+    side = -(-max(plane) // 10)
+    rows, columns = (-(-(length // 2) // side) for length in plane)
+    top, left = plane[0] // 2, plane[1] // 2
+    np.testing.assert_allclose(small[rows, columns], values[top : top + side, left : left + side].mean(), rtol=1e-12)
+    weights = html.block_means(np.ones(plane), 10)
+    assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
+
+
 def maps_of(scores, shares=(0.05, 0.2), **fields):
     return dfm.from_scores(
         scores,
@@ -80,23 +93,26 @@ def subject_of(maps, evaluation, share=0.05):
     )
 
 
-def test_the_slider_stops_at_the_shares_of_the_maps():
+def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
     maps, limits = maps_of(scores_of(2)), np.array([[0, 1], [0.1, 0.9]])
-    rates = dataclasses.replace(results.map_rates([0.7, 0.8], [0.1, 0.2]), tpr_ci=limits)
-    method = results.method({0.05: rates, 0.2: rates})
+    own, further = results.map_rates([0.5, 0.25]), results.map_rates([0.7, 0.8], [0.1, 0.2])
+    further = dataclasses.replace(further, tpr_ci=limits)
+    method = results.method({0.05: own, 0.2: own}, grid={"0.1": further})
     subject = subject_of(maps, results.evaluation(maps.classes, {"removal": method}, images=9))
-    assert explorer.shown_shares(subject) == [0.05, 0.2]
-    kept = int(maps.at(0.2)[1].sum())
-    found = {"tpr": 0.8, "fpr": 0.2, "tpr_ci": [0.1, 0.9], "positions": kept, "images": 9, "others": 9}
-    assert explorer._rates(subject, 0.2, 1) == found
-    # A verdict may rest on a share between them.
+    assert list(explorer.stops(subject).items()) == [(0.05, own), (0.1, further), (0.2, own)]
     for share in (0.05, 0.1, 0.2):
         np.testing.assert_array_equal(subject.mask_at(1, share), masks.within_share(maps.scores[1], share))
+    kept = subject.mask_at(1, 0.1)
+    found = {"tpr": 0.8, "fpr": 0.2, "tpr_ci": [0.1, 0.9], "positions": int(kept.sum()), "images": 4, "others": 4}
+    subject.config.evaluate.grid_images = 4
+    assert explorer._stop(subject, 0.1, further, 1) == found and explorer._stop(subject, 0.2, own, 1)["images"] == 9
+    without = dataclasses.replace(subject, maps=dataclasses.replace(maps, scores=None))
+    assert list(explorer.stops(without)) == [0.05, 0.2]
     # Of more shares than a picture has room for, the one shown first is kept.
     shares = tuple(index / 100 for index in range(1, 31))
+    method = results.method({share: results.map_rates([0.5], [None]) for share in shares})
     subject = subject_of(maps_of(scores_of(1), shares), results.evaluation(("a",), {"removal": method}), 0.3)
-    subject.evaluation.methods["removal"].shares.update({f"{share:g}": rates for share in shares})
-    assert explorer.shown_shares(subject) == [*shares[: html.MOST_MASKS - 1], 0.3]
+    assert list(explorer.stops(subject)) == [*shares[: html.MOST_MASKS - 1], 0.3]
 
 
 def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
@@ -114,7 +130,7 @@ def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
 
 def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for():
     maps = maps_of(scores_of(2))
-    evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), np.random.default_rng(0))
+    evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
@@ -193,17 +209,18 @@ def test_a_grey_image_is_shown_in_three_channels_by_a_model_of_the_same_precisio
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "patch"), [(10, 1), (5, 8)])
 def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
-    """5 MB for 10 classes; in files beside the page, with as much of each class as 1,000 have, a part of 40 MB."""
+    """5 MB for 10 classes; in files beside the page, with as much of each class as 1,000 have, a part of 20 MB."""
     leave_undrawn(monkeypatch, but_of_the_page=True)
     if patch == 8:
         monkeypatch.setattr(explorer, "_FEW", 0)
         monkeypatch.setattr(explorer, "IN_PAGE", 4)
         monkeypatch.setattr(figures, "MOST_CLASSES", 4)
-    report_workdir.write(tmp_path, tuple(f"class {index}" for index in range(classes)), 224, patch=patch)
+    grid = (0.02, 0.07, 0.15, 0.3, 0.4, 0.5) if patch == 1 else ()
+    report_workdir.write(tmp_path, tuple(f"class {index}" for index in range(classes)), 224, patch=patch, grid=grid)
     page = tmp_path / "report" / "removal" / "index.html"
     of_classes = [file.stat().st_size for file in (tmp_path / "report" / "removal" / "data").glob("*")]
     assert len(of_classes) == (classes if classes > explorer.IN_PAGE else 0)
-    assert page.stat().st_size < 5e6 and sum(of_classes) < 40e6 * classes / 1000
+    assert page.stat().st_size < 5e6 and sum(of_classes) < 20e6 * classes / 1000
     if of_classes:
         text = (tmp_path / "report" / "removal" / "data" / "class-00003.js").read_text()
         label, _, found = text.removeprefix("fsjaxClass(").removesuffix(");\n").partition(",")

@@ -39,7 +39,7 @@ def make_config(stages, maps=""):
     config.train.batch_size = 8
     config.search.method = "imported" if maps else "removal"
     config.search.imported.maps = str(maps)
-    config.report.attributions, config.evaluate.pairs = 0, 4
+    config.report.attributions, config.evaluate.pairs, config.evaluate.grid = 0, 4, ()
     return config
 
 
