@@ -58,7 +58,7 @@ TITLES = {
     "disc": "a large shape",
     "sensor": "a sensor's pattern",
 }
-_ROWS, _WIDTH, _HEIGHT = 5, 6.9, 1.62  # rows of a picture; inches of a picture, and of a row
+_ROWS, _WIDTH, _HEIGHT = 5, 6.9, 2.05  # rows of a picture; inches of a picture, and of a row
 
 _JPEG = flags.DEFINE_string("jpeg", None, "Workdir of configs/jpeg.py.", required=True)
 _CALTECH = flags.DEFINE_string("caltech", None, "Workdir of a run on CALTECH.", required=True)
