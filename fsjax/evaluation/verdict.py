@@ -26,8 +26,9 @@ AS_MUCH = 0.5
 # and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
 LESS, MORE = 0.75, 3.0
 # Low frequencies decide about photographs of any class. A map is coarse where low-pass has LOW of its psi, unless the
-# class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice.
-LOW, OWN = 1 / 3, 5.0
+# class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice. With
+# NEARLY all of its psi low-pass makes any map coarse: it may hold a grating that does not count.
+LOW, OWN, NEARLY = 1 / 3, 5.0, 0.85
 
 _NOT_EXCLUDED = "a local or broadband cue is not excluded"
 
@@ -46,7 +47,8 @@ def rule() -> str:
         f"is a shortcut if it meets four conditions. First, psi of its map is above {CONTROL:g} with 95 % confidence, "
         "over all classes and shares together. Second, random frequencies have less than half of its psi: both those "
         "that change images as much, and those beside the map with its radial profile. Third, low-pass of its size "
-        f"has less than a third of it, unless the class has {OWN:g} times others' energy at a frequency of the map. "
+        f"has less than a third of it, or than {NEARLY:g} of it where the class has {OWN:g} times others' energy at a "
+        "frequency of the map. "
         "Fourth, the class is not recognised by an absence: it has at least the energy of others there, and setting "
         "these frequencies to 0 does not have the same effect. A class that is spread may still rest on a local or "
         "broadband cue, such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood "
@@ -133,7 +135,8 @@ def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
     low_pass = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
     if at.no_dc_psi < enough:
         return Decision("coarse", f"{controls}, but not without DC: it is brightness or colour")
-    if at.low_pass_psi >= LOW * at.psi and not at.largest_energy_ratio >= OWN:
+    most = NEARLY if at.largest_energy_ratio >= OWN else LOW
+    if at.low_pass_psi >= most * at.psi:
         return Decision("coarse", f"{controls}, and {low_pass}: it is what a coarse image shows")
     if at.equal_change_psi >= enough:
         also = "so do random frequencies that change images as much"
