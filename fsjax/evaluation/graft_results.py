@@ -129,3 +129,28 @@ class Grafts:
     curve: Curve
     made: _Count
     verdicts: tuple[Verdict, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Triggers:
+    """For each class the wave that turns most images into it: images of other classes that are not taken for it.
+
+    Attributes:
+      identity: digest of what the result depends on.
+      amplitude: A of the wave A cos(k.x + phase), of normalised pixels.
+      position, frequency: k as row and column of the centred plane, and its length in cycles per pixel.
+      triggered, triggered_ci: share that become the class with the wave, and its 95 % Wilson interval.
+      elsewhere: mean share that become the class with a wave of another orbit of nearly the same radius.
+      others: the largest share that become another class with the wave.
+      images: their number; without any, rates are NaN.
+    """
+
+    identity: str
+    amplitude: float
+    position: Int[np.ndarray, "classes 2"]
+    frequency: _Rate
+    triggered: _Rate
+    triggered_ci: _Limits
+    elsewhere: _Rate
+    others: _Rate
+    images: _Count

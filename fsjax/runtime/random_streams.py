@@ -40,6 +40,8 @@ class Stream(enum.IntEnum):
     SYN_IMAGES = 33  # whether of the test split, class
     BIASED_ORBITS = 34
     BIASED_IMAGES = 35  # whether of the test split, class
+    TRIGGER_IMAGES = 36
+    TRIGGER_PHASES = 37
 
     # Training folds these into an image's JAX key. Augmentations fold in 0, 1, ..., far below.
     DROPOUT = 2**31
