@@ -103,6 +103,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
             )
         },
         planted={},
+        triggers=None,
     )
 
 

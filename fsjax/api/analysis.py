@@ -43,6 +43,7 @@ def analyse(
     shares: Sequence[float] | None = None,
     pairs: int | None = None,
     grid: Sequence[float] | None = None,
+    trigger_size: int | None = None,
     quick: bool = False,
     mean_std: Any = None,
     image_size: int | None = None,
@@ -68,6 +69,7 @@ def analyse(
         conjugate; 0.01 has none below 15 x 15.
       pairs: pairs of test images for the verdict on a class; 0 = no verdicts; None = 120.
       grid: further shares, in (0, 1], at which TPR and FPR are measured; () = none; None = `evaluate.grid`.
+      trigger_size: longer side of the largest images that are searched for triggers; 0 = never; None = 64.
       quick: a first look, by the preset of fsjax/evaluation/first_look.py; other arguments win over it.
       mean_std: mean and std of pixels in [0, 1], per channel, to normalise uint8 images or floats in [0, 1] with.
         None = arrays are normalised already.
@@ -82,10 +84,10 @@ def analyse(
       'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not...'
     """
     shares_given = (0.01, 0.05) if shares is None else tuple(np.sort(shares, axis=None).tolist())
-    config = _config(model, seed, search, {"shares": shares_given, **fields}, pairs, grid)
+    config = _config(model, seed, search, {"shares": shares_given, **fields}, pairs, grid, trigger_size)
     splits = _open_splits(config, {"train": train, "test": test}, classes, mean_std, image_size)
     if quick:
-        own = {"search": search, "shares": shares, "pairs": pairs, "grid": grid}
+        own = {"search": search, "shares": shares, "pairs": pairs, "grid": grid, "trigger_size": trigger_size}
         given = {"train": train, "test": test, "classes": classes, **own, "mean_std": mean_std}
         given |= {"image_size": image_size, "seed": seed or None, **fields}
         _first_look(config, splits["test"], {name: value for name, value in given.items() if value is not None})
@@ -155,6 +157,7 @@ def evaluate(
     *,
     pairs: int | None = None,
     grid: Sequence[float] | None = None,
+    trigger_size: int | None = None,
     mean_std: Any = None,
     image_size: int | None = None,
     seed: int = 0,
@@ -173,7 +176,7 @@ def evaluate(
       >>> [verdict.kind for verdict in fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts]
       ['default class', 'shortcut', 'coarse']
     """
-    config = _config(model, seed, None, {}, pairs, grid)
+    config = _config(model, seed, None, {}, pairs, grid, trigger_size)
     splits = _open_splits(config, {"test": test}, maps.classes, mean_std, image_size)
     classifier = _open_model(model, splits, mean_std, None)
     if maps.masks.shape[2:] != classifier.image_shape[:2]:
@@ -194,6 +197,7 @@ def _config(
     options: Mapping[str, Any],
     pairs: int | None = None,
     grid: Sequence[float] | None = None,
+    trigger_size: int | None = None,
 ) -> ConfigDict:
     """Return the fields that search, evaluation and report read, with the defaults of a run and these options."""
     check_number("seed", seed, SEEDS, whole=True)
@@ -211,7 +215,7 @@ def _config(
             "run": {"memory_mib": 0, "save_seconds": 30.0},
         }
     )
-    given = {"pairs": pairs, "grid": grid if grid is None else tuple(grid)}
+    given = {"pairs": pairs, "grid": grid if grid is None else tuple(grid), "trigger_size": trigger_size}
     config_fields.update(config.evaluate, {field: value for field, value in given.items() if value is not None})
     config_fields.check(config.evaluate, "evaluate.")
     return config
@@ -244,7 +248,8 @@ def _open_model(model: Any, splits: Mapping[str, Dataset], mean_std: Any, option
 
 def _first_look(config: ConfigDict, images: Dataset, given: Mapping[str, Any]) -> None:
     """Apply the preset, but for the given arguments."""
-    groups = {"search": "search.method", "pairs": "evaluate.pairs", "grid": "evaluate.grid"}
+    own_fields = ("pairs", "grid", "trigger_size")
+    groups = {"search": "search.method"} | {name: f"evaluate.{name}" for name in own_fields}
     own = config.search.get(config.search.method, {})
     names = {f"search.{config.search.method}.{name}" if name in own else f"search.{name}" for name in given}
     shown = [f"{name}={_shown(value)}" for name, value in given.items()]

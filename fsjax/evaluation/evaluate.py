@@ -7,9 +7,11 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import normalise
 from fsjax.data.selection import first_of_each_class, sample_of_class
 from fsjax.engine.model import Model
-from fsjax.evaluation import judge_maps, rates, results
+from fsjax.evaluation import judge_maps, rates, results, triggers
+from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.rates import Filterer
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
@@ -21,6 +23,7 @@ from fsjax.runtime.storage import Path
 FIELDS: config_fields.Table = {
     "threshold": (0.6, "the published criterion: TPR under a class's map above this", "[0, 1]"),
     "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
+    "trigger_size": (64, "longer side of the largest images that are searched for triggers; 0 = never"),
     "images_per_class": (0, "test images per class, drawn by seed, that rates are measured on; 0 = all"),
     "grid": ((), "further shares of the plane for TPR and FPR, such as 0.02,0.3, where maps have scores", "(0, 1]"),
     "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
@@ -31,8 +34,8 @@ def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequen
     """Write evaluation.json in a workdir, keeping the results of other search methods in it."""
     model.check_classes(test.classes, "data split test")
     file, folder = directory / "evaluation.json", directory / "grafts"
-    before = parallel.decide(lambda: results.read_evaluation(file))
-    evaluation = measure(config, model, maps, test, folder)
+    before = results.read_evaluation(file)
+    evaluation = measure(config, model, maps, test, folder, before.triggers if before else None)
     methods = {**(before.methods if before else {}), **evaluation.methods}
 
     def write() -> None:
@@ -43,9 +46,17 @@ def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequen
 
 
 def measure(
-    config: ConfigDict, model: Model, maps: DominantFrequencyMaps, test: Dataset, folder: Path | None
+    config: ConfigDict,
+    model: Model,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    folder: Path | None,
+    known: Triggers | None = None,
 ) -> Evaluation:
-    """Measure maps on the test images, with partial results in the folder. Collective: every process must call this."""
+    """Measure maps on the test images, with partial results in the folder. Collective: every process must call this.
+
+    `known` are triggers from another method's evaluation, which are not measured again for the same model and images.
+    """
     rated = _sample(test, config.evaluate.images_per_class, config.seed)
     filterer = Filterer(model, len(rated), config.run.memory_mib, folder and folder / "rates")
     unfiltered, usable = rates.evaluate_unfiltered(model, rated), judge_maps.unseen(config, maps, test)
@@ -59,13 +70,14 @@ def measure(
     if maps.scores is not None:
         ranked = zip(test.classes, maps.scores, truth, strict=True)
         planted = {name: recovery(scores, orbits) for name, scores, orbits in ranked if orbits.any()}
+    found = _triggers(config, model, test, folder, known)
     method = MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
         shares=shares,
         grid=grid,
         planted=planted,
-        grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
+        grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder, found),
     )
     return Evaluation(
         classes=tuple(test.classes),
@@ -73,6 +85,31 @@ def measure(
         unfiltered=unfiltered,
         methods={maps.method: method},
         planted=measure_reliance(filterer, rated, truth),
+        triggers=found,
+    )
+
+
+def seeks_triggers(config: ConfigDict, classes: int, plane: tuple[int, ...]) -> bool:
+    """Return whether an evaluation of this many classes measures triggers on a plane."""
+    return bool(config.evaluate.pairs) and classes > 1 and max(plane) <= config.evaluate.trigger_size
+
+
+def _triggers(
+    config: ConfigDict, model: Model, test: Dataset, folder: Path | None, known: Triggers | None
+) -> Triggers | None:
+    if not seeks_triggers(config, len(test.classes), model.image_shape[:2]):
+        return None
+    identity = triggers.identify(model, test.labels, config.seed)
+    if known is not None and known.identity == identity:
+        return known
+    return triggers.measure(
+        model,
+        lambda rows: np.asarray(normalise(test.images(rows), *model.mean_std)),
+        test.labels,
+        len(test.classes),
+        seed=config.seed,
+        memory_mib=config.run.memory_mib,
+        directory=folder and folder / f"triggers-{identity}",
     )
 
 

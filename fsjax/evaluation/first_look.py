@@ -41,6 +41,7 @@ PRESET: dict[str, tuple[Any | Callable[[ConfigDict, tuple[int, int]], Any], str]
     "search.shares": (_shares, "a single share, with room for a patch"),
     "report.share": (_nearest_share, "the share that the maps have"),
     "evaluate.pairs": (50, "enough for a verdict where psi is above 0.75 or below 0.35"),
+    "evaluate.trigger_size": (0, "triggers take 30,000 passes or more"),
     "evaluate.images_per_class": (40, "rates of a class within 0.15"),
     "evaluate.grid": ((), "rates at further shares decide nothing"),
     "report.attributions": (0, "150 forward passes an image"),

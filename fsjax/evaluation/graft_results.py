@@ -10,7 +10,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided")
+KINDS = (
+    *("shortcut", "trigger", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided"),
+)
 
 # Arrays of all classes; the results of a single class lack that axis.
 _Rate = Float[np.ndarray, "*classes"]

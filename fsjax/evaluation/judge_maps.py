@@ -14,7 +14,7 @@ from fsjax.data.selection import Pairs, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_measures, verdict
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
-from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Triggers, Verdict
 from fsjax.evaluation.rates import grid_shares
 from fsjax.evaluation.results import Unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -46,6 +46,7 @@ def judge_maps(
     unfiltered: Unfiltered,
     usable: Int[np.ndarray, " usable"],
     folder: Path | None,
+    triggers: Triggers | None = None,
 ) -> Grafts | None:
     """Judge maps by grafts between a run's usable test images; None where config.evaluate.pairs is 0. Collective.
 
@@ -73,11 +74,17 @@ def judge_maps(
     numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
     identity = digest((np.array(repr(numbers)), maps.masks, maps.scores, usable, test.labels))[:16]
     directory = folder and folder / identity
-    return judge(model, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
+    return judge(model, candidates, sample, triggers, memory_mib=config.run.memory_mib, directory=directory)
 
 
 def judge(
-    model: Model, candidates: Candidates, sample: GraftSample, *, memory_mib: int = 0, directory: Path | None = None
+    model: Model,
+    candidates: Candidates,
+    sample: GraftSample,
+    triggers: Triggers | None = None,
+    *,
+    memory_mib: int = 0,
+    directory: Path | None = None,
 ) -> Grafts:
     """Measure every class's masks by grafts, and give the verdicts. Collective; memory and directory as in Grafter."""
     count, shares, tested = len(candidates.names), candidates.shares, candidates.tested
@@ -96,7 +103,7 @@ def judge(
                 grafts, candidates.masks(label), shares, tested, level, sample.seed, control, is_recognised
             )
             progress.skip(number * grafts_each - progress.count)  # most classes need fewer
-    return _results(candidates, sample, pairs, measures)
+    return _results(candidates, sample, triggers, pairs, measures)
 
 
 def grafts_a_class(pairs: int, tested: int) -> int:
@@ -142,7 +149,9 @@ def unseen(config: ConfigDict, maps: DominantFrequencyMaps, test: Dataset) -> In
     return np.setdiff1d(everything, np.concatenate(seen))
 
 
-def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], measures: list[dict]) -> Grafts:
+def _results(
+    candidates: Candidates, sample: GraftSample, triggers: Triggers | None, pairs: list[Pairs], measures: list[dict]
+) -> Grafts:
     """Merge the measures of all classes, which processes have for some classes each, and add the verdicts."""
     merged = jax.tree.map(lambda *values: parallel.merge(np.stack(values)), *measures)
     images = [(drawn.donors, drawn.recipients) for drawn in pairs]
@@ -158,14 +167,16 @@ def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], me
         made=np.nan_to_num(merged["made"]).astype(int),
         verdicts=(),
     )
-    verdicts = [_verdict(grafts, sample, label, candidates.names) for label in range(len(pairs))]
+    verdicts = [_verdict(grafts, sample, triggers, label, candidates.names) for label in range(len(pairs))]
     return dataclasses.replace(grafts, verdicts=tuple(verdicts))
 
 
-def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, ...]) -> Verdict:
+def _verdict(
+    grafts: Grafts, sample: GraftSample, triggers: Triggers | None, label: int, names: tuple[str, ...]
+) -> Verdict:
     pairs, smallest = int(grafts.baseline.pairs[label]), float(grafts.curve.smallest[label])
     at, name = grafts.rates.at(label) if pairs else None, names[label]
-    kind, reason, by = verdict.decide(
+    decision = verdict.decide(
         at,
         tpr=float(sample.tpr[label]),
         fpr=float(sample.fpr[label]),
@@ -175,6 +186,7 @@ def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, 
         level=verdict.level(len(names), len(grafts.tested_shares)),
         why_none=sample.why_none,
     )
+    kind, reason, by = verdict.or_trigger(decision, triggers, label)
     return Verdict(
         name=name,
         kind=kind,

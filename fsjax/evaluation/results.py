@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.graft_results import Grafts, Triggers
 from fsjax.evaluation.typed_json import ResultFile
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -100,7 +100,8 @@ class MethodEvaluation:
 class Evaluation(ResultFile):
     """The content of evaluation.json: test images of each class, and results unfiltered and by search method.
 
-    `planted` holds each class's reliance on its planted orbits; it is empty where none were planted.
+    `planted` holds each class's reliance on its planted orbits; it is empty where none were planted. `triggers` are the
+    same for all methods; None where evaluate.trigger_size or evaluate.pairs leaves them out.
     """
 
     classes: tuple[str, ...]
@@ -108,8 +109,9 @@ class Evaluation(ResultFile):
     unfiltered: Unfiltered
     methods: dict[str, MethodEvaluation]
     planted: dict[str, Reliance]
+    triggers: Triggers | None
 
-    stage, version = "evaluate", 5
+    stage, version = "evaluate", 6
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

@@ -55,7 +55,7 @@ def measure(
         "predicted",
         [len(screened), len(confirmed)],
         identify(model, labels, seed),
-        reduce=lambda sums: sums.argmax(-1),
+        reduce=lambda sums: sums.argmax(-1).astype(float),
         memory_mib=memory_mib,
         directory=directory,
     )
@@ -107,7 +107,7 @@ def identify(model: Model, labels: Labels, seed: int) -> str:
     return digest((model.params, labels, np.array(seed)))[:16]
 
 
-def draw(labels: Labels, seed: int) -> tuple[Indices, Indices]:
+def draw(labels: Labels, seed: int) -> tuple[Int[np.ndarray, " screened"], Int[np.ndarray, " confirmed"]]:
     """Draw the images of both stages, equally from all classes; the second are fresh where the set has enough."""
     rng, by_class = generator(seed, Stream.TRIGGER_IMAGES), images_by_class(labels, np.arange(len(labels)))
     shuffled = np.concatenate([rng.permutation(images) for images in by_class.values()])

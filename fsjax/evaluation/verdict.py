@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from fsjax.evaluation.graft_results import GraftRates
+from fsjax.evaluation.graft_results import GraftRates, Triggers
 
 # A map controls a class where its psi is above CONTROL.
 CONTROL = 0.5
@@ -29,6 +29,10 @@ LESS, MORE = 0.75, 3.0
 # class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice. With
 # NEARLY all of its psi low-pass makes any map coarse: it may hold a grating that does not count.
 LOW, OWN, NEARLY = 1 / 3, 5.0, 0.85
+
+# A wave is a trigger where it turns at least TRIGGERED of others' images into the class (lower 95 % limit), and other
+# waves at most AS_MUCH of that. It says more than these kinds.
+TRIGGERED, _LEFT_OPEN = 0.55, ("spread", "coarse", "undecided", "default class")
 
 _NOT_EXCLUDED = "a local or broadband cue is not excluded"
 
@@ -52,7 +56,8 @@ def rule() -> str:
         "Fourth, the class is not recognised by an absence: it has at least the energy of others there, and setting "
         "these frequencies to 0 does not have the same effect. A class that is spread may still rest on a local or "
         "broadband cue, such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood "
-        "look for these."
+        "look for these. A class that grafts leave open has a trigger where a faint wave turns at least "
+        f"{100 * TRIGGERED:g} % of others' images into it, with 95 % confidence, and other waves at most half as many."
     )
 
 
@@ -119,6 +124,18 @@ def decide(
     shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
     reason = f"psi is {at.psi:.2f} at {_plane(at)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
     return Decision("undecided", reason)
+
+
+def or_trigger(decision: Decision, triggers: Triggers | None, label: int) -> Decision:
+    """Return a class's decision, or its trigger in place of a decision that says less."""
+    if triggers is None or decision.kind not in _LEFT_OPEN:
+        return decision
+    share, elsewhere = float(triggers.triggered[label]), float(triggers.elsewhere[label])
+    if not (triggers.triggered_ci[label, 0] >= TRIGGERED and elsewhere <= AS_MUCH * share):
+        return decision
+    wave = f"a faint wave of {triggers.frequency[label]:.2f} cycles/pixel"
+    turned = f"turns {100 * share:.0f} % of other classes' images into it"
+    return Decision("trigger", f"{wave} {turned}; other waves of its radius {100 * elsewhere:.0f} %")
 
 
 def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:

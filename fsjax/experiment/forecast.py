@@ -20,7 +20,8 @@ from fsjax.data.dataset import Dataset
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, Rows
 from fsjax.engine.model import Model, graft_model
-from fsjax.evaluation import judge_maps, rates
+from fsjax.evaluation import judge_maps, rates, triggers
+from fsjax.evaluation.evaluate import seeks_triggers
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR
 from fsjax.fourier import patches
 from fsjax.runtime import parallel
@@ -32,7 +33,8 @@ from fsjax.training.step import split_over_devices
 
 logger = logging.getLogger(__name__)
 
-# Forward passes of one image in each part: training, search, rates and grafts. A gradient counts as graft.PASSES.
+# Forward passes of one image in each part: training, search, rates, triggers and grafts. A gradient counts as
+# graft.PASSES.
 Work: TypeAlias = Mapping[str, int]
 
 # This many passes at 32 x 32 pixels take seconds. Fewer are not measured.
@@ -62,7 +64,10 @@ def judging_work(config: ConfigDict, test: Dataset) -> Work:
     tested = sum(share <= config.report.share for share in shares)
     on_grid = np.minimum(counts, options.grid_images or counts).sum() * len(set(options.grid) - {*config.search.shares})
     filtered = counts.sum() + len(counts) * (counts.sum() * len(config.search.shares) + on_grid)
-    return {"rates": int(filtered), "grafts": len(counts) * judge_maps.grafts_a_class(options.pairs, tested)}
+    work = {"rates": int(filtered), "grafts": len(counts) * judge_maps.grafts_a_class(options.pairs, tested)}
+    if seeks_triggers(config, len(counts), _plane(test)):
+        work["triggers"] = triggers.passes(test.labels, len(counts), _plane(test))
+    return work
 
 
 def _plane(dataset: Dataset) -> tuple[int, int]:
@@ -129,6 +134,8 @@ def _shorter(part: str, config: ConfigDict, searched: Dataset | None) -> tuple[s
         return "evaluate.grid", "()", "leaves out further shares"
     if part == "grafts":
         return "evaluate.pairs", config.evaluate.pairs // 2, "halves them"
+    if part == "triggers":
+        return "evaluate.trigger_size", 0, "leaves them out"
     if part == "search" and options.method == "graft":
         return "search.graft.paths", options.graft.paths // 2, "halves it"
     if part == "search":
@@ -151,6 +158,8 @@ def _seconds_a_pass(
         chunk = tile_size.layout(grafts, [images], memory_mib=memory_mib)["chunk"]
         layout = {"tile_images": chunk, "chunk": chunk}  # as evaluation.graft_outcomes.Grafter has it
         seconds["grafts"] = _seconds_a_tile(grafts, "captured", layout, replicates=images)
+    if "triggers" in work:  # whose orbits share the devices
+        seconds["triggers"] = seconds["grafts"] / parallel.mesh().size
     if "search" in work and search.selected(options).gradients:
         seconds["search"] = _seconds_a_gradient(model.at(options.precision), options.patch) / graft.PASSES
     elif "search" in work:

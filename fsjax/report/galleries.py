@@ -13,6 +13,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.waves import sum_of_waves
 from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, html
 from fsjax.report.explorer import Subject
@@ -35,8 +36,8 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
 
     Rows come from `explorer.rows`; the map is cut at a row's share, `at`. Each row gets `moved`, a sentence about all
     its pairs, and `pairs`: recipient, donor, the grafted change and the graft, as images with `title`, `picture`,
-    `prediction`, `second`, and `hit`. `second` is the second choice where the first is the recipient's own class,
-    which psi leaves out; `hit` says which text names the row's class: 'prediction', 'second' or ''.
+    `prediction`, `second`, and `hit`; for a trigger also the first recipient with the wave. `second` is the second
+    choice where the first is the recipient's own class, which psi leaves out; `hit` says which text names the row's class: 'prediction', 'second' or ''.
     """
     config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
     by_class = selection.images_by_class(test.labels, judge_maps.unseen(config, maps, test))
@@ -71,6 +72,16 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
                 _predicted("with the graft", grafted[i], after[i], left_out, model, label),
             ]
             pictured.append(images)
+        if row["kind"] == "trigger":
+            added = _trigger(subject, label)
+            with jax.default_matmul_precision(model.matmul_precision):
+                logits_added = np.asarray(apply(model.params, (recipients[0] + added)[None])[0], float)
+            pictured.append(
+                [
+                    pictured[0][0],
+                    _predicted("with the faint wave", recipients[0] + added, logits_added, left_out, model, label),
+                ]
+            )
         moved = (
             f"Over {grafts.baseline.pairs[label]} pairs: the model predicts {row['name']} for "
             f"{100 * grafts.rates.grafted[label]:.0f} % of other classes' images with the graft, for "
@@ -79,6 +90,16 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
         )
         gallery.append(row | {"pairs": pictured, "moved": moved})
     return gallery
+
+
+def _trigger(subject: Subject, label: int) -> Float[np.ndarray, "height width 1"]:
+    """Return the wave of a class's trigger, as it is added to normalised images."""
+    triggers, plane = subject.evaluation.triggers, subject.model.image_shape[:2]
+    assert triggers is not None, "the verdict rests on them"
+    orbits = spectrum.orbits(*plane)
+    coefficients = np.zeros((1, 1 + orbits.max()), complex)
+    coefficients[0, orbits[tuple(triggers.position[label])]] = triggers.amplitude
+    return sum_of_waves(coefficients, plane)[0, ..., None]
 
 
 def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None, model: Model, label: int) -> dict:

@@ -32,13 +32,14 @@ class Look(NamedTuple):
 
 LOOKS = {
     "shortcut": Look("\N{BLACK UP-POINTING TRIANGLE}", "shortcut", "^", style.VERMILION),
+    "trigger": Look("\N{BLACK STAR}", "shortcut", "*", style.BLACK),
     "band": Look("\N{BLACK DIAMOND}", "controlled", "D", style.ORANGE),
     "coarse": Look("\N{BLACK SQUARE}", "controlled", "s", style.SKY),
     "by absence": Look("\N{WHITE DOWN-POINTING TRIANGLE}", "controlled", "v", style.PURPLE),
     "default class": Look("\N{BULLSEYE}", "open", "P", style.GREEN),
     "spread": Look("\N{WHITE CIRCLE}", "spread", "o", style.BLUE),
     "not recognised": Look("\N{MULTIPLICATION X}", "open", "X", style.GREY),
-    "undecided": Look("?", "open", "*", style.GREY),
+    "undecided": Look("?", "open", "h", style.GREY),
     "": Look("\N{EN DASH}", "open", ".", style.BLACK),  # without grafts
 }
 

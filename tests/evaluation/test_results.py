@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fsjax.evaluation import judge_maps
+from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.evaluation.results import read_evaluation, read_method
 from fsjax.runtime import files
@@ -35,7 +36,11 @@ def measured():
     grafts = judge_maps.judge(made.model, candidates(made), made.sample(pairs=6))
     shares = {0.1: results.map_rates([0.5, 0.25, None], positions=[7, 2, 2])}
     methods = {"removal": results.method(shares, grafts=grafts), "other": results.method(shares)}
-    return results.evaluation(("a", "b", "c"), methods)
+    limits = np.array([[0.1, 0.3], [0.2, 0.4], [np.nan, np.nan]])
+    found = Triggers(
+        "x", 0.4, np.array([[0, 1], [2, 3], [4, 5]]), *[limits[:, 0]] * 2, limits, *[limits[:, 1]] * 2, np.arange(3)
+    )
+    return results.evaluation(("a", "b", "c"), methods, triggers=found)
 
 
 def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path, measured):

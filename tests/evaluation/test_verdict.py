@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsjax.evaluation import graft_measures, verdict
-from fsjax.evaluation.graft_results import KINDS, GraftRates
+from fsjax.evaluation.graft_results import KINDS, GraftRates, Triggers
 
 # A shortcut by amplitude, far from every boundary.
 RATES = {
@@ -85,6 +85,32 @@ def test_a_class_of_each_kind(evidence, expected):
     decision = verdict.decide(**evidence)
     assert decision.kind in KINDS and decision.reason
     assert f"{decision.kind} {decision.by}".strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "elsewhere", "expected"),
+    [
+        *((kind, 0.55, 0.4, "trigger") for kind in ("spread", "coarse", "undecided", "default class")),
+        *((kind, 0.55, 0.4, kind) for kind in ("shortcut", "band", "by absence", "not recognised")),
+        ("spread", 0.54, 0.0, "spread"),
+        ("spread", 0.9, 0.41, "spread"),  # as any wave does
+        ("spread", np.nan, np.nan, "spread"),  # no image to count
+    ],
+)
+def test_a_trigger_is_said_where_grafts_leave_the_cue_open_and_other_waves_do_less(kind, low, elsewhere, expected):
+    values = {"triggered": 0.8, "triggered_ci": [low, 0.9], "elsewhere": elsewhere, "frequency": 0.4123, "others": 0.1}
+    arrays = {
+        name: np.array([[0.0, 0.0][: np.ndim(value) + 1] if np.ndim(value) else 0.0, value])
+        for name, value in values.items()
+    }
+    found = Triggers("", 0.35, np.zeros((2, 2), int), images=np.array([9, 9]), **arrays)
+    before = verdict.Decision(kind, "a reason")
+    after = verdict.or_trigger(before, found, 1)
+    assert after.kind == expected in KINDS and verdict.or_trigger(before, found, 0) == before
+    assert verdict.or_trigger(before, None, 1) == before
+    if expected == "trigger":
+        wave = "a faint wave of 0.41 cycles/pixel turns 80 % of other classes' images into it"
+        assert after.reason == f"{wave}; other waves of its radius 40 %"
 
 
 def test_confidence_is_over_all_classes_and_shares_and_a_default_class_needs_complete_control():

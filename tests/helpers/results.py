@@ -87,11 +87,11 @@ def method(shares, *, grid=(), planted=None, grafts=None):
     return MethodEvaluation("train", 1, by_share, dict(grid), planted or {}, grafts)
 
 
-def evaluation(classes, of_methods, *, of_images=None, images=5, planted=None):
+def evaluation(classes, of_methods, *, of_images=None, images=5, planted=None, triggers=None):
     """An evaluation of some methods."""
     count = len(classes)
     of_images = unfiltered([0.8] * count, images=images) if of_images is None else of_images
-    return Evaluation(tuple(classes), np.full(count, images), of_images, of_methods, planted or {})
+    return Evaluation(tuple(classes), np.full(count, images), of_images, of_methods, planted or {}, triggers)
 
 
 def write(directory, results):

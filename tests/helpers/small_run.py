@@ -24,6 +24,7 @@ SMALL = {
     "report.attributions": 0,
     "evaluate.grid": (0.3,),
     "evaluate.pairs": 6,
+    "evaluate.trigger_size": 0,
 }
 # Two runs have these sizes, so that their programs are compiled once.
 OF_PHOTOGRAPHS = {"model.name": "vit_nano_patch8", "train.batch_size": 4, "train.epochs": 1.0, "evaluate.pairs": 2}

@@ -1,0 +1,164 @@
+"""Triggers against a loop that adds waves to pixels, and against classifiers that look at known waves."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsjax.engine import tile_size
+from fsjax.engine.model import Model
+from fsjax.evaluation import triggers
+from fsjax.fourier import spectrum
+from fsjax.runtime import interrupt
+from fsjax.runtime.random_streams import Stream, generator
+from tests.helpers.processes import computed
+
+PLANE = (8, 8)
+LABELS = np.arange(240) % 3
+
+
+def waves_at(row, column, plane, phase):
+    """cos(k.x + phase) over the pixels of the frequency at a centred position, an image for each phase."""
+    y, x = np.mgrid[: plane[0], : plane[1]]
+    angle = 2 * np.pi * ((row - plane[0] // 2) * y / plane[0] + (column - plane[1] // 2) * x / plane[1])
+    return np.cos(angle + np.asarray(phase)[..., None, None])
+
+
+def noise(count, plane, channels=3):
+    return np.random.default_rng(0).normal(size=(count, *plane, channels)).astype(np.float32) * 0.7 + 0.1
+
+
+def measured(apply, params, images, labels=LABELS, **options):
+    model = Model(apply, params, images.shape[1:], ("a", "b", "c"))
+    return triggers.measure(model, images.__getitem__, labels, 3, **options)
+
+
+def linear(params, images):
+    return images.reshape(len(images), -1) @ params
+
+
+def test_rates_are_those_of_a_loop_that_adds_each_wave_to_pixels():
+    plane = 4, 6
+    images, labels = noise(130, plane, 2), np.random.default_rng(1).permutation(np.arange(130) % 3)
+    params = np.random.default_rng(2).normal(size=(images[0].size, 3)).astype(np.float32)
+    found = measured(linear, params, images, labels, seed=5, amplitude=2.0)
+    orbits, (screened, confirmed) = spectrum.orbits(*plane), triggers.draw(labels, 5)
+    positions = [tuple(np.argwhere(orbits == orbit)[0]) for orbit in range(orbits.max() + 1)]
+    scale, rng = 2.0 * images[screened].astype(float).std(), generator(5, Stream.TRIGGER_PHASES)
+
+    def shares(drawn):
+        """Share of [class, orbit], image by image."""
+        phases, turned, could = rng.uniform(0, 2 * np.pi, (len(drawn), len(positions))), np.zeros((3, 99)), np.zeros(3)
+        for image, label, of_image in zip(images[drawn].astype(float), labels[drawn], phases, strict=True):
+            before = (image.ravel() @ params).argmax()
+            possible = {0, 1, 2} - {before, label}
+            could[list(possible)] += 1
+            for orbit, position in enumerate(positions):
+                wave = scale * waves_at(*position, plane, of_image[orbit])[..., None]
+                if (after := ((image + wave).ravel() @ params).argmax()) in possible:
+                    turned[after, orbit] += 1
+        return turned[:, : len(positions)] / could[:, None], could
+
+    candidates = np.delete(np.arange(len(positions)), positions.index((plane[0] // 2, plane[1] // 2)))
+    best = candidates[shares(screened)[0][:, candidates].argmax(1)]
+    share, could = shares(confirmed)
+    assert share.max() > 0.3, "otherwise nothing is compared"
+    radius = np.array([np.hypot((row - 2) / 4, (column - 3) / 6) for row, column in positions])
+    for label, orbit in enumerate(best):
+        near = sorted(set(candidates) - {orbit}, key=lambda other: (abs(radius[other] - radius[orbit]), other))[:8]
+        assert tuple(found.position[label]) == positions[orbit]
+        assert found.frequency[label] == pytest.approx(radius[orbit])
+        assert found.triggered[label] == pytest.approx(share[label, orbit])
+        assert found.elsewhere[label] == pytest.approx(share[label, near].mean())
+        assert found.others[label] == pytest.approx(max(np.delete(share[:, orbit], label)))
+    assert found.images.tolist() == could.tolist() and found.amplitude == pytest.approx(scale)
+
+
+def looks_for(position, plane=PLANE):
+    """Parameters: what the amplitude and phase of a wave are read from."""
+    return (waves_at(*position, plane, 0) + 1j * waves_at(*position, plane, np.pi / 2)).astype(np.complex64)
+
+
+def amplitude(params, images):
+    return jnp.einsum("nyxc,kyx->kn", images, params) * 2 / images[0].size
+
+
+def quiet(images, *positions):
+    """Images without the waves at some positions."""
+    orbits = spectrum.orbits(*PLANE)
+    mask = ~np.isin(orbits, [orbits[position] for position in positions])
+    return np.array(spectrum.filter_images(jnp.asarray(images), jnp.asarray(mask[None]))[0])
+
+
+def of_strength(strength, images):
+    """Logits: class 1 where the strength is above 0, else class 0 or 2 by the mean of the image."""
+    mean = images.mean((1, 2, 3))
+    return jnp.stack([mean, 100 * jnp.sign(strength), -mean], -1)
+
+
+def by_amplitude(params, images):
+    return of_strength(jnp.abs(amplitude(params, images)).sum(0) - 0.15, images)
+
+
+def by_phase(params, images):
+    return of_strength(amplitude(params, images).real.sum(0) - 0.5 * 0.35 * 0.7, images)
+
+
+def test_a_classifier_that_looks_for_one_wave_has_its_trigger_there_and_nowhere_else():
+    images = quiet(noise(240, PLANE), (6, 3))
+    found = measured(by_amplitude, looks_for((6, 3))[None], images)
+    assert tuple(found.position[1]) == (2, 5), "the orbit's first member"
+    assert found.frequency[1] == pytest.approx(np.hypot(2 / 8, 1 / 8))
+    assert found.triggered[1] == 1 and found.elsewhere[1] == 0 and found.triggered_ci[1, 0] > 0.96
+    assert found.others[1] == 0 and found.triggered[[0, 2]].max() < 0.2
+    fainter = measured(by_amplitude, looks_for((6, 3))[None], images, amplitude=0.15)
+    assert fainter.triggered[1] == 0 and fainter.amplitude == pytest.approx(found.amplitude * 0.15 / 0.35)
+
+
+def test_a_wave_as_good_as_others_of_its_radius_shows_in_the_controls():
+    ring = [(2, 5), (2, 3), (3, 2), (3, 6)]  # the orbits at sqrt(5)
+    images = quiet(noise(240, PLANE), *ring)
+    found = measured(by_amplitude, np.stack([looks_for(position) for position in ring]), images)
+    assert found.triggered[1] == 1 and found.elsewhere[1] == pytest.approx(3 / 8), "three of the eight nearest"
+
+
+def test_phases_are_uniform_so_a_classifier_that_looks_for_one_is_triggered_as_often_as_phases_fit():
+    images = quiet(noise(2400, PLANE), (6, 3))
+    found = measured(by_phase, looks_for((6, 3))[None], images, np.arange(2400) % 3)
+    assert tuple(found.position[1]) == (2, 5)
+    low, high = found.triggered_ci[1]
+    assert low < 1 / 3 < high and found.images[1] == 120, "cos(phase) above 1/2"
+
+
+def test_images_come_equally_from_all_classes_and_twice_only_where_they_are_few():
+    for counts, overlap in (([500, 80, 70], 0), ([90, 60, 60], 30), ([4, 3, 2], 9)):
+        labels = np.repeat(np.arange(3), counts)
+        screened, confirmed = triggers.draw(labels, 1)
+        assert len(set(screened)) == len(screened) == min(60, len(labels))
+        assert len(set(confirmed)) == len(confirmed) == min(180, len(labels))
+        assert len(set(screened) & set(confirmed)) == overlap
+    labels = np.repeat(np.arange(3), [500, 80, 90])
+    for drawn, each in zip(triggers.draw(labels, 1), (20, 60), strict=True):
+        assert np.bincount(labels[drawn]).tolist() == [each] * 3
+    assert not np.array_equal(triggers.draw(labels, 1)[0], triggers.draw(labels, 2)[0])
+
+
+def test_a_stopped_measurement_goes_on_and_ends_the_same(tmp_path, monkeypatch):
+    images, params = noise(240, PLANE), np.random.default_rng(2).normal(size=(192, 3)).astype(np.float32)
+    monkeypatch.setattr(tile_size, "layout", lambda *arguments, **options: {"tile_images": 60, "chunk": 60})
+    whole = measured(linear, params, images)
+    for tiles in (1, 2, 3):
+        checks = iter(range(tiles))
+
+        def check(checks=checks):
+            if next(checks, None) is None:
+                raise interrupt.Terminated
+
+        with monkeypatch.context() as stopped, pytest.raises(interrupt.Terminated):
+            stopped.setattr(interrupt, "check", check)
+            measured(linear, params, images, directory=tmp_path)
+    assert 0 < computed(tmp_path.rglob("*.npz")) < 1 + 33
+    found = measured(linear, params, images, directory=tmp_path)
+    assert computed((tmp_path / "screened").glob("*.npz")) == 1 + 33, "each wave once"
+    for name, value in vars(whole).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
+    assert triggers.passes(LABELS, 3, PLANE) == 60 * 34 + 180 * (1 + 27)
