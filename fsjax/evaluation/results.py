@@ -111,7 +111,7 @@ class Evaluation(ResultFile):
     planted: dict[str, Reliance]
     triggers: Triggers | None
 
-    stage, version = "evaluate", 6
+    stage, version = "evaluate", 5
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

@@ -37,7 +37,8 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
     Rows come from `explorer.rows`; the map is cut at a row's share, `at`. Each row gets `moved`, a sentence about all
     its pairs, and `pairs`: recipient, donor, the grafted change and the graft, as images with `title`, `picture`,
     `prediction`, `second`, and `hit`; for a trigger also the first recipient with the wave. `second` is the second
-    choice where the first is the recipient's own class, which psi leaves out; `hit` says which text names the row's class: 'prediction', 'second' or ''.
+    choice where the first is the recipient's own class, which psi leaves out; `hit` says which text names the row's
+    class: 'prediction', 'second' or ''.
     """
     config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
     by_class = selection.images_by_class(test.labels, judge_maps.unseen(config, maps, test))
@@ -73,15 +74,11 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
             ]
             pictured.append(images)
         if row["kind"] == "trigger":
-            added = _trigger(subject, label)
+            triggered = recipients[0] + _trigger(subject, label)
             with jax.default_matmul_precision(model.matmul_precision):
-                logits_added = np.asarray(apply(model.params, (recipients[0] + added)[None])[0], float)
-            pictured.append(
-                [
-                    pictured[0][0],
-                    _predicted("with the faint wave", recipients[0] + added, logits_added, left_out, model, label),
-                ]
-            )
+                answer = np.asarray(apply(model.params, triggered[None])[0], float)
+            shown = _predicted("with the faint wave", triggered, answer, None, model, label)
+            pictured.append([pictured[0][0], shown])
         moved = (
             f"Over {grafts.baseline.pairs[label]} pairs: the model predicts {row['name']} for "
             f"{100 * grafts.rates.grafted[label]:.0f} % of other classes' images with the graft, for "

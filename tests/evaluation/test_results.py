@@ -37,9 +37,8 @@ def measured():
     shares = {0.1: results.map_rates([0.5, 0.25, None], positions=[7, 2, 2])}
     methods = {"removal": results.method(shares, grafts=grafts), "other": results.method(shares)}
     limits = np.array([[0.1, 0.3], [0.2, 0.4], [np.nan, np.nan]])
-    found = Triggers(
-        "x", 0.4, np.array([[0, 1], [2, 3], [4, 5]]), *[limits[:, 0]] * 2, limits, *[limits[:, 1]] * 2, np.arange(3)
-    )
+    rates = dict.fromkeys(("frequency", "triggered", "elsewhere", "others"), limits[:, 0])
+    found = Triggers("x", 0.4, np.arange(6).reshape(3, 2), triggered_ci=limits, images=np.arange(3), **rates)
     return results.evaluation(("a", "b", "c"), methods, triggers=found)
 
 

@@ -99,10 +99,7 @@ def test_a_class_of_each_kind(evidence, expected):
 )
 def test_a_trigger_is_said_where_grafts_leave_the_cue_open_and_other_waves_do_less(kind, low, elsewhere, expected):
     values = {"triggered": 0.8, "triggered_ci": [low, 0.9], "elsewhere": elsewhere, "frequency": 0.4123, "others": 0.1}
-    arrays = {
-        name: np.array([[0.0, 0.0][: np.ndim(value) + 1] if np.ndim(value) else 0.0, value])
-        for name, value in values.items()
-    }
+    arrays = {name: np.stack([np.zeros(np.shape(value)), value]) for name, value in values.items()}
     found = Triggers("", 0.35, np.zeros((2, 2), int), images=np.array([9, 9]), **arrays)
     before = verdict.Decision(kind, "a reason")
     after = verdict.or_trigger(before, found, 1)
