@@ -32,7 +32,7 @@ LOW, OWN, NEARLY = 1 / 3, 5.0, 0.85
 
 # A wave is a trigger where it turns at least TRIGGERED of others' images into the class (lower 95 % limit), and other
 # waves at most AS_MUCH of that. It says more than these kinds.
-TRIGGERED, _LEFT_OPEN = 0.55, ("spread", "coarse", "undecided", "default class")
+TRIGGERED, _LEFT_OPEN = 0.55, ("spread", "coarse", "by absence", "undecided", "default class")
 
 _NOT_EXCLUDED = "a local or broadband cue is not excluded"
 
