@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 KINDS = (
-    *("shortcut", "trigger", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided"),
+    *("shortcut", "band", "coarse", "by absence", "trigger", "default class", "spread", "not recognised", "undecided"),
 )
 
 # Arrays of all classes; the results of a single class lack that axis.

@@ -74,15 +74,15 @@ def judge_maps(
     numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
     identity = digest((np.array(repr(numbers)), maps.masks, maps.scores, usable, test.labels))[:16]
     directory = folder and folder / identity
-    return judge(model, candidates, sample, triggers, memory_mib=config.run.memory_mib, directory=directory)
+    return judge(model, candidates, sample, triggers=triggers, memory_mib=config.run.memory_mib, directory=directory)
 
 
 def judge(
     model: Model,
     candidates: Candidates,
     sample: GraftSample,
-    triggers: Triggers | None = None,
     *,
+    triggers: Triggers | None = None,
     memory_mib: int = 0,
     directory: Path | None = None,
 ) -> Grafts:
