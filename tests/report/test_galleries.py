@@ -16,6 +16,7 @@ from configs import common
 from fsjax.data import selection
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
+from fsjax.evaluation.graft_results import Triggers
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import html
 from fsjax.report.explorer import Subject
@@ -87,8 +88,9 @@ def subject(tmp_path):
     return Subject(common.base(), tmp_path, make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
 
 
-def gallery(subject, count=3):
-    rows = [{"label": label, "name": name, "at": (0.05, 0.1, 0.2)[label]} for label, name in enumerate(NAMES[:count])]
+def gallery(subject, count=3, kind="spread"):
+    shares = (0.05, 0.1, 0.2)[:count]
+    rows = [{"label": i, "name": NAMES[i], "at": share, "kind": kind} for i, share in enumerate(shares)]
     return graft_gallery(subject, subject.evaluated.grafts, rows)
 
 
@@ -130,6 +132,19 @@ def test_a_pair_is_shown_with_what_is_grafted_and_with_what_the_model_predicts(s
         "Over 30 pairs: the model predicts <zebra> for 50 % of other classes' images with the graft, for 10 % without "
         "it, where their own class is left out."
     )
+
+
+def test_a_trigger_is_shown_as_the_first_recipient_with_its_wave(subject):
+    values = {name: np.full(3, 0.5) for name in ("frequency", "triggered", "elsewhere", "others")}
+    at, limits = np.array([[2, 3]] * 3), np.full((3, 2), 0.5)
+    triggers = Triggers("x", 0.4, at, triggered_ci=limits, images=np.full(3, 9), **values)
+    shown = dataclasses.replace(subject, evaluation=dataclasses.replace(subject.evaluation, triggers=triggers))
+    *_, (recipient, with_wave) = gallery(shown, kind="trigger")[0]["pairs"]
+    y, x = np.mgrid[:SIDE, :SIDE]
+    wave = 0.4 * np.cos(2 * np.pi * (-2 * y - x) / SIDE)  # of the row and column 2 and 3, DC at 4
+    added = pixels(with_wave["picture"]) - pixels(recipient["picture"])
+    assert np.abs(added - 255 * STD * wave[..., None]).max() <= 1.02
+    assert with_wave["prediction"] and with_wave["title"] == "with the faint wave"
 
 
 def test_of_two_outputs_none_is_left_out(subject):
