@@ -4,6 +4,7 @@ published  TPR of the class's images filtered by its map above .6 (Wang et al., 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from unittest import mock
 
@@ -134,6 +135,36 @@ def thresholds(rows: Sequence[dict]) -> str:
             cells = [_cell(again, "verdict", label) for label in ("positive", "negative")]
             lines.append(f"| {name} | {value:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def stability(found: Sequence[dict]) -> str:
+    """Return how many classes keep their verdict over draws and over pairs, and which do not.
+
+    Rows are those of verdict_stability.py: of each class first the draws, then a row for each number of pairs.
+    """
+    classes = sorted({(row["seed"], row["class"]) for row in found})
+    numbers = len({row["pairs"] for row in found})
+    lines, kept, turned = [], {"draws": 0, "pairs": 0}, 0
+    for one in classes:
+        own = [row for row in found if (row["seed"], row["class"]) == one]
+        kinds = {
+            "draws": [row["kind"] for row in own[:-numbers]],
+            "pairs": [row["kind"] for row in own[-numbers:]],
+        }
+        changed = {name: len(set(of) - {"undecided"}) > 1 for name, of in kinds.items()}
+        for name in kept:
+            kept[name] += not changed[name]
+        known = [kind for kind in kinds["pairs"] if kind != "undecided"]
+        turned += any(first != "shortcut" == then for first, then in itertools.pairwise(known))
+        if any(changed.values()):
+            shown = "; ".join(f"{name}: {', '.join(of)}" for name, of in kinds.items() if changed[name])
+            lines.append(f"- network {one[0]}, class {one[1]} ({own[0]['cue']}): {shown}")
+    head = [
+        f"{kept['draws']} of {len(classes)} classes keep their verdict over draws, {kept['pairs']} over numbers of "
+        f"pairs; {turned} become a shortcut with more pairs.",
+        "",
+    ]
+    return "\n".join(head + lines)
 
 
 def _decide(row: dict) -> bool:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from configs import jpeg
 from fsjax import data
-from tests.helpers.data_config import data_config, refused, smooth_images
+from tests.helpers.data_config import data_config, smooth_images
+from tests.helpers.refused import refused
 
 
 def test_each_photograph_is_real_as_it_is_and_fake_compressed_and_never_in_both_splits(tmp_path):

@@ -12,7 +12,14 @@ CONFIG = ConfigDict(
         "run": {"memory_mib": 1},
         "report": {"share": 0.2, "first_look": ""},
         "search": {"images_per_class": 3},
-        "evaluate": {"threshold": 0.6, "pairs": 0, "images_per_class": 0, "grid": (), "grid_images": 0},
+        "evaluate": {
+            "threshold": 0.6,
+            "pairs": 0,
+            "images_per_class": 0,
+            "grid": (),
+            "grid_images": 0,
+            "trigger_size": 0,
+        },
     }
 )
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
