@@ -108,7 +108,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
 
 
 def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ...], rng: np.random.Generator) -> Grafts:
-    """Return random rates of grafts at a share, and a verdict of each kind in turn."""
+    """Return random rates of grafts at a share, and a verdict of each kind in turn; large images have no triggers."""
     count, curve_shares = len(classes), tuple(sorted(curve_shares))
     psi = rng.random(count)
     limits = np.stack([psi * 0.9, psi * 0.9 + 0.1], axis=1)
@@ -119,9 +119,9 @@ def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ..
     rising_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
     curve = Curve(rising, rising_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
     number = np.full(count, IMAGES)
-    verdicts = []
+    verdicts, kinds = [], [kind for kind in KINDS if kind != "trigger"]
     for label, name in enumerate(classes):
-        kind = KINDS[label % len(KINDS)]
+        kind = kinds[label % len(kinds)]
         by = "amplitude" if kind == "shortcut" else ""
         words = f"{kind} by {by}" if by else kind
         reached = None if np.isnan(smallest[label]) else float(smallest[label])

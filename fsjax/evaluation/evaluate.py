@@ -35,11 +35,14 @@ def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequen
     model.check_classes(test.classes, "data split test")
     file, folder = directory / "evaluation.json", directory / "grafts"
     before = results.read_evaluation(file)
-    evaluation = measure(config, model, maps, test, folder, before.triggers if before else None)
+    known = before.triggers if before else None
+    evaluation = measure(config, model, maps, test, folder, known)
     methods = {**(before.methods if before else {}), **evaluation.methods}
+    # Verdicts on other methods' maps may name a trigger, also where this evaluation was asked for none.
+    merged = dataclasses.replace(evaluation, methods=methods, triggers=evaluation.triggers or known)
 
     def write() -> None:
-        files.write_json(file, dataclasses.replace(evaluation, methods=methods).to_json())
+        files.write_json(file, merged.to_json())
         storage.remove(folder)
 
     parallel.decide(write)

@@ -47,11 +47,16 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, mon
 
 def test_a_second_method_is_added_beside_the_first(tmp_path):
     dataset, classifier, maps = Dataset(Made((3, 3)), 8), make_classifier(2), make_maps(2)
-    evaluate.run(CONFIG, tmp_path, classifier, maps, dataset)
+    config = CONFIG.copy_and_resolve_references()
+    config.evaluate.pairs, config.evaluate.trigger_size = 4, 64
+    evaluate.run(config, tmp_path, classifier, maps, dataset)
     first = files.read_json(tmp_path / "evaluation.json")
-    evaluate.run(CONFIG, tmp_path, classifier, dfm.dataclasses.replace(maps, method="other"), dataset)
+    config.evaluate.trigger_size = 0
+    evaluate.run(config, tmp_path, classifier, dfm.dataclasses.replace(maps, method="other"), dataset)
     both = files.read_json(tmp_path / "evaluation.json")
-    assert both["methods"]["other"] == both["methods"]["removal"] == first["methods"]["removal"]
+    assert both["methods"]["removal"] == first["methods"]["removal"] and list(both["methods"]) == ["removal", "other"]
+    assert both["methods"]["other"]["shares"] == first["methods"]["removal"]["shares"]
+    assert both["triggers"] == first["triggers"] and first["triggers"]["images"], "verdicts of the first name them"
 
 
 @pytest.fixture
