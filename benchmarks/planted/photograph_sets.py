@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from benchmarks.planted.photograph_cues import FEW_ORBITS, OTHER, TRIGGERS, Cue, plant
 from benchmarks.planted.photographs import Photographs
-from benchmarks.planted.verdict_cues import TRAINING, orbit_mask
+from benchmarks.planted.verdict_cues import TRAINING, ClassesWithCues, orbit_mask
 from fsjax.fourier import patches, spectrum
 
 _ELSEWHERE = 5  # every fifth network has photographs of another root than the first
@@ -24,7 +24,7 @@ _LOW = 0.12  # cycles per pixel
 
 
 @dataclasses.dataclass(frozen=True)
-class PhotographSet:
+class PhotographSet(ClassesWithCues):
     """Classes of photographs with their cues.
 
     Attributes:
@@ -47,16 +47,6 @@ class PhotographSet:
     def size(self) -> int:
         """Return the side of the images, pixels."""
         return self.photographs.size
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the kind of each class's cue."""
-        return tuple(cue.kind for cue in self.cues)
-
-    @property
-    def num_classes(self) -> int:
-        """Return the number of classes, K."""
-        return len(self.cues)
 
     @property
     def distractors(self) -> Bool[np.ndarray, "size size"]:

@@ -77,8 +77,24 @@ class Cue:
     brightness: float = 0.0
 
 
+class ClassesWithCues:
+    """What a set's cues say about its classes."""
+
+    cues: tuple
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kind of each class's cue."""
+        return tuple(cue.kind for cue in self.cues)
+
+    @property
+    def num_classes(self) -> int:
+        """Return the number of classes, K."""
+        return len(self.cues)
+
+
 @dataclasses.dataclass(frozen=True)
-class CueSet:
+class CueSet(ClassesWithCues):
     """Classes with their cues, and the noise and the distractors that they share.
 
     Attributes:
@@ -100,16 +116,6 @@ class CueSet:
     cues: tuple[Cue, ...]
     distracting: Int[np.ndarray, "distractors 2"]
     distraction: Float[np.ndarray, " distractors"]
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the kind of each class's cue."""
-        return tuple(cue.kind for cue in self.cues)
-
-    @property
-    def num_classes(self) -> int:
-        """Return the number of classes, K."""
-        return len(self.cues)
 
     @property
     def distractors(self) -> Bool[np.ndarray, "size size"]:
