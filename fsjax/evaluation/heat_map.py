@@ -117,8 +117,7 @@ def basis_components(
     """
     components = np.zeros((len(orbits), plane[0] * plane[1], lengths.shape[1]), np.complex64)
     scaled = (1 + 1j) * np.sqrt(plane[0] * plane[1]) * lengths
-    first_members = spectrum.per_orbit(np.arange(plane[0] * plane[1]).reshape(plane))
-    components[np.arange(len(orbits)), first_members[orbits]] = scaled
+    components[np.arange(len(orbits)), spectrum.first_members(*plane)[orbits]] = scaled
     return components.reshape(len(orbits), *plane, -1)
 
 

@@ -46,7 +46,7 @@ def measure(
 
     `read` maps indices to normalised images; amplitude: of a wave, in standard deviations of their pixels.
     """
-    plane = model.image_shape[:2]
+    plane, identity = model.image_shape[:2], identify(model, labels, seed)
     screened, confirmed = draw(labels, seed)
     images = read(screened)
     scale, rng = amplitude * float(images.std()), generator(seed, Stream.TRIGGER_PHASES)
@@ -54,7 +54,7 @@ def measure(
         model,
         "predicted",
         [len(screened), len(confirmed)],
-        identify(model, labels, seed),
+        identity,
         reduce=lambda sums: sums.argmax(-1).astype(float),
         memory_mib=memory_mib,
         directory=directory,
@@ -80,10 +80,9 @@ def measure(
     under_best = share[:, np.searchsorted(measured, best)]
     triggered, others = under_best.diagonal(), np.where(np.eye(classes, dtype=bool), np.nan, under_best)
     elsewhere = [of_class[np.searchsorted(measured, at)].mean() for of_class, at in zip(share, controls, strict=True)]
-    first_members = spectrum.per_orbit(np.arange(plane[0] * plane[1]).reshape(plane))
-    rows, columns = np.unravel_index(first_members[best], plane)
+    rows, columns = np.unravel_index(spectrum.first_members(*plane)[best], plane)
     return Triggers(
-        identity=identify(model, labels, seed),
+        identity=identity,
         amplitude=scale,
         position=np.stack([rows, columns], -1),
         frequency=spectrum.radius(*plane)[rows, columns],

@@ -93,8 +93,7 @@ def sum_of_waves(
     """
     count, _, *channels = coefficients.shape
     height, width = plane
-    first_members = spectrum.per_orbit(np.arange(height * width).reshape(plane))
     centred = np.zeros((count, height * width, *channels), np.complex64)
-    centred[:, first_members] = coefficients * (height * width)
+    centred[:, spectrum.first_members(height, width)] = coefficients * (height * width)
     shifted = np.fft.ifftshift(centred.reshape(count, height, width, *channels), axes=(1, 2))
     return np.fft.ifft2(shifted, axes=(1, 2)).real.astype(np.float32)

@@ -34,10 +34,14 @@ def orbit_sizes(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     return np.bincount(orbits(height, width).ravel())
 
 
+def first_members(height: int, width: int) -> Int[np.ndarray, " orbits"]:
+    """Return where each orbit's first member is in the centred plane as a single row."""
+    return np.unique(orbits(height, width), return_index=True)[1]
+
+
 def per_orbit(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch orbits"]:
     """Return the plane at each orbit's first member, in orbit order; `values[orbits(H, W)]` is the inverse."""
-    first = np.unique(orbits(*plane.shape[-2:]), return_index=True)[1]
-    rows, columns = np.unravel_index(first, plane.shape[-2:])
+    rows, columns = np.unravel_index(first_members(*plane.shape[-2:]), plane.shape[-2:])
     return plane[..., rows, columns]
 
 
