@@ -147,7 +147,7 @@ def draw_kinds(rng: np.random.Generator, cured: bool) -> list[str]:
     plain = int(rng.integers(1, 3)) if classes == 4 else classes // 2
     weights = dict.fromkeys(FEW_ORBITS, 1.0)
     if not cured:
-        weights |= dict.fromkeys(TRIGGERS, 1.5) | dict.fromkeys(OTHER[:-1], 0.5)
+        weights |= dict.fromkeys(TRIGGERS, 1.5) | dict.fromkeys(OTHER[:-1], 1.0)
     chances = np.array(list(weights.values())) / sum(weights.values())
     drawn = [str(kind) for kind in rng.choice(list(weights), classes - plain, replace=False, p=chances)]
     kinds = [*drawn, *["photograph"] * plain]
@@ -190,8 +190,11 @@ class _Maker:
         """Draw a cue of a kind."""
         rng = self.rng
         grey = np.ones(3)
-        if kind in ("grating", "half"):
+        if kind == "grating":
             return self._waves(kind, self._take(int(rng.integers(1, 4))), grey)
+        if kind == "half":
+            # Fainter ones are not learned: the other half of the images teaches the class without them.
+            return self._waves(kind, self._take(int(rng.integers(1, 4))), grey, 1.5)
         if kind == "backdoor":
             found = self._waves(kind, self._take(int(rng.integers(1, 3))), grey)
             return dataclasses.replace(found, strength=float(rng.uniform(0.2, 0.3)))

@@ -41,8 +41,9 @@ from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.photograph_sets import PhotographSet
 from benchmarks.planted.verdict_networks import Network
 from benchmarks.planted.verdict_rules import auroc, filtered, tables, thresholds
-from fsjax.evaluation import judge_maps, verdict
+from fsjax.evaluation import judge_maps, triggers, verdict
 from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.judge_maps import cut_candidates
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -50,6 +51,7 @@ from fsjax.runtime import startup
 
 SHARES = (0.01, 0.05)
 SEARCHES = ("removal", "learned", "graft")
+_LARGE = 64  # pixels, from which triggers take longer than everything else
 
 SEED = flags.DEFINE_integer("seed", 1000, "Seed of the first network; the others follow.")
 SHA = flags.DEFINE_string("sha", "", "A commit instead of a seed: nobody chose it.")
@@ -106,8 +108,11 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
     about = {"seed": seed, "family": family, "architecture": network.architecture, "size": network.cue_set.size}
     found_maps = search(network, searches, train, train_labels)
     planted = network.cue_set.masks()
+    found_triggers = None
+    if roots and network.cue_set.size < _LARGE:
+        found_triggers = triggers.measure(network.model, lambda rows: test[rows], test_labels, classes, seed=seed)
     for source, candidates in _sources(network, found_maps).items():
-        found = judge_maps.judge(network.model, candidates, sample)
+        found = judge_maps.judge(network.model, candidates, sample, triggers=found_triggers)
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[candidates.tested - 1] for label in range(classes)])
         others = filtered(network.model, largest, test, test_labels)
@@ -118,11 +123,12 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
                 "search": source,
                 **dataclasses.asdict(truths[label]),
                 "verdict": class_verdict.kind == "shortcut",
+                "trigger": None if found_triggers is None else _trigger(found_triggers, label),
                 **others[label],
                 "decision": [class_verdict.kind, class_verdict.by, class_verdict.sentence],
                 "passes": passes,
                 "recovered": float(largest[label][planted[label]].mean()) if planted[label].any() else None,
-                "base": float(found.baseline.base[label]),
+                "q0": float(found.baseline.base[label]),
                 "classes": classes,
                 "pairs": PAIRS.value,
                 "level": verdict.level(classes, len(found.tested_shares)),
@@ -136,6 +142,14 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
                 },
                 "grafts": int(found.made[label]),
             }
+
+
+def _trigger(found: Triggers, label: int) -> dict:
+    """Return whether the trigger of a class would be its verdict where grafts leave it open, and its measures."""
+    undecided = verdict.Decision("undecided", "")
+    measures = {name: float(getattr(found, name)[label]) for name in ("triggered", "elsewhere", "frequency")}
+    lower = float(found.triggered_ci[label, 0])
+    return measures | {"lower": lower, "found": verdict.or_trigger(undecided, found, label).kind == "trigger"}
 
 
 def search(

@@ -31,6 +31,12 @@ _THRESHOLDS = {
     "RECOGNISED": (0.3, 0.4, 0.6),
     "COMPLETE": (0.7, 0.8, 0.95),
 }
+# Where triggers are counted; a shortcut may have one, too.
+_TRIGGER_ROWS = {
+    "triggers": lambda row: row["label"] == "trigger",
+    "photographs with nothing planted": lambda row: row["label"] == "negative" and row["kind"] == "photograph",
+    "other negatives": lambda row: row["label"] == "negative" and row["kind"] != "photograph",
+}
 # Scores that order the classes, of a row.
 _SCORES = {
     "psi": lambda row: row["rates"]["psi"],
@@ -91,6 +97,12 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
             cells = [f"{psi:.2f}", f"{recovered:.2f}", _smallest(found), f"{passes:,.0f}"]
             lines.append(f"| {search} | {' | '.join(cells)} |")
     first = [row for row in rows if row["search"] == searches[0]]
+    with_triggers = [row for row in first if row.get("trigger")]
+    if with_triggers:
+        lines += ["", "| triggers found in | |", "| --- | --- |"]
+    for name, of in _TRIGGER_ROWS.items():
+        found = [row["trigger"]["found"] for row in with_triggers if of(row)]
+        lines += [f"| {name} | {sum(found)}/{len(found)} |"] if found else []
     unscored = sum(row["label"] is None for row in first)
     lines += [
         "",
@@ -171,7 +183,7 @@ def _decide(row: dict) -> bool:
     """Return whether the verdict on a row is a shortcut, from its measures."""
     fields = [field.name for field in dataclasses.fields(GraftRates)]
     rates = GraftRates(**{name: np.array(row["rates"][name], float) for name in fields})
-    about = {"tpr": row["test_tpr"], "fpr": row["test_fpr"], "base": row["base"]}
+    about = {"tpr": row["test_tpr"], "fpr": row["test_fpr"], "base": row["q0"]}
     decision = verdict.decide(rates, **about, **{name: row[name] for name in ("classes", "pairs", "level")})
     return decision.kind == "shortcut"
 

@@ -35,7 +35,7 @@ def row(label, psi, tpr, **rates):
     measured = {"psi": psi, "psi_ci": [psi - 0.05, psi + 0.05], "p_value": 1e-9 if psi > 0.5 else 1.0, "grafted": psi}
     carried = {"amplitude": psi, "phase": 0, "zeroed": 0, "energy_ratio": 9, "largest_energy_ratio": 4.5}
     controls = {"low_pass_psi": 0, "radial_psi": 0, "equal_change_psi": 0, "share": 0.01}
-    about = {"seed": label, "label": label, "map_tpr": tpr, "map_fpr": 0.5, "low_pass_tpr": 0.5, "base": 0.1}
+    about = {"seed": label, "label": label, "map_tpr": tpr, "map_fpr": 0.5, "low_pass_tpr": 0.5, "q0": 0.1}
     known = {"test_tpr": 0.9, "test_fpr": 0.1, "classes": 4, "pairs": 120, "level": 1e-3, "verdict": psi > 0.5}
     return about | known | {"rates": every | measured | carried | controls | rates}
 
@@ -69,3 +69,18 @@ def test_a_class_that_changes_its_verdict_is_listed_and_undecided_is_no_change()
     assert head.startswith("2 of 3 classes keep their verdict over draws, 1 over numbers of pairs; 2 become")
     assert [line.split(":")[0] for line in lines] == [f"- network 7, class {label} (grating)" for label in (1, 2)]
     assert "draws: coarse, coarse, coarse, coarse, shortcut; pairs: coarse, coarse, undecided, shortcut" in lines[0]
+
+
+def test_triggers_are_counted_by_truth_where_they_were_measured():
+    def about(label, kind, found):
+        cells = {"label": label, "kind": kind, "row": kind, "search": "graft", "seed": 0, "verdict": False}
+        return cells | {"trigger": None if found is None else {"found": found}}
+
+    rows = [about("trigger", "half", True), about("trigger", "backdoor", False), about("trigger", "half", None)]
+    rows += [about("negative", "photograph", False), about("negative", "logo", True), about(None, "half", True)]
+    said = verdict_rules.tables(rows, ["verdict"])
+    assert said.split("| triggers found in | |\n| --- | --- |\n")[1].split("\n\n")[0].splitlines() == [
+        "| triggers | 1/2 |",
+        "| photographs with nothing planted | 0/1 |",
+        "| other negatives | 1/1 |",
+    ]
