@@ -1,5 +1,6 @@
 """Convert and check models as people hold them: JAX callables, Flax, Equinox, Keras and PyTorch modules."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from fsjax.runtime.errors import InputError, one_line
 
 # Images that a model is tried on, and how far their logits may differ, as a share of the largest.
 _TRIED, _APART = 4, 1e-3
+# The last model, its program and its `apply`; only one, because `apply` keeps the model in memory.
+_last: tuple[Any, Any, Callable] | None = None
 # Errors of Flax for something that training changes or draws.
 _TRAINING_ERRORS = ("TraceContextError", "ModifyScopeVariableError", "InvalidRngError")
 _EVALUATION = {
@@ -64,7 +67,24 @@ def as_model(model: Any, images: Float[np.ndarray, "images height width channels
         )
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise InputError(f"model: got logits of {logits.dtype}; expected floats, not predicted classes")
-    _try(converted, images, f"expected {_EVALUATION[kind]}")
+    few = images[np.linspace(0, len(images) - 1, _TRIED).round().astype(int)]
+    with jax.default_matmul_precision("highest"):
+        converted = _with_last_programs(model, converted, few)
+        _try(converted, few, f"expected {_EVALUATION[kind]}")
+    return converted
+
+
+def _with_last_programs(model: Any, converted: Model, images: Float[np.ndarray, "n height width channels"]) -> Model:
+    """Return the converted model with the `apply` of the last call, and so its programs, if that was this model.
+
+    Weights are arguments. A model that changed otherwise, such as a module's mode, has another lowered program.
+    """
+    global _last
+    text = jax.jit(converted.apply).lower(converted.params, images).as_text()
+    key = jax.tree.structure(converted.params), text
+    if _last and _last[0] is model and _last[1] == key:
+        return dataclasses.replace(converted, apply=_last[2])
+    _last = model, key, converted.apply
     return converted
 
 
@@ -144,15 +164,13 @@ def _is_in_training(error: Exception, model: Any, kind: str) -> bool:
     return isinstance(error, TypeError | ValueError) and any(name in str(error) for name in arguments)
 
 
-def _try(model: Model, images: Float[np.ndarray, "images height width channels"], expected: str) -> None:
+def _try(model: Model, few: Float[np.ndarray, "n height width channels"], expected: str) -> None:
     """Raise InputError where the logits of an image depend on the other images, on its place, or on the call."""
-    few = images[np.linspace(0, len(images) - 1, _TRIED).round().astype(int)]
     forward: Callable[..., Array] = jax.jit(model.apply)
-    with jax.default_matmul_precision("highest"):
-        # One shape, and so one compilation: copies of an image stand for that image alone.
-        together, again, alone = (
-            np.asarray(forward(model.params, batch), float) for batch in (few, few, np.repeat(few[:1], _TRIED, 0))
-        )
+    # One shape, and so one compilation: copies of an image stand for that image alone.
+    together, again, alone = (
+        np.asarray(forward(model.params, batch), float) for batch in (few, few, np.repeat(few[:1], _TRIED, 0))
+    )
     if not np.isfinite([together, alone]).all():
         raise InputError("model: got logits that are not finite; expected finite numbers for finite images")
     check_logits(together, "model")
@@ -191,4 +209,5 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
 
 def _trace(function: Callable, shape: tuple[Any, ...]) -> ClosedJaxpr:
     """Return the jaxpr for images of a shape, whose number jax.export leaves open."""
-    return jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
+    # JAX would trace the same function only once, and a module of other weights by now is the same function.
+    return jax.make_jaxpr(lambda images: function(images))(jax.ShapeDtypeStruct(shape, jnp.float32))

@@ -8,7 +8,7 @@ import scipy
 
 import fsjax
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, progress
 from tests.helpers.refused import refused
 
 PLANE, COUNT = (6, 7), 9
@@ -155,6 +155,21 @@ def test_results_are_the_same_bits_on_one_device(found, monkeypatch):
 def test_what_cannot_be_used_is_said_in_one_line(fields, message):
     arguments = {"model": network, "images": IMAGES} | fields
     refused(message, fsjax.attribute, arguments.pop("model"), arguments.pop("images"), **arguments)
+
+
+def test_a_loop_over_images_compiles_in_its_first_call_unless_the_model_changes():
+    state, compiled = {}, []
+
+    def model(images):
+        return state["sign"] * network(images * state["scales"])
+
+    for first, scale, sign in ((0, 1, 1), (2, 1, 1), (2, -1, 1), (2, 1, -1)):
+        state |= {"sign": sign, "scales": jnp.full((*PLANE, 2), scale, jnp.float32)}
+        images, before = IMAGES[first : first + 2], progress.compiled()[0]
+        found = fsjax.attribute(model, images, shares=SHARES, steps=2, refinements=1)
+        compiled.append(progress.compiled()[0] - before)
+        np.testing.assert_array_equal(found.predicted, (sign * logits_of(scale * images)).argmax(1))
+    assert compiled[0] > compiled[1] == compiled[2] == 0 < compiled[3], "weights are arguments, and a sign is not"
 
 
 def test_shares_by_default_are_those_that_hold_an_orbit():

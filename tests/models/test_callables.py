@@ -112,6 +112,13 @@ def test_every_kind_gives_the_logits_of_its_weights(make, request):
         assert any(np.shape(array) == (90, CLASSES) for array in jax.tree.leaves(found.params)), "weights are arguments"
 
 
+def test_a_module_is_taken_with_its_weights_of_now():
+    module = Nnx()
+    as_model(module, IMAGES, CLASSES)
+    module.out.kernel[...] = -2 * module.out.kernel[...]
+    np.testing.assert_allclose(as_model(module, IMAGES, CLASSES)(IMAGES), -2 * EXPECTED, atol=4e-5)
+
+
 def test_a_converted_model_is_taken_as_it_is():
     found = as_model(plain, IMAGES, CLASSES)
     assert as_model(found, IMAGES[:2], CLASSES - 1) is found
