@@ -29,7 +29,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from absl import app, flags
@@ -76,16 +76,21 @@ def main(_: list[str]) -> None:
         first = [row for row in found if row["search"] == found[0]["search"]]
         print("\n\n".join([tables(found, RULES.value), auroc(first), thresholds(first)]))
         return
+    searches = SEARCH.value or (["graft"] if PHOTOGRAPHS.value else list(SEARCHES))
+    add_networks(lambda seed: rows(seed, searches, CACHE.value or None, PHOTOGRAPHS.value))
+
+
+def add_networks(rows_of: Callable[[int], Iterator[dict]]) -> None:
+    """Add the rows of each network that the flags name to their file, but for networks that are in it."""
     startup.use_cores(128)
     first = int(hashlib.sha256(SHA.value.encode()).hexdigest()[:7], 16) if SHA.value else SEED.value
     out = pathlib.Path(OUT.value) if OUT.value else None
     known = {json.loads(line)["seed"] for line in out.read_text().splitlines()} if out and out.exists() else set()
-    searches = SEARCH.value or (["graft"] if PHOTOGRAPHS.value else list(SEARCHES))
     for number, seed in enumerate(range(first, first + NETWORKS.value), 1):
         if seed in known:
             continue
         started = time.monotonic()
-        text = "".join(json.dumps(row) + "\n" for row in rows(seed, searches, CACHE.value or None, PHOTOGRAPHS.value))
+        text = "".join(json.dumps(row) + "\n" for row in rows_of(seed))
         if out is None:
             print(text, end="", flush=True)
         else:

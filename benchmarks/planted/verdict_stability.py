@@ -1,4 +1,4 @@
-"""Does a verdict stay, over draws of images and over numbers of pairs? Networks of verdict.py, a table at the end.
+"""Does a verdict stay, over draws of images and over numbers of pairs? Networks and flags are those of verdict.py.
 
   python benchmarks/planted/verdict_stability.py --photographs=DIR --seed=1 --networks=8 --cache=CACHE --out=FILE
   python benchmarks/planted/verdict_stability.py --table=FILE
@@ -11,7 +11,6 @@ import itertools
 import json
 import pathlib
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,7 +22,6 @@ from benchmarks.planted import verdict, verdict_networks
 from benchmarks.planted.verdict_rules import stability
 from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
-from fsjax.runtime import startup
 
 DRAWS, PAIRS = 5, (60, 120, 400, 1000)
 _IMAGES = 150  # of a class
@@ -35,19 +33,7 @@ def main(_: list[str]) -> None:
     if TABLE.value:
         print(stability([json.loads(line) for line in pathlib.Path(TABLE.value).read_text().splitlines()]))
         return
-    startup.use_cores(128)
-    out = pathlib.Path(verdict.OUT.value)
-    known = {json.loads(line)["seed"] for line in out.read_text().splitlines()} if out.exists() else set()
-    first, networks = verdict.SEED.value, verdict.NETWORKS.value
-    for number, seed in enumerate(range(first, first + networks), 1):
-        if seed in known:
-            continue
-        started = time.monotonic()
-        lines = "".join(json.dumps(row) + "\n" for row in rows(seed, verdict.CACHE.value, verdict.PHOTOGRAPHS.value))
-        with out.open("a") as file:
-            file.write(lines)
-        print(f"network {number} of {networks}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    print(stability([json.loads(line) for line in out.read_text().splitlines()]))
+    verdict.add_networks(lambda seed: rows(seed, verdict.CACHE.value, verdict.PHOTOGRAPHS.value))
 
 
 def rows(seed: int, cache: str, roots: Sequence[str]) -> Iterator[dict]:
