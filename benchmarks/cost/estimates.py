@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.cost.accelerator_parts.comparisons import forward_flops
 from fsjax import models
-from fsjax.evaluation import judge_maps
+from fsjax.evaluation import judge_maps, rates
 from fsjax.fourier import patches
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
@@ -54,12 +54,13 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     shares = {*judge_maps.curve_shares(*[config.data.image_size] * 2), *config.search.shares}
     tested = sum(share <= config.report.share for share in shares)
     grafts = classes * judge_maps.grafts_a_class(config.evaluate.pairs, tested)
-    grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
-    grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
+    grid_images = round(min(config.evaluate.grid_images or test, test / classes) * classes)
+    rated = rates.filtered_passes(test, classes, len(config.search.shares))
+    rated += rates.filtered_passes(grid_images, classes, len(set(config.evaluate.grid) - set(config.search.shares)))
     return {
         "train": round(3 * trained_on * config.train.epochs),
         "search": round(images * masks),
-        "evaluate": round(test * (1 + classes * len(config.search.shares)) + grafts + grid),
+        "evaluate": test + rated + grafts,
     }
 
 

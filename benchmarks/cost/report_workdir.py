@@ -76,8 +76,9 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
     count = len(classes)
 
     def rates() -> Rates:
-        tpr = rng.random(count)
-        return Rates(tpr, np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1), rng.random(count) / 10)
+        rates = [rng.random(count), rng.random(count) / 10]
+        limits = [np.stack([rate * 0.9, rate * 0.9 + 0.1], axis=1) for rate in rates]
+        return Rates(rates[0], limits[0], rates[1], limits[1], np.full(count, IMAGES * (count - 1)))
 
     map_rates, grid_rates = (
         {

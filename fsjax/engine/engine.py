@@ -74,6 +74,12 @@ class Engine:
         other._params = jax.device_put(params, self._replicated)
         return other
 
+    def with_tile(self, tile_images: int) -> "Engine":
+        """Return the engine with another tile size; its parameters and batches serve both."""
+        other = copy.copy(self)
+        other.tile_images = tile_images
+        return other
+
     def image_batches(
         self,
         images: Float[np.ndarray, "images ..."] | Float[Array, "images ..."],

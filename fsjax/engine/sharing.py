@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from fsjax.runtime import parallel
 
+# Images whose spectra lie on a device at the same time.
+GROUP = 2048
+
 
 class Block(NamedTuple):
     """A range of images and a range of masks; one process evaluates all their pairs."""

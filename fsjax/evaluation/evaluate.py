@@ -62,12 +62,13 @@ def measure(
     """
     rated = _sample(test, config.evaluate.images_per_class, config.seed)
     filterer = Filterer(model, len(rated), config.run.memory_mib, folder and folder / "rates")
-    unfiltered, usable = rates.evaluate_unfiltered(model, rated), judge_maps.unseen(config, maps, test)
-    shares, grid = _map_rates(filterer, rated, maps.shares, maps.masks, "evaluate"), {}
+    unfiltered = rates.evaluate_unfiltered(model, rated, filterer.partial_results)
+    usable = judge_maps.unseen(config, maps, test)
+    shares, grid = _map_rates(filterer, rated, maps.shares, maps.masks, "evaluate", config.seed), {}
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = rated.subset(first_of_each_class(rated.labels, config.evaluate.grid_images))
         masks = np.stack([rates.masks_at(maps, share) for share in further])
-        grid = _map_rates(filterer, first, further, masks, "evaluate other shares")
+        grid = _map_rates(filterer, first, further, masks, "evaluate other shares", config.seed)
     truth = results.planted_positions(test.planted) if test.planted else np.zeros(maps.masks.shape[1:], bool)
     planted = {}
     if maps.scores is not None:
@@ -122,8 +123,9 @@ def _map_rates(
     shares: tuple[float, ...],
     masks: Bool[np.ndarray, "shares classes height width"],
     label: str,
+    seed: int,
 ) -> dict[str, MapRates]:
-    measured = zip(shares, filterer.rates(test, masks, label), masks.sum((2, 3)), strict=True)
+    measured = zip(shares, filterer.rates(test, masks, label, seed), masks.sum((2, 3)), strict=True)
     return {
         f"{share:g}": MapRates(**vars(at), positions=positions, kept=positions / masks[0, 0].size)
         for share, at, positions in measured
@@ -142,13 +144,12 @@ def measure_reliance(
     labels = np.flatnonzero(truth.any((1, 2)))
     if not test.planted or not len(labels):
         return {}
-    masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
-    counts = filterer.counts(test, masks, targets, "evaluate planted")
+    masks, nothing = np.stack([~truth[labels], truth[labels]]), np.zeros(0, int)
+    right, _ = filterer.counts(test, masks, labels, nothing, "evaluate planted")
     sizes = np.bincount(test.labels, minlength=len(test.classes))
-    tpr = to_json(rates.ratio(counts[np.arange(len(targets)), targets], sizes[targets]))
     return {
         test.classes[label]: Reliance(bool(test.planted["fixed"][label].any()), tpr_without=without, tpr_alone=alone)
-        for label, without, alone in zip(labels, tpr[: len(labels)], tpr[len(labels) :], strict=True)
+        for label, without, alone in zip(labels, *to_json(rates.ratio(right, sizes[labels])), strict=True)
     }
 
 

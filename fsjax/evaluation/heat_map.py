@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float, Int
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
-from fsjax.evaluation.rates import GROUP
+from fsjax.engine.sharing import GROUP
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, Num, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
@@ -21,11 +21,12 @@ _LEAST_BATCHES = 8
 def make_predictor(
     apply: Callable, mean: Float[np.ndarray, " means"], std: Float[np.ndarray, " means"], *, batch_size: int = 256
 ) -> Callable:
-    """Return predict(params, dataset, alone=False), an iterator of (indices, logits [n, classes]) in the set's order.
+    """Return predict(params, dataset, alone=False, known=None), an iterator of (indices, logits [n, classes]).
 
-    The processes share the set; with `alone` this process predicts the whole set. An image's logits are bit-equal for
-    any number of processes and devices. `apply` maps params and images, normalised by mean and std of pixels in [0, 1],
-    to logits. A device's batch has at most `batch_size` images.
+    They come in the set's order. The processes share the set; with `alone` this process predicts the whole set. Batches
+    whose images are all `known`, bool [images], are left out. An image's logits are bit-equal for any number of
+    processes and devices, and whatever is known. `apply` maps params and images, normalised by mean and std of pixels
+    in [0, 1], to logits. A device's batch has at most `batch_size` images.
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
@@ -42,20 +43,24 @@ def make_predictor(
     )
 
     def predict(
-        params: PyTree, dataset: Dataset, alone: bool = False
+        params: PyTree, dataset: Dataset, alone: bool = False, known: Bool[np.ndarray, " images"] | None = None
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]]:
         params = jax.device_put(params, replicated)
         size = batch_of_device(len(dataset), batch_size)
         batches = -(-len(dataset) // size)
         mine = range(batches) if alone else range(batches)[parallel.share(batches)]
 
+        def rows(first: int) -> Int[np.ndarray, " n"]:
+            return np.arange(first * size, min((first + mesh.size) * size, mine.stop * size, len(dataset)))
+
         def compute(first: int) -> tuple[Int[np.ndarray, " n"], Float[Array, "padded k"]]:
-            indices = np.arange(first * size, min((first + mesh.size) * size, mine.stop * size, len(dataset)))
+            indices = rows(first)
             images = dataset.images(indices)
             padded = np.pad(images, [(0, size * mesh.size - len(images)), (0, 0), (0, 0), (0, 0)])
             return indices, forward(params, jax.device_put(padded, split), mean_std)
 
-        for _, (indices, logits) in read_ahead(compute, mine[:: mesh.size]):
+        unknown = (first for first in mine[:: mesh.size] if known is None or not known[rows(first)].all())
+        for _, (indices, logits) in read_ahead(compute, unknown):
             yield indices, np.asarray(logits)[: len(indices)]
 
     return predict

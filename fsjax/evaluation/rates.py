@@ -1,13 +1,14 @@
 """TPR and FPR of each class: on images as they are, and on images that a class's mask filters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
-from fsjax.engine import sharing, tile_size
+from fsjax.data.selection import images_by_class
+from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
@@ -15,116 +16,200 @@ from fsjax.evaluation.results import Rates, Unfiltered
 from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import parallel
-from fsjax.runtime.partial_results import PartialResults, Table, digest
+from fsjax.runtime.partial_results import PartialResults, digest
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 from fsjax.runtime.workers import read_ahead
 from fsjax.search import mask_rule, patch_maps
 
-# Images whose spectra lie on a device at the same time.
-GROUP = 2048
+# Images of the pool that FPR rests on, at most.
+POOL = 2000
 
 
-def evaluate_unfiltered(model: Model, test: Dataset) -> Unfiltered:
-    """Evaluate a model on the test images as they are. Collective: every process must call this."""
-    classes = len(test.classes)
-    predict = make_predictor(model.apply, *model.mean_std)
-    matrix = parallel.total(confusion_matrix(predict(model.params, test), test.labels, classes))
-    rates = class_rates(matrix.T, np.bincount(test.labels, minlength=classes))
+def evaluate_unfiltered(model: Model, test: Dataset, partial_results: PartialResults | None = None) -> Unfiltered:
+    """Evaluate a model on the test images as they are. Collective: every process must call this.
+
+    A restart predicts only the images that the partial results lack.
+    """
+    classes, predicted = len(test.classes), np.empty(len(test))
+    item = f"unfiltered/{digest(test.labels)[:16]}"
+    table = (partial_results or PartialResults(None, {}, model.params)).table(item, predicted)
+    missing, _ = table.claim()
+    with Progress("evaluate unfiltered", len(test), "images", done=len(test) - len(missing)) as progress:
+        predict = make_predictor(model.apply, *model.mean_std)
+        batches = predict(model.params, test, known=np.isfinite(predicted))
+        table.fill(((rows, logits.argmax(-1).astype(float)) for rows, logits in batches), progress.update)
+    matrix = confusion_matrix(test.labels, parallel.merge(predicted).astype(int), classes)
+    rates = unfiltered_rates(matrix, np.bincount(test.labels, minlength=classes))
     return Unfiltered(float(np.trace(matrix) / len(test)), rates.tpr, rates.fpr, matrix)
 
 
 def confusion_matrix(
-    predictions: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n outputs"]]],
-    labels: Int[np.ndarray, " images"],
-    classes: int,
+    labels: Int[np.ndarray, " images"], predicted: Int[np.ndarray, " images"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
-    """Count images by true class (rows) and predicted class (columns), from batches of (indices, logits).
+    """Count images by true class (rows) and predicted class (columns).
 
     Images predicted as an output beyond the classes are in no column.
     """
     counts = np.zeros((classes, classes), np.int64)
-    for indices, logits in predictions:
-        predicted = logits.argmax(-1)
-        known = predicted < classes
-        np.add.at(counts, (labels[indices][known], predicted[known]), 1)
+    known = predicted < classes
+    np.add.at(counts, (labels[known], predicted[known]), 1)
     return counts
+
+
+def unfiltered_rates(confusion: Int[np.ndarray, "classes classes"], images: Int[np.ndarray, " classes"]) -> Rates:
+    """Return the rates of a confusion matrix; `images` has also those that are in no column."""
+    right = np.diagonal(confusion)
+    return class_rates(right, confusion.sum(0) - right, images, images.sum() - images)
 
 
 class Filterer:
     """Engine and storage for images that masks filter after normalisation. Collective; memory_mib as in config.run.
 
-    A restart with as many processes computes only the counts that the directory lacks.
+    A restart computes only the counts that the directory lacks.
     """
 
     def __init__(self, model: Model, images: int, memory_mib: int = 0, directory: Path | None = None):
-        tile_images = tile_size.fit(model, resident_images=min(GROUP, images), memory_mib=memory_mib)
-        self._store = PartialResults(directory, {"tile_images": tile_images}, model.params)
+        tile_images = tile_size.fit(model, resident_images=min(POOL, images), memory_mib=memory_mib)
+        self.partial_results = PartialResults(directory, {"tile_images": tile_images}, model.params)
         # The same size in all processes and after a restart, although their free memory differs.
-        tile_images = self._store.layout["tile_images"]
+        tile_images = self.partial_results.layout["tile_images"]
         self.engine = Engine(model, statistics=("predicted_target",), tile_images=tile_images)
         self._mean_std = model.mean_std
 
     def rates(
-        self, dataset: Dataset, masks: Bool[np.ndarray, "shares classes height width"], label: str
+        self, dataset: Dataset, masks: Bool[np.ndarray, "shares classes height width"], label: str, seed: int = 0
     ) -> list[Rates]:
-        """Return the rates of images filtered by each class's mask, for each share; `label` names the progress bar."""
-        shares, classes = masks.shape[:2]
-        targets = np.tile(np.arange(classes), shares)
-        counts = self.counts(dataset, masks.reshape(-1, *masks.shape[2:]), targets, label)
-        sizes = np.bincount(dataset.labels, minlength=classes)
-        return [class_rates(at_share, sizes) for at_share in np.split(counts, shares)]
+        """Return the rates of images filtered by each class's mask, for each share; `label` names the progress bar.
+
+        TPR is of all images of the class, FPR of the other classes' images in the pool, which is drawn by seed.
+        """
+        classes, pool = masks.shape[1], draw_pool(len(dataset), seed)
+        right, wrong = self.counts(dataset, masks, np.arange(classes), pool, label)
+        sizes, pooled = (np.bincount(labels, minlength=classes) for labels in (dataset.labels, dataset.labels[pool]))
+        return [class_rates(*at_share, sizes, len(pool) - pooled) for at_share in zip(right, wrong, strict=True)]
 
     def counts(
         self,
         dataset: Dataset,
-        masks: Bool[np.ndarray, "masks height width"],
-        targets: Int[np.ndarray, " masks"],
+        masks: Bool[np.ndarray, "shares targets height width"],
+        targets: Int[np.ndarray, " targets"],
+        pool: Int[np.ndarray, " pool"],
         label: str,
-    ) -> Int[np.ndarray, "masks true_classes"]:
-        """Count the images of each true class that are predicted as a mask's target when filtered by that mask."""
-        key, engine, classes = digest((masks, targets, dataset.labels))[:16], self.engine, len(dataset.classes)
-        totals = np.zeros((len(masks), classes), np.int64)
-        batch_size = min(engine.tile_images, GROUP, len(dataset))
-        tile_masks = engine.perturbations_per_tile(batch_size)
-        blocks = sharing.share_pairs(
-            len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
-        )
+    ) -> tuple[Int[np.ndarray, "shares targets"], Int[np.ndarray, "shares targets"]]:
+        """Count the images that are predicted as a mask's target when filtered by that mask.
 
-        def read(block: sharing.Block) -> tuple[Table, Int[np.ndarray, " missing"], np.ndarray | None]:
-            """Return the counts of a block, which of its masks they lack, and the images where they lack any."""
-            name = "-".join(str(end) for part in block for end in (part.start, part.stop))
-            table = self._store.table(f"{key}/{name}", np.empty((classes, len(block.masks))))
-            missing = np.flatnonzero(np.isnan(table.values).any(0))
-            if not len(missing):
-                return table, missing, None
-            return table, missing, np.asarray(normalise(dataset.images(np.array(block.images)), *self._mean_std))
-
-        total = sum(len(block.images) * len(block.masks) for block in blocks)
+        The first counts are of all images of the target class, the second of the other images in the pool.
+        """
+        key = digest((masks, targets, dataset.labels, pool))[:16]
+        beyond = images_by_class(dataset.labels, np.setdiff1d(np.arange(len(dataset)), pool))
+        own = [beyond.get(int(target), pool[:0]) for target in targets]
+        total = len(masks) * (len(targets) * len(pool) + sum(map(len, own)))
         with Progress(label, total, "masked images") as progress:
-            for block, (table, missing, images) in read_ahead(read, blocks):
-                count, rows = len(block.images), slice(block.masks.start, block.masks.stop)
-                progress.skip((len(block.masks) - len(missing)) * count)
-                if images is not None:
-                    labels = dataset.labels[block.images]
-                    weights = np.eye(classes, dtype=np.float32)[labels]
-                    batches = engine.image_batches(images, labels, weights, size=batch_size)
-                    del images  # the devices have them now, and the next images are read
+            right, wrong = self._pool_counts(key, dataset, masks, targets, pool, progress)
+            right = right + self._own_counts(key, dataset, masks, targets, own, progress)
+        return right.astype(np.int64), wrong.astype(np.int64)
 
-                    def on_tile(masks: int, count: int = count) -> None:
-                        progress.update(masks * count)
+    def _pool_counts(
+        self,
+        key: str,
+        dataset: Dataset,
+        masks: Bool[np.ndarray, "shares targets height width"],
+        targets: Int[np.ndarray, " targets"],
+        pool: Int[np.ndarray, " pool"],
+        progress: Progress,
+    ) -> Float[np.ndarray, "2 shares targets"]:
+        """Count the images of the pool, all of which every mask filters: of the target class, and the others."""
+        values = np.empty((2, masks.shape[0] * masks.shape[1]))
+        table = self.partial_results.table(f"{key}/pool", values)
+        _, mine = table.claim()
+        progress.skip((values.shape[1] - len(mine)) * len(pool))  # the other processes' too
+        if len(mine) and len(pool):
+            images, labels = np.asarray(normalise(dataset.images(pool), *self._mean_std)), dataset.labels[pool]
+            weights = np.eye(len(dataset.classes), dtype=np.float32)[labels]
+            size = tile_size.image_batch_size([len(pool)], self.engine.tile_images)
+            batches = self.engine.image_batches(images, labels, weights, size=size)
+            of_masks = np.tile(targets, len(masks))
+            tiles = self.engine.tiles(batches, masks.reshape(-1, *masks.shape[2:]), targets=of_masks, items=mine)
 
-                    tiles = engine.tiles(batches, masks[rows], targets=targets[rows], items=missing)
-                    table.fill(((items, sums["predicted_target"].T) for items, sums in tiles), on_tile)
-                totals[rows] += np.rint(table.values.T).astype(np.int64)
-        return parallel.total(totals)
+            def right_and_wrong() -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"]]]:
+                for items, sums in tiles:
+                    called = np.rint(sums["predicted_target"])
+                    right = called[np.arange(len(items)), of_masks[items]]
+                    yield items, np.stack([right, called.sum(1) - right])
+
+            table.fill(right_and_wrong(), lambda count: progress.update(count * len(pool)))
+        return np.nan_to_num(parallel.merge(values)).reshape(2, *masks.shape[:2])
+
+    def _own_counts(
+        self,
+        key: str,
+        dataset: Dataset,
+        masks: Bool[np.ndarray, "shares targets height width"],
+        targets: Int[np.ndarray, " targets"],
+        own: list[Int[np.ndarray, "..."]],
+        progress: Progress,
+    ) -> Float[np.ndarray, "shares targets"]:
+        """Count each target's own images, which its own masks alone filter."""
+        shares, right = len(masks), np.zeros(masks.shape[:2])
+        if not any(map(len, own)):
+            return right
+        size = tile_size.image_batch_size([len(rows) for rows in own], self.engine.tile_images)
+        # A tile takes no more masks than a class has.
+        engine = self.engine.with_tile(min(self.engine.tile_images, size * -(-shares // parallel.mesh().size)))
+        pieces = [
+            (at, rows[first : first + size]) for at, rows in enumerate(own) for first in range(0, len(rows), size)
+        ]
+        values = np.empty((shares, len(pieces)))
+        table = self.partial_results.table(f"{key}/own", values)
+        _, mine = table.claim()
+        units = shares * np.array([len(rows) for _, rows in pieces])
+        progress.skip(int(units.sum() - units[mine].sum()))
+
+        def read(piece: int) -> Float[np.ndarray, "n height width channels"]:
+            return np.asarray(normalise(dataset.images(pieces[piece][1]), *self._mean_std))
+
+        def counted() -> Iterator[tuple[Int[np.ndarray, " 1"], Float[np.ndarray, "shares 1"]]]:
+            for piece, images in read_ahead(read, mine.tolist()):
+                at, rows = pieces[piece]
+                batches = engine.image_batches(images, dataset.labels[rows], size=size)
+                sums = engine.sums(batches, masks[:, at], targets=np.full(shares, targets[at]))
+                yield np.array([piece]), np.rint(sums["predicted_target"])
+                progress.update(int(units[piece]))
+
+        table.fill(counted(), lambda _: None)
+        np.add.at(right.T, [at for at, _ in pieces], parallel.merge(values).T)
+        return right
 
 
-def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:
-    """Return rates, NaN where there is no image to count; row c of `predicted` counts images predicted as class c."""
-    correct = np.diagonal(predicted)
-    fpr = ratio(predicted.sum(1) - correct, sizes.sum() - sizes)
-    return Rates(ratio(correct, sizes), wilson(correct, sizes), fpr)
+def draw_pool(images: int, seed: int) -> Int[np.ndarray, " pool"]:
+    """Return the sorted indices of the images that FPR rests on: POOL drawn by seed, or all of fewer."""
+    if images <= POOL:
+        return np.arange(images)
+    return np.sort(generator(seed, Stream.RATE_POOL).choice(images, POOL, replace=False))
+
+
+def filtered_passes(images: int, classes: int, shares: int) -> int:
+    """Return the forward passes of the rates under masks of each class at some shares, on this many images."""
+    pool = min(images, POOL)
+    return shares * (classes * pool + images - pool)
+
+
+def class_rates(
+    right: Real[np.ndarray, " classes"],
+    wrong: Real[np.ndarray, " classes"],
+    images: Int[np.ndarray, " classes"],
+    others: Int[np.ndarray, " classes"],
+    copies: int = 1,
+) -> Rates:
+    """Return rates, NaN where there is no image to count.
+
+    `right` of a class's images and `wrong` of other classes' images, `others`, are predicted as the class. `copies`
+    images show the same picture; intervals count a picture once.
+    """
+    limits = [wilson(part / copies, whole / copies) for part, whole in ((right, images), (wrong, others))]
+    return Rates(ratio(right, images), limits[0], ratio(wrong, others), limits[1], others)
 
 
 def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*rows n"]:

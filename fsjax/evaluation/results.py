@@ -26,11 +26,13 @@ class Unfiltered:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rates:
-    """Rates of each class, with the 95 % Wilson interval of its TPR."""
+    """Rates of each class with their 95 % Wilson intervals; its FPR rests on `others`, images of other classes."""
 
     tpr: Float[np.ndarray, " classes"]
     tpr_ci: Float[np.ndarray, "classes 2"]
     fpr: Float[np.ndarray, " classes"]
+    fpr_ci: Float[np.ndarray, "classes 2"]
+    others: Int[np.ndarray, " classes"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ class Evaluation(ResultFile):
     planted: dict[str, Reliance]
     triggers: Triggers | None
 
-    stage, version = "evaluate", 5
+    stage, version = "evaluate", 6
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

@@ -62,8 +62,9 @@ def judging_work(config: ConfigDict, test: Dataset) -> Work:
     counts = np.minimum(counts, options.images_per_class or counts)
     shares = {*judge_maps.curve_shares(*_plane(test)), *config.search.shares}
     tested = sum(share <= config.report.share for share in shares)
-    on_grid = np.minimum(counts, options.grid_images or counts).sum() * len(set(options.grid) - {*config.search.shares})
-    filtered = counts.sum() + len(counts) * (counts.sum() * len(config.search.shares) + on_grid)
+    on_grid, further = np.minimum(counts, options.grid_images or counts), {*options.grid} - {*config.search.shares}
+    filtered = counts.sum() + rates.filtered_passes(int(counts.sum()), len(counts), len(config.search.shares))
+    filtered += rates.filtered_passes(int(on_grid.sum()), len(counts), len(further))
     work = {"rates": int(filtered), "grafts": len(counts) * judge_maps.grafts_a_class(options.pairs, tested)}
     if seeks_triggers(config, len(counts), _plane(test)):
         work["triggers"] = triggers.passes(test.labels, len(counts), _plane(test))
@@ -169,9 +170,9 @@ def _seconds_a_pass(
         masks = removal.removal_masks(model.image_shape[:2], options.patch)
         seconds["search"] = _seconds_a_tile(at_precision, "loss", layout, replicates, masks)
     if "rates" in work and test is not None:
-        images = min(rates.GROUP, len(test), config.evaluate.images_per_class * len(test.classes) or len(test))
+        images = min(rates.POOL, len(test), config.evaluate.images_per_class * len(test.classes) or len(test))
         size = tile_size.fit(model, resident_images=images, memory_mib=memory_mib)
-        layout = {"tile_images": size, "chunk": min(size, images)}
+        layout = {"tile_images": size, "chunk": tile_size.image_batch_size([images], size)}
         seconds["rates"] = _seconds_a_tile(model, "predicted_target", layout, len(test.classes))
     seconds = {part: each / parallel.process()[1] for part, each in seconds.items()}
     if "training" in work and training is not None:

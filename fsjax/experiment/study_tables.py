@@ -22,7 +22,7 @@ from fsjax.runtime.storage import Path
 from fsjax.search.patch_maps import stability_at_share
 
 _GROUP = ["model", "training"]
-_RATES = ["TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR"]
+_RATES = ["TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high"]
 # The median over seeds; infinite for a class whose psi stays below 1/2.
 _SMALLEST = "smallest share"
 # Means without a spread beside them.
@@ -103,7 +103,7 @@ def read(cell: Cell, share: float) -> Outcome:
 
 
 def _rates(prefix: str, unfiltered_tpr: np.ndarray, rates: Rates) -> dict[str, np.ndarray]:
-    columns = (unfiltered_tpr, rates.tpr, *rates.tpr_ci.T, rates.fpr)
+    columns = (unfiltered_tpr, rates.tpr, *rates.tpr_ci.T, rates.fpr, *rates.fpr_ci.T)
     return {prefix + name: column for name, column in zip(_RATES, columns, strict=True)}
 
 

@@ -168,7 +168,7 @@
     part("slider").setAttribute("aria-valuetext", `${percent(share)} of the plane`);
     part("kept").textContent = `${kept} of ${whole} positions`;
     part("tpr").textContent = rateOf(stop.tpr) + interval(stop.tpr_ci);
-    part("fpr").textContent = rateOf(stop.fpr);
+    part("fpr").textContent = rateOf(stop.fpr) + interval(stop.fpr_ci);
     part("images").textContent = `${stop.images} test images of the class, ${stop.others} of others`;
     part("mask").setAttribute("aria-label", `The map: ${kept} of ${whole} positions kept, DC in the middle.`);
     part("sentence").textContent = found.sentence;

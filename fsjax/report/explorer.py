@@ -202,12 +202,12 @@ def _plane(plane: Plane, label: int, most: int) -> dict:
 
 
 def _stop(subject: Subject, share: float, rates: MapRates, label: int) -> dict:
-    found = {name: to_json(getattr(rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr")}
+    found = {name: to_json(getattr(rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr", "fpr_ci")}
     images = subject.evaluation.images
     if share not in subject.maps.shares:
         images = np.minimum(images, subject.config.evaluate.grid_images or images)
-    own, positions = int(images[label]), int(subject.mask_at(label, share).sum())
-    return found | {"positions": positions, "images": own, "others": int(images.sum()) - own}
+    positions = int(subject.mask_at(label, share).sum())
+    return found | {"positions": positions, "images": int(images[label]), "others": int(rates.others[label])}
 
 
 def _samples(images: _Images, masks: _Masks, model: Model, pixels: int) -> dict:

@@ -119,6 +119,13 @@ class Table:
             if re.fullmatch(r"\d+-\d+", file) and (arrays := store.state(f"{item}/{file}")):
                 self.values[..., arrays["items"]] = arrays["values"]
 
+    def claim(self) -> tuple[Int[np.ndarray, " missing"], Int[np.ndarray, " mine"]]:
+        """Return the rows that no process has stored, and the part of them that this process computes. Collective."""
+        # Each process reads all files before another writes.
+        self.values[...] = parallel.merge(self.values)
+        missing = np.flatnonzero(np.isnan(self.values).any(tuple(range(self.values.ndim - 1))))
+        return missing, missing[parallel.share(len(missing))]
+
     def fill(
         self,
         tiles: Iterable[tuple[Int[np.ndarray, " rows"], Float[np.ndarray, "*shape rows"]]],

@@ -42,6 +42,7 @@ class Stream(enum.IntEnum):
     BIASED_IMAGES = 35  # whether of the test split, class
     TRIGGER_IMAGES = 36
     TRIGGER_PHASES = 37
+    RATE_POOL = 38
 
     # Training folds these into an image's JAX key. Augmentations fold in 0, 1, ..., far below.
     DROPOUT = 2**31

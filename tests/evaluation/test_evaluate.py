@@ -1,6 +1,7 @@
 """The results of the stage, against scikit-learn and loops over single images."""
 
 import contextlib
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,14 +14,14 @@ from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, rates
+from fsjax.evaluation.predict import make_predictor
 from fsjax.fourier import dfm, spectrum
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
 
-@pytest.mark.parametrize(("group", "each"), [(rates.GROUP, 0), (8, 5)])
-def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, monkeypatch, group, each):
-    monkeypatch.setattr(rates, "GROUP", group)  # images whose spectra lie on the devices at the same time
+@pytest.mark.parametrize("each", [0, 5])
+def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, each):
     source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
     config = CONFIG.copy_and_resolve_references()
     config.evaluate.images_per_class = each
@@ -61,11 +62,14 @@ def test_a_second_method_is_added_beside_the_first(tmp_path):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """A config with verdicts and small tiles; statistic and size of each tile; after which of them the run ends."""
+    """A config with verdicts and small tiles; statistic and size of each tile; after which of them the run ends.
+
+    Batches without a filter count as tiles.
+    """
     config, passes, stop = CONFIG.copy_and_resolve_references(), [], [False]
     config.evaluate.pairs, config.run.memory_mib = 4, 0
     monkeypatch.setattr(tile_size, "fit", lambda *args, **options: 4)
-    monkeypatch.setattr(rates, "GROUP", 8)
+    monkeypatch.setattr(rates, "POOL", 8)
     monkeypatch.setattr(interrupt, "requested", lambda: stop[0] and len(passes) >= stop[0])
 
     def count(engine, batches, *args, **options):
@@ -73,8 +77,18 @@ def watched(monkeypatch):
             passes.append((*sums, len(items) * sum(int((batch.weights > 0).sum()) for batch in batches)))
             yield items, sums
 
+    def count_unfiltered(*args):
+        def predict(*args, **options):
+            for indices, logits in whole(*args, **options):
+                passes.append(("unfiltered", len(indices)))
+                yield indices, logits
+
+        whole = make_predictor(*args)
+        return predict
+
     tiles = Engine.tiles
     monkeypatch.setattr(Engine, "tiles", count)
+    monkeypatch.setattr(rates, "make_predictor", count_unfiltered)
     return config, passes, stop
 
 
@@ -84,17 +98,17 @@ def test_a_killed_evaluation_filters_and_grafts_no_image_twice(tmp_path, watched
     evaluate.run(config, tmp_path / "whole", classifier, maps, test)
     whole = passes.copy()
     assert not (tmp_path / "whole" / "grafts").exists(), "outcomes are gone once they count"
-    assert [name for name, _ in whole].index("captured") > 6 and len(whole) > 12
+    assert [len(list(group)) for _, group in itertools.groupby(name for name, _ in whole)][:2] == [4, 16]
     passes.clear()
     directory = tmp_path / "killed"
-    for further in (1, 4, 6):
+    for further in (2, 4, 10, 5):  # before filters, under masks of all classes, on a class's own images, in grafts
         stop[0] = len(passes) + further
         with contextlib.suppress(interrupt.Terminated):
             evaluate.run(config, directory, classifier, maps, test)
     assert passes[-1][0] == "captured" and not (directory / "evaluation.json").exists()
     stop[0] = False
     evaluate.run(config, directory, classifier, maps, test)
-    for statistic in ("predicted_target", "captured"):
+    for statistic in ("unfiltered", "predicted_target", "captured"):
         done, expected = (sum(count for name, count in each if name == statistic) for each in (passes, whole))
         assert done == expected > 0
     assert files.read_json(directory / "evaluation.json") == files.read_json(tmp_path / "whole" / "evaluation.json")

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from configs import common
 from fsjax import data
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, ood
+from fsjax.evaluation import evaluate, ood, rates
 from fsjax.evaluation.ood import corruptions, counting, mapping, sets
 from fsjax.evaluation.ood.results import InDistribution, SetResult, average_tpr
 from fsjax.evaluation.results import Rates, read_evaluation
@@ -143,13 +143,17 @@ def predicted(levels, mask=None, allowed=(0, 1, 2, 3)):
     return np.array(outcome)
 
 
-def looped(world, images, allowed=(0, 1, 2, 3)):
-    """Rates of images {label: levels} by class, as the stage writes them, each counted by itself."""
+def looped(world, images, allowed=(0, 1, 2, 3), pool=slice(None)):
+    """Rates of images {label: levels} by class, as the stage writes them, each counted by itself.
+
+    FPR of filtered images is of the `pool` alone, indices into the images in the order of their classes.
+    """
     labels = np.concatenate([np.full(len(levels), label) for label, levels in images.items()])
     levels = np.concatenate(list(images.values()))
     plain = predicted(levels, allowed=allowed)
     rows = {
-        name: {"tpr": [None] * 3, "tpr_ci": [[None] * 2] * 3, "fpr": [None] * 3} for name in ("unfiltered", "filtered")
+        name: {"tpr": [None] * 3, "tpr_ci": [[None] * 2] * 3, "fpr": [None] * 3, "others": [0] * 3}
+        for name in ("unfiltered", "filtered")
     }
     for label in images:
         own = predicted(levels, world.maps.at(0.2)[label], allowed)
@@ -160,7 +164,9 @@ def looped(world, images, allowed=(0, 1, 2, 3)):
             )
             rows[name]["tpr"][label] = (calls[is_class] == label).mean()
             rows[name]["tpr_ci"][label] = [interval.low, interval.high]
-            rows[name]["fpr"][label] = (calls[~is_class] == label).mean() if (~is_class).any() else None
+            others = calls[pool][~is_class[pool]] if name == "filtered" else calls[~is_class]
+            rows[name]["fpr"][label] = (others == label).mean() if len(others) else None
+            rows[name]["others"][label] = len(others)
     return {
         "images": [len(images.get(label, ())) for label in range(3)],
         "accuracy": (plain == labels).mean(),
@@ -171,7 +177,7 @@ def looped(world, images, allowed=(0, 1, 2, 3)):
 def assert_rates(one, expected):
     assert one["images"] == expected["images"] and one["accuracy"] == pytest.approx(expected["accuracy"])
     for name in ("unfiltered", "filtered"):
-        for rate in ("tpr", "fpr"):
+        for rate in ("tpr", "fpr", "others"):
             assert one[name][rate] == pytest.approx(expected[name][rate])
         np.testing.assert_allclose(
             np.array(one[name]["tpr_ci"], float), np.array(expected[name]["tpr_ci"], float), atol=1e-12
@@ -196,9 +202,8 @@ def test_the_test_folder_and_in_distribution_have_the_rates_of_the_stage_evaluat
         assert one[field] == own[field]
     evaluation = files.read_json(world.directory / "evaluation.json")
     assert_rates(own, looped(world, {label: world.images["test", label] for label in range(3)}))
-    assert own["filtered"] == {
-        name: evaluation["methods"]["removal"]["shares"]["0.2"][name] for name in ("tpr", "tpr_ci", "fpr")
-    }
+    names = ("tpr", "tpr_ci", "fpr", "fpr_ci", "others")
+    assert own["filtered"] == {name: evaluation["methods"]["removal"]["shares"]["0.2"][name] for name in names}
     assert found["share"] == 0.2 and found["threshold"] == 0.6 and found["searched_on"] == "train"
     assert found["sets"]["Renditions"]["accuracy"] < found["sets"]["Restricted"]["accuracy"], "restricting matters"
 
@@ -272,12 +277,19 @@ def test_the_first_images_of_each_class_and_group_are_judged_and_what_a_set_is_m
     assert one["fgsm:8/255"]["images"] == [2, 2, 2] and one["Renditions"]["made_of"]["images"] == 8
 
 
-def test_every_part_of_a_large_set_is_judged_once(world, monkeypatch):
+def test_every_part_of_a_large_set_is_judged_once_and_maps_filter_the_pool_and_their_class(world, monkeypatch):
     whole = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2")["sets"]
     monkeypatch.setattr(sets, "PART", 4)
     again = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2", identity=["anew"])["sets"]
     assert again == whole
     assert [part.size for part in sets.open_test(world.asking(), world.test).parts] == [4, 4, 4, 3]
+    monkeypatch.setattr(rates, "POOL", 7)
+    monkeypatch.setattr(sets, "PAIRS", 10)  # of images and three maps
+    parts = sets.open_test(world.asking(), world.test).parts
+    assert [(part.size, part.pooled) for part in parts] == [(3, True), (3, True), (1, True), (4, False), (4, False)]
+    one = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2", identity=["pool"])["sets"]["test"]
+    images = {label: world.images["test", label] for label in range(3)}
+    assert_rates(one, looped(world, images, pool=rates.draw_pool(15, 0)))
 
 
 CONTROLS = ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")
@@ -482,12 +494,12 @@ def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
     assert 'title="cat: shortcut by phase: made up."' in body
 
 
-def rates(kind, tpr, unfiltered, images=100, **others):
+def rated(kind, tpr, unfiltered, images=100, **others):
     """Rates of four classes, some of which a set may lack, with intervals of +-0.05."""
 
     def with_interval(values):
         limits = np.clip(np.stack([values - 0.05, values + 0.05], axis=1), 0, 1)
-        return Rates(values, limits, np.zeros(len(values)))
+        return Rates(values, limits, np.zeros(len(values)), limits, np.full(len(values), 3 * images))
 
     tpr, unfiltered = np.array(tpr, float), np.array(unfiltered, float)
     return kind(
@@ -502,9 +514,9 @@ def rates(kind, tpr, unfiltered, images=100, **others):
 
 
 def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has():
-    own, names = rates(InDistribution, [0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ("a", "b", "c", "d")
+    own, names = rated(InDistribution, [0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ("a", "b", "c", "d")
     others = {"restricted": False, "made_of": {}, "groups": {}}
-    one = rates(SetResult, [0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None], **others)
+    one = rated(SetResult, [0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None], **others)
     said = sections.ood_sentence("Set", one, own, names, 0.6)
     assert said == (
         "Set: accuracy 0.500, in distribution 0.500. a, b (in distribution TPR > 0.6 under their maps): "

@@ -11,11 +11,12 @@ import fsjax
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.engine import tile_size
 from fsjax.engine.model import NORMALISED
-from fsjax.evaluation import evaluate
+from fsjax.evaluation import evaluate, rates
 from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import Filterer, class_rates, confusion_matrix, grid_shares, masks_at
 from fsjax.evaluation.results import read_evaluation
 from fsjax.fourier import dfm, masks, spectrum
+from fsjax.runtime.progress import Progress
 from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
@@ -29,41 +30,64 @@ def test_rates_under_maps_and_on_the_grid_s_first_images_are_those_of_images_fil
     found = read_evaluation(tmp_path / "evaluation.json").methods["removal"]
     assert list(found.shares) == ["0.2", "0.5"] and list(found.grid) == ["0.1", "0.35"]
     first = np.concatenate([np.flatnonzero(source.labels == label)[:6] for label in range(3)])
-    for share, rates in {**found.shares, **found.grid}.items():
+    for share, at_share in {**found.shares, **found.grid}.items():
         chosen = first if share in found.grid else np.arange(25)
         images, labels = source.images[chosen], source.labels[chosen]
         for label in range(3):
             kept = masks.best_orbits(maps.scores[label], int(float(share) * 64))
             calls, is_class = predictions(classifier, images, kept) == label, labels == label
-            assert rates.positions[label] == kept.sum()
-            assert rates.tpr[label] == pytest.approx(calls[is_class].mean())
-            assert rates.fpr[label] == pytest.approx(calls[~is_class].mean())
+            assert at_share.positions[label] == kept.sum() and at_share.others[label] == (~is_class).sum()
+            assert at_share.tpr[label] == pytest.approx(calls[is_class].mean())
+            assert at_share.fpr[label] == pytest.approx(calls[~is_class].mean())
             limits = binomtest(int(calls[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")
-            assert rates.tpr_ci[label] == pytest.approx(limits, abs=1e-12)
+            assert at_share.tpr_ci[label] == pytest.approx(limits, abs=1e-12)
 
 
-def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile(tmp_path, monkeypatch):
-    source, classifier = Made((7, 4, 10)), make_classifier(3)
-    masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
+@pytest.mark.parametrize("pool", [[], [0, 3, 4, 5, 11, 17], range(21)])
+def test_own_images_and_the_pool_s_others_are_counted_whatever_the_tile(tmp_path, monkeypatch, pool):
+    source, classifier, pool = Made((7, 4, 10)), make_classifier(3), np.array(pool, int)
+    masks = np.random.default_rng(5).random((2, 5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
         monkeypatch.setattr(tile_size, "fit", lambda *args, tile=tile, **options: tile)
         filterer = Filterer(classifier, 21, directory=tmp_path / str(tile))
         for given, asked in ((masks, targets), (~masks, targets), (masks, targets[::-1])):
-            counts = filterer.counts(Dataset(source, 8), given, asked, "test")
-            for mask, target, row in zip(given, asked, counts, strict=True):
-                is_called = predictions(classifier, source.images, mask) == target
-                np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
+            found = filterer.counts(Dataset(source, 8), given, asked, pool, "test")
+            for at in np.ndindex(2, 5):
+                is_called = predictions(classifier, source.images, given[at]) == asked[at[1]]
+                is_own = source.labels == asked[at[1]]
+                assert [counts[at] for counts in found] == [
+                    (is_called & is_own).sum(),
+                    (is_called & ~is_own)[pool].sum(),
+                ]
+
+
+def test_fpr_rests_on_a_pool_drawn_by_seed_and_costs_as_much_a_class_for_any_number_of_classes(monkeypatch):
+    monkeypatch.setattr(rates, "POOL", 12)
+    source, classifier, maps = Made((9, 4, 12)), make_classifier(3), make_maps(3)
+    filtered = []
+    monkeypatch.setattr(Progress, "update", lambda _, count: filtered.append(count))
+    found = Filterer(classifier, 25).rates(Dataset(source, 8), maps.masks, "test", seed=3)
+    assert sum(filtered) == rates.filtered_passes(25, 3, 2) == 2 * (3 * 12 + 13)
+    pool = rates.draw_pool(25, 3)
+    assert len(np.unique(pool)) == 12 and any(pool != rates.draw_pool(25, 4)) and len(rates.draw_pool(11, 3)) == 11
+    for share, at_share in zip(maps.shares, found, strict=True):
+        for label in range(3):
+            is_called = predictions(classifier, source.images, maps.at(share)[label]) == label
+            is_other = source.labels[pool] != label
+            assert at_share.tpr[label] == is_called[source.labels == label].mean()
+            assert at_share.fpr[label] == is_called[pool][is_other].mean() and at_share.others[label] == is_other.sum()
+            limits = binomtest(int(is_called[pool][is_other].sum()), int(is_other.sum())).proportion_ci(method="wilson")
+            assert at_share.fpr_ci[label] == pytest.approx(limits, abs=1e-12)
 
 
 def test_rates_are_nan_where_there_is_nothing_to_count():
-    rates = class_rates(np.array([[0.0, 3.0], [2.0, 1.0]]), np.array([0, 4]))
-    assert np.isnan(rates.tpr[0]) and np.isnan(rates.fpr[1]) and rates.fpr[0] == 0.75
+    found = class_rates(np.array([0, 1]), np.array([3, 0]), np.array([0, 4]), np.array([4, 0]))
+    assert np.isnan(found.tpr[0]) and np.isnan(found.fpr[1]) and found.fpr[0] == 0.75
 
 
 def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
-    logits = np.eye(5, dtype=np.float32)[[0, 1, 2, 4]]
-    found = confusion_matrix([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
+    found = confusion_matrix(np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 2, 4]), 2)
     np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
 
 
@@ -121,6 +145,9 @@ def test_logits_are_of_images_normalised_as_each_predictor_says_though_they_shar
     for mean, std in (half, (rng.random(3), 1 + rng.random(3)), half):
         rows, logits = zip(*make_predictor(apply, mean, std)(scale, dataset), strict=True)
         np.testing.assert_array_equal(np.concatenate(rows), np.arange(images))
+        known = np.isin(np.arange(images), [0, *rows[-1]]) & (images > 1)
+        left = [part for part, _ in make_predictor(apply, mean, std)(scale, dataset, known=known)]
+        assert [*np.concatenate(left)] == [*np.concatenate(rows[:-1] or rows)], "batches that are wholly known"
         expected = ((pixels / 255 - mean) / std).mean((1, 2)) * scale
         np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-5)
     ((_, logits),) = make_predictor(apply, *NORMALISED, batch_size=1)(

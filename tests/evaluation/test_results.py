@@ -52,15 +52,16 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path, measured):
         assert np.asarray(found[where]).dtype == np.asarray(value).dtype, where
     assert np.isnan(found[".methods.removal.grafts.rates.psi"][2]) and found[".methods.other.grafts"] is None
     content = json.loads(text)
-    assert content["version"] == 5
-    assert list(content["methods"]["removal"]["shares"]["0.1"]) == ["tpr", "tpr_ci", "fpr", "positions", "kept"]
+    assert content["version"] == 6
+    of_rates = ["tpr", "tpr_ci", "fpr", "fpr_ci", "others", "positions", "kept"]
+    assert list(content["methods"]["removal"]["shares"]["0.1"]) == of_rates
 
 
-@pytest.mark.parametrize("version", [1, 4, 6, None, "5", []])
+@pytest.mark.parametrize("version", [1, 5, 7, None, "6", []])
 def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, measured, version):
     file = tmp_path / "evaluation.json"
     files.write_json(file, measured.to_json() | {"version": version})
-    said = f"{file}: version: got {version!r}; expected 5; delete it and run the stage evaluate again"
+    said = f"{file}: version: got {version!r}; expected 6; delete it and run the stage evaluate again"
     refused(f"^{re.escape(said)}$", read_evaluation, file)
 
 

@@ -23,10 +23,11 @@ def unfiltered(tpr, fpr=None, accuracy=0.5, images=5):
 
 
 def rates(tpr, fpr=None, tpr_ci=None):
-    """Rates; by default with an FPR of 0.1 and without an interval."""
+    """Rates; by default with an FPR of 0.1 and without intervals."""
     tpr = numbers(tpr)
-    limits = np.full((len(tpr), 2), np.nan) if tpr_ci is None else numbers(tpr_ci)
-    return Rates(tpr, limits, np.full(len(tpr), 0.1) if fpr is None else numbers(fpr))
+    unknown = np.full((len(tpr), 2), np.nan)
+    fpr = np.full(len(tpr), 0.1) if fpr is None else numbers(fpr)
+    return Rates(tpr, unknown if tpr_ci is None else numbers(tpr_ci), fpr, unknown, np.full(len(tpr), 15))
 
 
 def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3, plane=64):

@@ -18,7 +18,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.rates import Filterer, confusion_matrix
+from fsjax.evaluation.rates import POOL, Filterer, confusion_matrix
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import interrupt, parallel
@@ -29,9 +29,10 @@ from fsjax.runtime.storage import Path
 
 Masks = Bool[np.ndarray, "masks height width"]
 
-# Rows of counts, followed by a row for each kind of control: a class's images, how many are predicted as the
-# class, and how many images of any class are, first unfiltered and then under the class's map.
-ROWS = ("images", "right", "predicted", "filtered_right", "filtered_predicted")
+# Rows of counts, followed by a row for each kind of control. First a class's images, and how many of them and of others
+# are predicted as the class. Then the same under the class's map, where the others are those in the pool, and how many
+# the pool has.
+ROWS = ("images", "right", "wrong", "filtered_right", "filtered_wrong", "filtered_others")
 # The first images of a class, whose energy gives its mask of highest energy.
 ENERGY_IMAGES = 100
 # Smallest image batch of a tile, where a device takes as many.
@@ -65,7 +66,8 @@ class Counter:
         JSON values that identify model and maps; with `controls_only`, only images and controls are counted.
         """
         parts, classes, ood = image_set.parts, len(self._model.classes), self._config.ood
-        identity = {**identity, "set": image_set.made_of, "images_per_class": ood.images_per_class, "part": sets.PART}
+        identity = {**identity, "set": image_set.made_of, "images_per_class": ood.images_per_class}
+        identity |= {"parts": [part.size for part in parts], "pool": POOL}
         if self._maps is not None:
             controls = {"images": ENERGY_IMAGES, "random_masks": ood.random_masks, "seed": self._config.seed}
             identity |= {"share": self._share, "controls": controls}
@@ -74,12 +76,12 @@ class Counter:
         store = PartialResults(folder / name, {}, self._model.params, text)
         counts = np.empty((len(self.rows), classes, len(parts)))
         table = store.table("counts", counts)
-        counts[...] = parallel.merge(counts)
-        missing = np.flatnonzero(np.isnan(counts).any((0, 1)))
+        missing, _ = table.claim()
         if len(missing):
             count_part = self._part_counter(image_set, controls_only)
             sizes = np.array([part.size for part in parts])
-            own = missing[parallel.share(len(missing))]
+            process, processes = parallel.process()
+            own = missing[process::processes]  # parts in the pool, which take longest, lie together
             done = int(sizes.sum() - sizes[own].sum())
             with Progress(f"ood {image_set.name}", int(sizes.sum()), "images", done=done) as progress:
 
@@ -116,20 +118,24 @@ class Counter:
             labels, counts = images.labels, np.zeros((len(self.rows), classes), np.int64)
             counts[0] = np.bincount(labels, minlength=classes)
             if not controls_only:
-                matrix = confusion_matrix(predict(model.params, images, alone=True), labels, classes)
-                counts[1:3] = np.diag(matrix), matrix.sum(0)
+                logits = np.concatenate([logits for _, logits in predict(model.params, images, alone=True)])
+                matrix = confusion_matrix(labels, logits.argmax(-1), classes)
+                counts[1:3] = np.diag(matrix), matrix.sum(0) - np.diag(matrix)
             if self._maps is None:
                 return counts
             pixels = np.asarray(normalise(images.images(np.arange(len(images))), *model.mean_std))
             if not controls_only:
-                # Maps of classes that the set lacks are not applied.
-                filtered = predicted(pixels, labels, self._maps[targets], targets)
-                counts[3:5, targets] = filtered[np.arange(len(targets)), targets], filtered.sum(1)
+                # Maps of classes that the set lacks are not applied, and beyond the pool only those of the part's.
+                asked = targets if part.pooled else np.unique(labels)
+                filtered = predicted(pixels, labels, self._maps[asked], asked)
+                counts[3, asked] = filtered[np.arange(len(asked)), asked]
+                if part.pooled:
+                    counts[4, asked], counts[5] = filtered.sum(1) - counts[3, asked], len(labels) - counts[0]
             for label in np.unique(labels) if self.controls else ():
                 # Controls filter the class's own images alone, so they cost as much for any number of classes.
                 own, drawn = labels == label, self._control_masks(int(label))
                 right = predicted(pixels[own], labels[own], drawn, np.full(len(drawn), label))[:, label]
-                counts[5:, label] = np.add.reduceat(right, first_masks)
+                counts[6:, label] = np.add.reduceat(right, first_masks)
             return counts
 
         return count

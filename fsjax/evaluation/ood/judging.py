@@ -1,5 +1,6 @@
 """The stage ood: accuracy, TPR and FPR on other sets, under corruptions and attacks, beside the test images."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -20,9 +21,8 @@ from fsjax.evaluation.ood.results import (
     result_file,
 )
 from fsjax.evaluation.ood.sets import Set
-from fsjax.evaluation.rates import ratio
+from fsjax.evaluation.rates import class_rates, ratio, unfiltered_rates
 from fsjax.evaluation.results import Rates, read_method
-from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
@@ -57,12 +57,11 @@ def run(
     if counter.controls:
         counts = counter.count(sets.open_test(config, test), folder, identity, controls_only=True)
         controls = _rates(counter, counts).controls
-    interval = wilson(np.diag(unfiltered.confusion), evaluation.images)
     own = InDistribution(
         images=evaluation.images,
         accuracy=unfiltered.accuracy,
-        unfiltered=Rates(unfiltered.tpr, interval, unfiltered.fpr),
-        filtered=Rates(filtered.tpr, filtered.tpr_ci, filtered.fpr),
+        unfiltered=unfiltered_rates(unfiltered.confusion, evaluation.images),
+        filtered=Rates(*(getattr(filtered, field.name) for field in dataclasses.fields(Rates))),
         controls=controls,
         average_tpr=average_tpr(filtered.tpr, filtered.tpr, unfiltered.tpr),
     )
@@ -129,12 +128,7 @@ def _rates(counter: Counter, counts: Int[np.ndarray, "parts rows classes"], copi
     """
     total = dict(zip(counter.rows, counts.sum(0), strict=True))
     images = total["images"]
-    others = images.sum() - images
-
-    def rates(right: Int[np.ndarray, " classes"], predicted: Int[np.ndarray, " classes"]) -> Rates:
-        fpr = np.where(images > 0, ratio(predicted - right, others), np.nan)
-        return Rates(ratio(right, images), wilson(right / copies, images / copies), fpr)
-
+    others, pooled = (np.where(images > 0, count, 0) for count in (images.sum() - images, total["filtered_others"]))
     controls = None
     if counter.controls:
         tpr = {kind: ratio(total[kind], images * masks) for kind, masks in counter.controls.items()}
@@ -142,7 +136,7 @@ def _rates(counter: Counter, counts: Int[np.ndarray, "parts rows classes"], copi
     return SetRates(
         images=images,
         accuracy=float(total["right"].sum() / images.sum()),
-        unfiltered=rates(total["right"], total["predicted"]),
-        filtered=rates(total["filtered_right"], total["filtered_predicted"]),
+        unfiltered=class_rates(total["right"], total["wrong"], images, others, copies),
+        filtered=class_rates(total["filtered_right"], total["filtered_wrong"], images, pooled, copies),
         controls=controls,
     )

@@ -21,6 +21,7 @@ from fsjax.data.source import find_decodable, parse_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation.ood import attacks, corruptions, mapping
 from fsjax.evaluation.ood.mapping import Place
+from fsjax.evaluation.rates import draw_pool
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -30,8 +31,8 @@ Variant = tuple[dict[str, str], Callable[[Rows], Dataset]]  # groups, and a func
 
 # Names of the test images on pages, as they are and corrupted; reserved for them.
 IN_DISTRIBUTION, CORRUPTIONS = "in distribution", "corruptions"
-# Images of a part at most: a kill loses as many, and a process holds as many at a time.
-PART = 512
+# Images of a part at most, and in the pool pairs of images and maps: a kill loses as many. A process holds a part.
+PART, PAIRS = 512, 100_000
 
 
 class Part(NamedTuple):
@@ -39,6 +40,7 @@ class Part(NamedTuple):
 
     groups: dict[str, str]  # placeholder -> folder
     size: int
+    pooled: bool  # whether FPR rests on its images; then every class's map filters them, else those of their classes
     open: Callable[[], Dataset]
 
 
@@ -122,7 +124,7 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
         source = FolderSource(classes, images)
         good = find_decodable(source, str(folder_set.root)) if data.skip_undecodable else np.arange(len(source))
         rows = good[first_of_each_class(source.labels[good], config.ood.images_per_class)]
-        parts += _parts(groups, rows, functools.partial(open_rows, source))
+        parts += _parts(groups, rows, source.labels[rows], functools.partial(open_rows, source), config.seed)
         files += [source.files[row] for row in rows]
     # The main process reads the files' sizes for all.
     sha256 = parallel.decide(lambda: mapping.digest(files, folder_set.root))
@@ -172,10 +174,19 @@ def open_corruptions(names: tuple[str, ...], config: ConfigDict, test: Dataset) 
 def _test_set(name: str, config: ConfigDict, test: Dataset, variants: Sequence[Variant], made_of: dict) -> Set:
     """Return a set of the first test images of each class, once for each variant."""
     rows = first_of_each_class(test.labels, config.ood.images_per_class)
-    parts = [*itertools.chain(*(_parts(groups, rows, open_rows) for groups, open_rows in variants))]
+    each = (_parts(groups, rows, test.labels[rows], open_rows, config.seed) for groups, open_rows in variants)
+    parts = [*itertools.chain(*each)]
     return Set(name, parts, tuple(np.unique(test.labels).tolist()), {**made_of, "images": len(rows)})
 
 
-def _parts(groups: dict[str, str], rows: Rows, open_rows: Callable[[Rows], Dataset]) -> list[Part]:
-    parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
-    return [Part(groups, len(part), functools.partial(open_rows, part)) for part in parts]
+def _parts(
+    groups: dict[str, str], rows: Rows, labels: Rows, open_rows: Callable[[Rows], Dataset], seed: int
+) -> list[Part]:
+    """Divide the rows of a place, ordered by class: first the pool, drawn by seed, and then the others."""
+    rows = rows[np.argsort(labels, kind="stable")]
+    pool, parts = draw_pool(len(rows), seed), []
+    most = max(1, min(PART, PAIRS // len(np.unique(labels))))
+    for pooled, some, size in ((True, rows[pool], most), (False, np.delete(rows, pool), PART)):
+        divided = [some[start : start + size] for start in range(0, len(some), size)]
+        parts += [Part(groups, len(part), pooled, functools.partial(open_rows, part)) for part in divided]
+    return parts

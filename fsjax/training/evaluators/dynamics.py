@@ -13,9 +13,9 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
+from fsjax.engine.sharing import GROUP
 from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.band_dynamics import f1
-from fsjax.evaluation.rates import GROUP
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
