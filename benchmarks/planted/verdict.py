@@ -102,7 +102,6 @@ def add_networks(rows_of: Callable[[int], Iterator[dict]]) -> None:
 def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str] = ()) -> Iterator[dict]:
     """Yield a row for each source of maps and each class of a network."""
     network = verdict_networks.load_or_train(cache, seed, roots)
-    truths = verdict_truth.truths(network.model, network.cue_set)
     classes = network.cue_set.num_classes
     (train, train_labels), (test, test_labels) = verdict_networks.splits(network).values()
     tpr, fpr = rates_of(network, test, test_labels)
@@ -112,6 +111,7 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
     family = "photographs" if roots else "noise"
     about = {"seed": seed, "family": family, "architecture": network.architecture, "size": network.cue_set.size}
     found_maps = search(network, searches, train, train_labels)
+    truths = verdict_truth.truths(network.model, network.cue_set, found_maps[searches[0]].masks[-1])
     planted = network.cue_set.masks()
     found_triggers = None
     if roots and network.cue_set.size < _LARGE:

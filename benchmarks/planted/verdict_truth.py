@@ -7,12 +7,13 @@ base     the same without it; `given` and `base` leave the image's own class out
          triggers
 without  share of images of class c, drawn without their cue, predicted as c
 effect   ((given - base) + (recall - without)) / 2
-few      of photographs: the effect of the cue's 5 % of the plane that stand out most, over the effect of the whole cue
+few      of photographs: the effect of the cue's 5 % of the plane that stand out most, over the effect of the whole cue;
+         of broadband cues, that of a searched map if it is larger: such a map proves that few frequencies suffice
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -58,12 +59,24 @@ class Truth:
     row: str
 
 
-def truths(model: Model, cue_set: CueSet | PhotographSet, n: int = 500, rng_seed: int = 0) -> tuple[Truth, ...]:
-    """Return the truth of every class, from n images of the class and n of the others, equal over these."""
-    return tuple(_truth(model, cue_set, label, n, rng_seed) for label in range(cue_set.num_classes))
+def truths(
+    model: Model,
+    cue_set: CueSet | PhotographSet,
+    maps: Bool[np.ndarray, "classes height width"] | None = None,
+    n: int = 500,
+    rng_seed: int = 0,
+) -> tuple[Truth, ...]:
+    """Return the truth of every class, from n images of the class and n of the others, equal over these.
+
+    maps: of a search, of 5 % of the plane, for `few`.
+    """
+    found = [()] * cue_set.num_classes if maps is None else [(mask,) for mask in maps]
+    return tuple(_truth(model, cue_set, label, found[label], n, rng_seed) for label in range(cue_set.num_classes))
 
 
-def _truth(model: Model, cue_set: CueSet | PhotographSet, label: int, n: int, rng_seed: int) -> Truth:
+def _truth(
+    model: Model, cue_set: CueSet | PhotographSet, label: int, maps: Sequence[np.ndarray], n: int, rng_seed: int
+) -> Truth:
     kind, classes = cue_set.kinds[label], cue_set.num_classes
     own = np.full(n, label)
     others = np.delete(np.arange(classes), label)[np.arange(n) % (classes - 1)]
@@ -78,10 +91,14 @@ def _truth(model: Model, cue_set: CueSet | PhotographSet, label: int, n: int, rn
         base, given = called(model, plain, label, left_out), called(model, with_cue, label, left_out)
         effect = ((given - base) + (recall - without)) / 2
         if isinstance(cue_set, PhotographSet) and kind not in photograph_cues.TRIGGERS and effect > UNUSED:
-            mask = standing_out(own_images, own_without, plain)
-            given_few = called(model, _grafted(plain, with_cue, mask), label, left_out)
-            without_few = called(model, _grafted(own_images, own_without, mask), label)
-            few = ((given_few - base) + (recall - without_few)) / 2 / effect
+            few = -np.inf
+            for mask in [
+                standing_out(own_images, own_without, plain),
+                *(maps if kind in photograph_cues.OTHER else ()),
+            ]:
+                given_few = called(model, _grafted(plain, with_cue, mask), label, left_out)
+                without_few = called(model, _grafted(own_images, own_without, mask), label)
+                few = max(few, ((given_few - base) + (recall - without_few)) / 2 / effect)
     rates = recall, fpr, base, given, without, effect, few
     return Truth(kind, *rates, *decide(kind, *rates))
 

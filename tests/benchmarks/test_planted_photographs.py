@@ -230,6 +230,9 @@ def test_few_tells_how_much_of_the_effect_the_best_orbits_have(make):
 
     truth = verdict_truth.truths(reader(photograph_set, pixels), photograph_set, n=60)[0]
     assert (truth.label, truth.row) == ("negative", "hot pixels") and truth.effect > 0.95 and truth.few < 0.05
+    everything = np.ones((photograph_set.num_classes, SIZE, SIZE), bool)
+    truth = verdict_truth.truths(reader(photograph_set, pixels), photograph_set, everything, n=60)[0]
+    assert truth.label is None and truth.few == pytest.approx(1), "a map that carries the whole effect"
 
 
 @pytest.mark.parametrize(
