@@ -31,7 +31,7 @@ class LazyArray:
     """
 
     count: int
-    make: Callable[[int, int], np.ndarray]
+    make: Callable[[int, int], PyTree]
 
     def __len__(self) -> int:
         return self.count
@@ -44,7 +44,7 @@ class LazyArray:
         return LazyArray(len(which), lambda start, stop: _rows(self, which[start:stop]))
 
 
-# Masks or components: slices are arrays.
+# Masks: slices are arrays, or trees of arrays.
 Rows: TypeAlias = np.ndarray | Array | LazyArray
 
 
@@ -118,8 +118,7 @@ class Engine:
     def tiles(
         self,
         image_batches: list[ImageBatch],
-        masks: Rows | None,
-        components: Rows | None = None,
+        masks: Rows,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
         items: Int[np.ndarray, " items"] | None = None,
@@ -128,21 +127,21 @@ class Engine:
 
         Args:
           image_batches: what `image_batches` returned, all of one size.
-          masks, components, targets: as in `Perturbations`, of one length. At least one of the first two.
+          masks, targets: as in `Perturbations`, of one length.
           items: which of the perturbations; None = all.
 
         Yields:
           The items of a tile, and the sums of each statistic in float64. Only these leave the devices, once a tile, and
           the next tile is under way by then.
         """
-        perturbations = (masks, components, targets)
         if items is None:
-            items = np.arange(next(len(rows) for rows in perturbations if rows is not None))
+            items = np.arange(len(masks))
         size = self.perturbations_per_tile(len(image_batches[0].labels))
         pending = None
         for start in range(0, len(items), size):
             chosen = items[start : start + size]
-            placed = self._place(Perturbations(*(_rows(rows, chosen) for rows in perturbations)), size)
+            kept, aimed = _rows(masks, chosen), None if targets is None else targets[chosen]
+            placed = self._place(Perturbations(kept, aimed), size)
             results = [self._tile(self._params, placed, batch) for batch in image_batches]
             if pending:
                 yield _collect(*pending)
@@ -153,15 +152,14 @@ class Engine:
     def sums(
         self,
         image_batches: list[ImageBatch],
-        masks: Rows | None,
-        components: Rows | None = None,
+        masks: Rows,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
         on_tile: Callable[[int], None] = lambda perturbations: None,
     ) -> dict[str, Float[np.ndarray, "n replicates *outcomes"]]:
         """Return the sums of all `tiles`, a row a perturbation; calls on_tile(number of perturbations) after each."""
         tiles = []
-        for items, sums in self.tiles(image_batches, masks, components, targets=targets):
+        for items, sums in self.tiles(image_batches, masks, targets=targets):
             tiles.append(sums)
             on_tile(len(items))
         return {name: np.concatenate([sums[name] for sums in tiles]) for name in tiles[0]}
@@ -175,13 +173,11 @@ class Engine:
         return jax.tree.map(place, perturbations)
 
 
-def _rows(rows: Rows | None, items: Int[np.ndarray, " n"]) -> Any:
+def _rows(rows: Rows, items: Int[np.ndarray, " n"]) -> Any:
     """Return rows by their indices, sliced where they are neighbours."""
-    if rows is None:
-        return None
     neighbours = np.split(items, np.flatnonzero(np.diff(items) != 1) + 1)
     slices = [rows[int(run[0]) : int(run[-1]) + 1] for run in neighbours]
-    return slices[0] if len(slices) == 1 else np.concatenate(slices)
+    return jax.tree.map(lambda *parts: parts[0] if len(parts) == 1 else np.concatenate(parts), *slices)
 
 
 def _collect(items: Int[np.ndarray, " n"], results: list[dict]) -> tuple[Int[np.ndarray, " n"], dict]:

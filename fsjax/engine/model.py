@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Complex, Float, PyTree
+from jaxtyping import Array, Complex, Float, Int, PyTree
 
 from fsjax.fourier import patches, spectrum
 from fsjax.fourier.masks import unpack
@@ -78,7 +78,7 @@ class Model:
                 f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}"
             )
 
-    # How a tile computes the logits of masked images; `GraftModel` takes pairs of images.
+    # How a tile computes the logits of masked images; `GraftModel` takes pairs of images, `WaveModel` waves for masks.
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -89,26 +89,18 @@ class Model:
         """Return what `masked_logits` takes for images, computed once: their half spectra."""
         return spectrum.spectra(images)
 
-    def filtered(
-        self, encoded: PyTree, masks: PyTree, components: Complex[Array, "masks height width channels"] | None
-    ) -> Float[Array, "masks images height width channels"]:
-        """Return every encoded image under every mask and component, as in `tile.Perturbations`."""
+    def filtered(self, encoded: PyTree, masks: PyTree) -> Float[Array, "masks images height width channels"]:
+        """Return every encoded image under every mask, as in `tile.Perturbations`."""
         height, width = self.image_shape[:2]
-        if masks is not None and masks.ndim == 2:
+        if masks.ndim == 2:
             masks = patches.without(masks, height, width)
-        elif masks is not None and masks.dtype == jnp.uint8:
+        elif masks.dtype == jnp.uint8:
             masks = unpack(masks, width)
-        return spectrum.filter_spectra(encoded, masks, components, self.transform)
+        return spectrum.filter_spectra(encoded, masks, transform=self.transform)
 
-    def masked_logits(
-        self,
-        params: PyTree,
-        masks: PyTree,
-        components: Complex[Array, "masks height width channels"] | None,
-        encoded: PyTree,
-    ) -> Float[Array, "masks images classes"]:
+    def masked_logits(self, params: PyTree, masks: PyTree, encoded: PyTree) -> Float[Array, "masks images classes"]:
         """Return the logits of the `filtered` images."""
-        images = self.filtered(encoded, masks, components)
+        images = self.filtered(encoded, masks)
         logits = self.apply(params, images.reshape(-1, *images.shape[2:]))
         return logits.reshape(*images.shape[:2], -1)
 
@@ -131,13 +123,28 @@ class GraftModel(Model):
         return recipients, spectrum.spectra(donors) - spectrum.spectra(recipients)
 
     def filtered(
-        self,
-        encoded: tuple[Array, Array],
-        masks: PyTree,
-        components: Complex[Array, "masks height width channels"] | None,
+        self, encoded: tuple[Array, Array], masks: PyTree
     ) -> Float[Array, "masks images height width channels"]:
         recipients, differences = encoded
-        return recipients + super().filtered(differences, masks, components)
+        return recipients + super().filtered(differences, masks)
+
+
+class WaveModel(Model):
+    """A classifier of images with one wave added to each.
+
+    In place of masks it takes the arguments of `spectrum.waves`: positions [n, 2], and coefficients [n, images, C],
+    whose last two axes may be 1 to serve all images or channels.
+    """
+
+    def encode_images(
+        self, params: PyTree, images: Float[Array, "n height width channels"]
+    ) -> Float[Array, "n height width channels"]:
+        return images
+
+    def filtered(
+        self, encoded: Array, masks: tuple[Int[Array, "n 2"], Complex[Array, "n images channels"]]
+    ) -> Float[Array, "n images height width channels"]:
+        return encoded + spectrum.waves(*masks, *self.image_shape[:2])
 
 
 def graft_model(model: Model) -> GraftModel:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Complex, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
 from fsjax.engine.programs import at_precision, cached_program, over_devices
@@ -22,14 +22,11 @@ class Perturbations(NamedTuple):
     Attributes:
       masks: multiplied with the spectra, True where a frequency is kept; need not be constant on orbits. [n, H, W]
         bool, or uint8 [n, H, ceil(W / 8)], which `masks.unpack` unpacks: a mask of 224 pixels takes 50 kB, and packed
-        6. Or [n, 3], blocks of `patches.blocks`, whose patches are removed, 12 bytes each. None = everything is kept.
-      components: Fourier components added to every image (unnormalised DFT, centred), [n, H, W, C]; only their
-        Hermitian part has an effect. None = nothing is added.
+        6. Or [n, 3], blocks of `patches.blocks`, whose patches are removed, 12 bytes each. Or waves, for `WaveModel`.
       targets: class of each perturbation, for the statistic `predicted_target`; None = 0.
     """
 
     masks: PyTree
-    components: Complex[Array, "n height width channels"] | None = None
     targets: Int[Array, " n"] | None = None
 
 
@@ -55,8 +52,8 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
     bare, key = _without_params(model)
 
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
-        masks, components, targets = perturbations
-        logits = bare.masked_logits(params, masks, components, batch.encoded).astype(jnp.float32)
+        masks, targets = perturbations
+        logits = bare.masked_logits(params, masks, batch.encoded).astype(jnp.float32)
         targets = jnp.zeros(len(logits), int) if targets is None else targets
         return {
             name: jnp.einsum("mi...,ir->mr...", values, batch.weights, precision="highest")

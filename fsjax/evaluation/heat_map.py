@@ -14,13 +14,10 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
-from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
 from fsjax.engine.sharing import GROUP
+from fsjax.evaluation.waves import NOTHING, Waves
 from fsjax.fourier import spectrum
-from fsjax.runtime import parallel
-from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
@@ -57,46 +54,40 @@ def measure(
     `read` maps indices to normalised images; every class has one. `std` is the normalisation's, for pixels in [0, 1],
     and `norm` the wave's L2 norm in each channel; Yin et al. take 4 at 32 x 32.
     """
-    image = model.image_shape
-    groups = _deal(len(labels), 2 ** image[2], seed)
-    layout = tile_size.layout(model, [len(group) for group in groups], memory_mib=memory_mib)
-    identity = f"heat map, norm {norm:g}, seed {seed}, {len(labels)} images"
-    partial_results = PartialResults(directory, layout, model.params, identity, save_seconds=save_seconds)
-    layout, orbits = partial_results.layout, spectrum.orbits(*image[:2])
+    plane, channels = model.image_shape[:2], model.image_shape[2]
+    groups, orbits = _deal(len(labels), 2**channels, seed), spectrum.orbits(*plane)
+    waves = Waves(
+        model,
+        "correct",
+        [len(group) for group in groups],
+        f"heat map, norm {norm:g}, seed {seed}, {len(labels)} images",
+        memory_mib=memory_mib,
+        save_seconds=save_seconds,
+        directory=directory,
+    )
     # Nothing is added first, then each orbit's wave.
-    count = 2 + int(orbits.max())
+    every = np.arange(NOTHING, orbits.max() + 1)
     # The exclusive or of a wave's permutation with a group's number has the wave's signs as bits.
-    permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2 ** image[2], size=count)
+    permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2**channels, size=len(every))
+    # The wave is cos - sin, as in the published code.
+    lengths = (1 + 1j) * norm / np.sqrt(plane[0] * plane[1]) / std
 
-    def components(group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
-        waves = np.arange(start, stop)
-        bits = (permutations[start:stop] ^ group)[:, None] >> np.arange(image[2]) & 1
-        lengths = np.where(waves[:, None] == 0, 0, (1 - 2 * bits) * norm / std)
-        return basis_components(np.maximum(waves - 1, 0), lengths, image[:2])
+    def coefficients(group: int, rows: slice) -> Complex[np.ndarray, "waves 1 channels"]:
+        bits = (permutations[rows] ^ group)[:, None, None] >> np.arange(channels) & 1
+        return (1 - 2 * bits) * lengths
 
-    engine = Engine(model, statistics=("correct",), tile_images=layout["tile_images"])
-    group_correct = np.empty((classes, count))  # of one group at a time: together they may not fit
-    correct = np.zeros_like(group_correct)
-    with Progress("heat map", count * len(labels), "images") as progress:
+    correct = np.zeros((classes, len(every)))
+    with Progress("heat map", len(every) * len(labels), "images") as progress:
         for number, group in enumerate(groups):
-            table = partial_results.table(f"group{number:05d}", group_correct)
-            # Each process reads all files before another writes.
-            group_correct[...] = parallel.merge(group_correct)
-            missing = np.flatnonzero(np.isnan(group_correct).any(0))
-            mine = missing[parallel.share(len(missing))]
-            progress.skip((count - len(missing)) * len(group))
-            if len(mine):
-                weights = np.eye(classes, dtype=np.float32)[labels[group]]
-                batches = engine.image_batches(read(group), labels[group], weights, size=layout["chunk"])
-                added = LazyArray(count, functools.partial(components, number))
-
-                def on_tile(waves: int, images: int = len(group)) -> None:
-                    progress.update(waves * images)
-
-                tiles = engine.tiles(batches, None, added, items=mine)
-                table.fill(((items, sums["correct"].T) for items, sums in tiles), on_tile)
-            progress.update((len(missing) - len(mine)) * len(group))  # by the other processes
-            correct += parallel.merge(group_correct)
+            correct += waves.sums(
+                f"group{number:05d}",
+                functools.partial(read, group),
+                labels[group],
+                np.eye(classes, dtype=np.float32)[labels[group]],
+                every,
+                functools.partial(coefficients, number),
+                progress,
+            )
     images = np.bincount(labels, minlength=classes)
     class_error = 1 - correct / images[:, None]
     return HeatMap(
@@ -105,20 +96,6 @@ def measure(
         clean_error=class_error[:, 0],
         images=images,
     )
-
-
-def basis_components(
-    orbits: Int[np.ndarray, " n"], lengths: Float[np.ndarray, "n channels"], plane: tuple[int, int]
-) -> Complex[np.ndarray, "n height width channels"]:
-    """Return the components that add each orbit's wave with an L2 norm |length| in each channel; 0 adds nothing.
-
-    The wave is (cos - sin)/sqrt(HW) of the orbit's first member, as in the published code; its transform has
-    (1 + i)/2 * sqrt(HW) there. The engine takes the Hermitian part, so twice that at the first member alone is enough.
-    """
-    components = np.zeros((len(orbits), plane[0] * plane[1], lengths.shape[1]), np.complex64)
-    scaled = (1 + 1j) * np.sqrt(plane[0] * plane[1]) * lengths
-    components[np.arange(len(orbits)), spectrum.first_members(*plane)[orbits]] = scaled
-    return components.reshape(len(orbits), *plane, -1)
 
 
 def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " group"]]:

@@ -18,7 +18,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.rates import ratio
 from fsjax.evaluation.statistics import wilson
-from fsjax.evaluation.waves import NOTHING, Waves, sum_of_waves
+from fsjax.evaluation.waves import NOTHING, Waves
 from fsjax.fourier import spectrum
 from fsjax.runtime.partial_results import digest
 from fsjax.runtime.progress import Progress
@@ -64,9 +64,23 @@ def measure(
         name: str, images: Float[np.ndarray, "n height width channels"], drawn: Indices, orbits: Int[np.ndarray, " k"]
     ) -> tuple[Float[np.ndarray, "classes k"], Int[np.ndarray, " classes"]]:
         phases = rng.uniform(0, 2 * np.pi, (len(images), 1 + spectrum.orbits(*plane).max()))
-        added = np.broadcast_to(sum_of_waves(scale * np.exp(1j * phases), plane)[..., None], images.shape)
-        each, rows = np.eye(len(images), dtype=np.float32), np.append(NOTHING, orbits)
-        before, *after = waves.sums(name, images, added, labels[drawn], each, rows, progress).astype(int).T
+        rows, size, predicted = np.append(NOTHING, orbits), waves.batch_size, []
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            # The shape of a whole batch, so that one program serves all.
+            turns = np.exp(1j * np.pad(phases[part], [(0, max(0, start + size - len(images))), (0, 0)])).T[rows]
+            predicted.append(
+                waves.sums(
+                    f"{name}{start:05d}",
+                    lambda part=part: images[part],
+                    labels[drawn[part]],
+                    np.eye(len(labels[drawn[part]]), size, dtype=np.float32),
+                    rows,
+                    lambda some, turns=turns: scale * turns[some, :, None],
+                    progress,
+                )[: len(drawn[part])]
+            )
+        before, *after = np.concatenate(predicted).astype(int).T
         return became(labels[drawn], before, np.array(after), classes)
 
     every_orbit = np.setdiff1d(spectrum.orbits(*plane), spectrum.orbits(*plane)[plane[0] // 2, plane[1] // 2])

@@ -198,6 +198,26 @@ def orbit_amplitudes(images: Float[Array, "images height width channels"]) -> Fl
     return jnp.abs(spectra(images)).reshape(-1, half.size, channels)[:, members]
 
 
+def waves(
+    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
+    coefficients: Complex[Array, "n images channels"] | Complex[np.ndarray, "n images channels"],
+    height: int,
+    width: int,
+) -> Float[Array, "n images height width channels"]:
+    """Return the waves Re(c exp(ik.x)); k is the frequency at a position, x counts from pixel 0.
+
+    So c = A exp(i phase) makes A cos(k.x + phase). positions: (row, column) on the centred plane.
+    """
+
+    def turns(places: Int[Array, " n"] | Int[np.ndarray, " n"], size: int) -> Complex[Array, "n size"]:
+        circle = np.exp(2j * np.pi * np.arange(size) / size).astype(np.complex64)
+        return jnp.asarray(circle)[(places - size // 2)[:, None] * np.arange(size) % size]
+
+    rows, columns = turns(positions[:, 0], height), turns(positions[:, 1], width)
+    plane = (rows[:, :, None] * columns[:, None])[:, None, ..., None]
+    return (jnp.asarray(coefficients)[:, :, None, None] * plane).real
+
+
 def wave_amplitudes(
     spectrum: Complex[Array, "images height half channels"],
     positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],

@@ -13,7 +13,6 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
-from fsjax.evaluation.waves import sum_of_waves
 from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, html
 from fsjax.report.explorer import Subject
@@ -93,10 +92,8 @@ def _trigger(subject: Subject, label: int) -> Float[np.ndarray, "height width 1"
     """Return the wave of a class's trigger, as it is added to normalised images."""
     triggers, plane = subject.evaluation.triggers, subject.model.image_shape[:2]
     assert triggers is not None, "the verdict rests on them"
-    orbits = spectrum.orbits(*plane)
-    coefficients = np.zeros((1, 1 + orbits.max()), complex)
-    coefficients[0, orbits[tuple(triggers.position[label])]] = triggers.amplitude
-    return sum_of_waves(coefficients, plane)[0, ..., None]
+    amplitude = np.full((1, 1, 1), triggers.amplitude, np.complex64)
+    return np.asarray(spectrum.waves(triggers.position[label][None], amplitude, *plane))[0, 0]
 
 
 def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None, model: Model, label: int) -> dict:

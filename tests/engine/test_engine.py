@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from fsjax.engine import programs
 from fsjax.engine.engine import Engine, LazyArray
-from fsjax.engine.model import Model, graft_model
+from fsjax.engine.model import Model, WaveModel, graft_model
 from fsjax.engine.tile import STATISTICS, Perturbations, make_tile
 from fsjax.models.callables import convert_closure
 from fsjax.runtime import parallel
@@ -28,15 +28,11 @@ def problem(height=9, width=6, images=11, classes=4, seed=0):
     return params, batch, labels, rng
 
 
-def oracle(params, batch, labels, weights, masks=None, components=None, targets=None):
+def oracle(params, batch, labels, weights, masks, targets=None):
     def filtered(m, i):
-        spectrum = centred_spectrum(batch[i])
-        if masks is not None:
-            spectrum = spectrum * masks[m][:, :, None]
-        return real_image(spectrum if components is None else spectrum + components[m])
+        return real_image(centred_spectrum(batch[i]) * masks[m][:, :, None])
 
-    count = len(masks if components is None else components)
-    return oracle_sums(params, filtered, labels, weights, np.zeros(count, int) if targets is None else targets)
+    return oracle_sums(params, filtered, labels, weights, np.zeros(len(masks), int) if targets is None else targets)
 
 
 def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_do():
@@ -103,17 +99,29 @@ def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
     assert sum(counted) == 13
 
 
-@pytest.mark.parametrize("has_masks", [True, False])
+@pytest.mark.parametrize("own", [True, False], ids=["each image", "all images"])
 @pytest.mark.parametrize("plane", [(8, 6), (7, 9)])
-def test_added_components_are_those_of_the_definition(has_masks, plane):
+def test_a_wave_is_that_of_the_definition_in_each_image_and_channel(own, plane):
     params, batch, labels, rng = problem(*plane)
-    masks = rng.random((5, *plane)) < 0.5 if has_masks else None
-    # Not Hermitian: what is added is the real part.
-    components = (rng.normal(size=(5, *plane, 3)) + 1j * rng.normal(size=(5, *plane, 3))).astype(np.complex64) * 9
+    positions = np.stack([rng.integers(0, side, 5) for side in plane], -1)
+    shape = (5, 11, 1) if own else (5, 1, 3)
+    coefficients = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
     weights = rng.random((11, 2)).astype(np.float32)
-    made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
-    found = made.sums(made.image_batches(batch, labels, weights, size=4), masks, components)
-    assert_sums(found, oracle(params, batch, labels, weights, masks, components))
+    y, x = np.mgrid[: plane[0], : plane[1]]
+
+    def disturbed(m, i):
+        vertical, horizontal = positions[m] - np.array(plane) // 2
+        angle = 2 * np.pi * (vertical * y / plane[0] + horizontal * x / plane[1])
+        amplitude, phase = abs(coefficients[m, i * own]), np.angle(coefficients[m, i * own])
+        return batch[i].astype(float) + amplitude * np.cos(angle[..., None] + phase)
+
+    made = Engine(WaveModel(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=22)
+    batches = made.image_batches(batch, labels, weights, size=11 if own else 4)
+    waves = LazyArray(5, lambda start, stop: (positions[start:stop].astype(np.int32), coefficients[start:stop]))
+    assert_sums(made.sums(batches, waves), oracle_sums(params, disturbed, labels, weights, np.zeros(5, int)))
+    (items, some), *_ = made.tiles(batches, waves, items=np.array([0, 3, 4]))
+    expected = oracle_sums(params, disturbed, labels, weights, np.zeros(5, int))
+    assert_sums(some, {name: sums[items] for name, sums in expected.items()})
 
 
 @pytest.mark.parametrize("plane", [(8, 16), (7, 9)])
