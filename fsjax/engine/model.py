@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
-from fsjax.fourier import patches, spectrum
+from fsjax.fourier import patches, spectrum, transforms
 from fsjax.fourier.masks import unpack
 from fsjax.runtime.errors import InputError
 
@@ -64,12 +64,13 @@ class Model:
         images = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
         return jax.eval_shape(self.apply, self.params, images).shape[-1]
 
-    def at(self, precision: str) -> "Model":
-        """Return the model computed in one of PRECISIONS."""
+    def at(self, precision: str, transform: str = "auto") -> "Model":
+        """Return the model computed in one of PRECISIONS, with images filtered as config.search.transform says."""
+        filtering = dataclasses.replace(self, transform=transforms.chosen(transform))
         if precision != "bfloat16":
-            return dataclasses.replace(self, matmul_precision=precision)
+            return dataclasses.replace(filtering, matmul_precision=precision)
         assert self.apply_bfloat16 is not None, "config validation rejects bfloat16 for models without that form"
-        return dataclasses.replace(self, apply=self.apply_bfloat16, matmul_precision="default")
+        return dataclasses.replace(filtering, apply=self.apply_bfloat16, matmul_precision="default")
 
     def check_classes(self, classes: tuple[str, ...], where: str) -> None:
         """Raise InputError where another list of classes meets the model's."""
@@ -142,7 +143,7 @@ class WaveModel(Model):
         return images
 
     def filtered(
-        self, encoded: Array, masks: tuple[Int[Array, "n 2"], Complex[Array, "n images channels"]]
+        self, encoded: Array, masks: tuple[Int[Array, "n 2"], Complex[Array, "n own_images own_channels"]]
     ) -> Float[Array, "n images height width channels"]:
         return encoded + spectrum.waves(*masks, *self.image_shape[:2])
 

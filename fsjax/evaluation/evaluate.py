@@ -11,6 +11,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.data.selection import first_of_each_class, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results, triggers
+from fsjax.evaluation.agreement import agreement
 from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.rates import Filterer
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
@@ -60,6 +61,8 @@ def measure(
 
     `known` are triggers from another method's evaluation, which are not measured again for the same model and images.
     """
+    agrees = agreement(config, model, maps, test)
+    model = model.at(config.search.precision, config.search.transform)
     rated = _sample(test, config.evaluate.images_per_class, config.seed)
     filterer = Filterer(model, len(rated), config.run.memory_mib, folder and folder / "rates")
     unfiltered = rates.evaluate_unfiltered(model, rated, filterer.partial_results)
@@ -82,6 +85,7 @@ def measure(
         grid=grid,
         planted=planted,
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder, found),
+        agreement=agrees,
     )
     return Evaluation(
         classes=tuple(test.classes),

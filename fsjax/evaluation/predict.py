@@ -19,14 +19,20 @@ _LEAST_BATCHES = 8
 
 
 def make_predictor(
-    apply: Callable, mean: Float[np.ndarray, " means"], std: Float[np.ndarray, " means"], *, batch_size: int = 256
+    apply: Callable,
+    mean: Float[np.ndarray, " means"],
+    std: Float[np.ndarray, " means"],
+    *,
+    batch_size: int = 256,
+    precision: str = "highest",
 ) -> Callable:
     """Return predict(params, dataset, alone=False, known=None), an iterator of (indices, logits [n, classes]).
 
     They come in the set's order. The processes share the set; with `alone` this process predicts the whole set. Batches
     whose images are all `known`, bool [images], are left out. An image's logits are bit-equal for any number of
     processes and devices, and whatever is known. `apply` maps params and images, normalised by mean and std of pixels
-    in [0, 1], to logits. A device's batch has at most `batch_size` images.
+    in [0, 1], to logits. A device's batch has at most `batch_size` images. precision: as
+    `engine.model.Model.matmul_precision`.
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
@@ -39,7 +45,7 @@ def make_predictor(
 
     # Each device computes its batch by itself, so that logits do not depend on the number of devices.
     forward = cached_program(
-        apply, ("logits", mesh), lambda: over_devices(logits, mesh, (False, True, False), "highest")
+        apply, ("logits", precision, mesh), lambda: over_devices(logits, mesh, (False, True, False), precision)
     )
 
     def predict(

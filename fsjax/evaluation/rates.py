@@ -37,7 +37,7 @@ def evaluate_unfiltered(model: Model, test: Dataset, partial_results: PartialRes
     table = (partial_results or PartialResults(None, {}, model.params)).table(item, predicted)
     missing, _ = table.claim()
     with Progress("evaluate unfiltered", len(test), "images", done=len(test) - len(missing)) as progress:
-        predict = make_predictor(model.apply, *model.mean_std)
+        predict = make_predictor(model.apply, *model.mean_std, precision=model.matmul_precision)
         batches = predict(model.params, test, known=np.isfinite(predicted))
         table.fill(((rows, logits.argmax(-1).astype(float)) for rows, logits in batches), progress.update)
     matrix = confusion_matrix(test.labels, parallel.merge(predicted).astype(int), classes)

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fsjax.evaluation.agreement import Agreement
 from fsjax.evaluation.graft_results import Grafts, Triggers
 from fsjax.evaluation.typed_json import ResultFile
 from fsjax.runtime.errors import InputError
@@ -73,7 +74,8 @@ class Reliance:
 class MethodEvaluation:
     """Measurements on the maps of one search method, which `searched_on` the split 'train' or 'test'.
 
-    The search spent `forward_equivalents` image forward passes; a backward pass counts 2. `shares` has the rates under
+    The search spent `forward_equivalents` image forward passes; a backward pass counts 2. `agreement` is None where
+    config.search.precision is 'highest'. `shares` has the rates under
     the maps by share as text, `grid` the rates under masks cut from their scores on the first images of each class,
     `planted` recoveries by class. `grafts` is None where evaluate.pairs is 0.
     """
@@ -84,6 +86,7 @@ class MethodEvaluation:
     grid: dict[str, MapRates]
     planted: dict[str, Recovery]
     grafts: Grafts | None
+    agreement: Agreement | None = None
 
     def at(self, share: float) -> MapRates:
         """Return the rates under the maps at one of their shares; raises InputError for another share."""

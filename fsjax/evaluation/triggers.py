@@ -71,7 +71,7 @@ def measure(
             turns = np.exp(1j * np.pad(phases[part], [(0, max(0, start + size - len(images))), (0, 0)])).T[rows]
             predicted.append(
                 waves.sums(
-                    f"{name}{start:05d}",
+                    f"{name}/{start:05d}",
                     lambda part=part: images[part],
                     labels[drawn[part]],
                     np.eye(len(labels[drawn[part]]), size, dtype=np.float32),

@@ -3,7 +3,6 @@
 A part is timed with the program that it runs, so that little is compiled for the forecast alone.
 """
 
-import dataclasses
 import logging
 import sys
 import time
@@ -154,6 +153,7 @@ def _seconds_a_pass(
 ) -> dict[str, float]:
     """Measure the seconds that a forward pass of one image takes in each part, with all devices at work."""
     options, memory_mib, seconds = config.search, config.run.memory_mib, {}
+    model = model.at(options.precision, options.transform)
     if "grafts" in work:
         grafts, images = graft_model(model), GRAFTS_A_PAIR * max(1, config.evaluate.pairs)
         chunk = tile_size.layout(grafts, [images], memory_mib=memory_mib)["chunk"]
@@ -162,13 +162,12 @@ def _seconds_a_pass(
     if "triggers" in work:  # whose orbits share the devices
         seconds["triggers"] = seconds["grafts"] / parallel.mesh().size
     if "search" in work and search.selected(options).gradients:
-        seconds["search"] = _seconds_a_gradient(model.at(options.precision), options.patch) / graft.PASSES
+        seconds["search"] = _seconds_a_gradient(model, options.patch) / graft.PASSES
     elif "search" in work:
-        at_precision = dataclasses.replace(model.at(options.precision), transform=options.transform)
-        layout = tile_size.layout(at_precision, searched_counts(config, searched), memory_mib=memory_mib)
+        layout = tile_size.layout(model, searched_counts(config, searched), memory_mib=memory_mib)
         replicates = 1 + patch_maps.resample_count(options) if options.method == "removal" else 1
         masks = removal.removal_masks(model.image_shape[:2], options.patch)
-        seconds["search"] = _seconds_a_tile(at_precision, "loss", layout, replicates, masks)
+        seconds["search"] = _seconds_a_tile(model, "loss", layout, replicates, masks)
     if "rates" in work and test is not None:
         images = min(rates.POOL, len(test), config.evaluate.images_per_class * len(test.classes) or len(test))
         size = tile_size.fit(model, resident_images=images, memory_mib=memory_mib)

@@ -6,6 +6,7 @@ third to a fifth of its cycles; they follow the precision of other products.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -36,7 +37,12 @@ def _waves(length: int) -> np.ndarray:
     return np.exp(2j * np.pi * (np.outer(numbers, numbers) % length) / length) / length
 
 
-# config.search.transform -> (half spectra, H, W) -> images.
+def chosen(name: str) -> str:
+    """Return the name of INVERSES for a value of config.search.transform: 'auto' is dft on a TPU, and fft elsewhere."""
+    return {"auto": "dft" if jax.default_backend() == "tpu" else "fft"}.get(name, name)
+
+
+# Name -> (half spectra, H, W) -> images.
 INVERSES: dict[str, Callable[..., Float[Array, "*batch height width channels"]]] = {
     "fft": lambda spectrum, height, width: jnp.fft.irfft2(spectrum, s=(height, width), axes=(-3, -2)),
     "dft": by_products,

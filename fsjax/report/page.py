@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.engine.model import Model
-from fsjax.evaluation import verdict
+from fsjax.evaluation import agreement, verdict
 from fsjax.evaluation.graft_results import MEASURES
 from fsjax.evaluation.results import Evaluation, planted_positions, read_method
 from fsjax.fourier import masks
@@ -48,6 +48,8 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     subject = Subject(config, directory, model, maps, test, evaluation)
     share, threshold, grafts = subject.share, config.evaluate.threshold, subject.evaluated.grafts
     stability, notes = patch_maps.stability_at_share(maps, share), search_notes(maps, share)
+    if subject.evaluated.agreement:
+        notes.append(agreement.in_words(subject.evaluated.agreement))
     psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curve.psi, strict=True))
     rows = explorer.rows(subject)
     cards = explorer.cards(rows, subject, explorer.IN_PAGE)

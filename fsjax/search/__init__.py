@@ -40,8 +40,11 @@ FIELDS: config_fields.Table = {
         "no extra cost; -1 = 20 for removal and graft; the other methods have none",
         "[-1, inf)",
     ),
-    "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
-    "transform": ("fft", "how filtered images are made: fft, or dft (matrix products, for TPUs)"),
+    "precision": (
+        "highest",
+        "of search and evaluation: highest (float32), tensorfloat32, bfloat16; the latter two report their agreement",
+    ),
+    "transform": ("auto", "how filtered images are made: fft, or dft (matrix products); auto = dft on TPUs, else fft"),
     "agreement_masks": (256, "random masks that are evaluated in highest as well, for this agreement", "[2, inf)"),
     **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
 }
@@ -126,7 +129,7 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     config_fields.check(options, "search.")
     if options.method not in SEARCHES:
         raise unknown("search.method", options.method, sorted(SEARCHES))
-    for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", tuple(INVERSES))):
+    for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", ("auto", *INVERSES))):
         if options[name] not in accepted:
             raise InputError(f"search.{name}: got {options[name]!r}; expected {', '.join(accepted)}")
     method = selected(options)

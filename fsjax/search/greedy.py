@@ -96,7 +96,7 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         self.count, self.steps = len(problem.counts), 1 + len(order)
         self.images_per_step = round(sum(problem.counts) / len(problem.counts))
         self._problem, self._parts, self._order, self._batch_size = problem, parts, order, batch_size
-        self._apply, self._spectra = problem.searched_model.apply, jax.jit(spectrum.spectra)
+        self._model, self._spectra = problem.searched_model, jax.jit(spectrum.spectra)
         self._part_numbers = np.arange(parts.max() + 1)
 
     def initial_state(self, task: int) -> EliminationState:
@@ -122,8 +122,7 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         kept = state.kept & (self._part_numbers != part)
         if self._problem.options.greedy.compat:
             kept |= part < 0  # the first drop is compared with the unfiltered images
-        masks, transform = kept[self._parts][None], self._problem.options.transform
-        logits = self._apply(params, spectrum.filter_spectra(batch.images, masks, transform=transform)[0])
+        logits = self._model.apply(params, self._model.filtered(batch.images, kept[self._parts][None])[0])
         return ((logits.argmax(-1) == label) & batch.weights).sum()
 
     def update(self, state: EliminationState, inputs: EliminationInputs, measured: Int[Array, ""]) -> EliminationState:

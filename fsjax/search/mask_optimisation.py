@@ -148,8 +148,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
     def _loss(self, weights: Orbits, params: PyTree, label: Int[Array, ""], batch: ImageBatch) -> Float[Array, ""]:
         """Return the weighted sum of the cross-entropy to the class."""
-        spectra, options = spectrum.spectra(batch.images), self._problem.options
-        filtered = spectrum.filter_orbits(spectra, weights, self._problem.plane[1], options.transform)
+        spectra, transform = spectrum.spectra(batch.images), self._problem.searched_model.transform
+        filtered = spectrum.filter_orbits(spectra, weights, self._problem.plane[1], transform)
         outputs = jax.nn.log_softmax(self._apply(params, filtered).astype(jnp.float32))
         return -(outputs[:, label] * batch.weights).sum()
 

@@ -59,7 +59,7 @@ class Problem:
     @property
     def searched_model(self) -> Model:
         """The model at config.search.precision, with images filtered by config.search.transform."""
-        return dataclasses.replace(self.model.at(self.options.precision), transform=self.options.transform)
+        return self.model.at(self.options.precision, self.options.transform)
 
     def attributes(self, forward_equivalents: int, **provenance: Any) -> dict[str, Any]:
         """Return the attributes of maps for `dfm.from_scores` and `dfm.from_classes`, with further provenance."""
@@ -140,7 +140,7 @@ def search_identity(options: ConfigDict, seed: int, dataset: Dataset) -> str:
     """Return a digest of everything that partial results of a search depend on, but the parameters of the model."""
     own = options.get(options.method)
     shape = (len(dataset), *dataset.images([0]).shape[1:])
-    settings = (options.method, options.patch, options.precision, seed, own and own.to_dict(), shape)
+    settings = (options.method, options.patch, options.precision, options.transform, seed, own and own.to_dict(), shape)
     return hashlib.sha256(repr(settings).encode() + dataset_digest(dataset)).hexdigest()
 
 

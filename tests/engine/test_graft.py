@@ -29,13 +29,16 @@ def graft(recipient, donor, mask):
     return real_image(mixed)
 
 
-@pytest.mark.parametrize(("plane", "size", "tile_images"), [((9, 7), 4, 8), ((8, 6), None, 256), ((9, 7), 11, 3)])
-def test_sums_are_those_of_a_loop_over_masks_and_pairs(plane, size, tile_images):
+@pytest.mark.parametrize(
+    ("plane", "size", "tile_images", "transform"),
+    [((9, 7), 4, 8, "fft"), ((8, 6), None, 256, "dft"), ((9, 7), 11, 3, "dft")],
+)
+def test_sums_are_those_of_a_loop_over_masks_and_pairs(plane, size, tile_images, transform):
     """The last batch of 4 pairs and the last tile of 2 masks are padded."""
     model, pairs, labels, rng = problem(plane)
     masks = rng.random((MASKS, *plane)) < 0.4
     weights, targets = rng.random((PAIRS, 3)).astype(np.float32), rng.integers(0, CLASSES, MASKS)
-    made = Engine(graft_model(model), statistics=STATISTICS, tile_images=tile_images)
+    made = Engine(graft_model(model.at("highest", transform)), statistics=STATISTICS, tile_images=tile_images)
     found = made.sums(made.image_batches(pairs, labels, weights, size=size), masks, targets=targets)
     expected = oracle_sums(model.params, lambda m, i: graft(*pairs[i], masks[m]), labels, weights, targets)
     assert len(np.unique(expected["captured"] - expected["predicted_target"])) > 3
@@ -49,7 +52,7 @@ def test_the_empty_mask_leaves_the_recipient_to_the_bit_and_the_full_one_puts_th
     pixels = graft_model(Model(lambda params, images: images.reshape(len(images), -1), (), (*plane, channels)))
     masks = np.stack([np.zeros(plane, bool), np.ones(plane, bool), rng.random(plane) < 0.5])
     encoded = pixels.encode_images((), jnp.asarray(pairs))
-    found = np.asarray(pixels.masked_logits((), jnp.asarray(masks), None, encoded))
+    found = np.asarray(pixels.masked_logits((), jnp.asarray(masks), encoded))
     empty, full, half = found.reshape(3, *pairs[:, 0].shape)
     np.testing.assert_array_equal(empty, pairs[:, 0])
     np.testing.assert_allclose(full, pairs[:, 1], atol=1e-5)

@@ -1,6 +1,7 @@
 """The results of the stage, against scikit-learn and loops over single images."""
 
 import contextlib
+import dataclasses
 import itertools
 
 import jax.numpy as jnp
@@ -15,16 +16,18 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, rates
 from fsjax.evaluation.predict import make_predictor
-from fsjax.fourier import dfm, spectrum
+from fsjax.fourier import dfm, spectrum, transforms
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
 
-@pytest.mark.parametrize("each", [0, 5])
-def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, each):
+@pytest.mark.parametrize(("each", "transform"), [(0, "fft"), (5, "dft")])
+def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, monkeypatch, each, transform):
+    other = {"fft": "dft", "dft": "fft"}[transform]
+    monkeypatch.setitem(transforms.INVERSES, other, None)  # neither rates nor grafts use it
     source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
     config = CONFIG.copy_and_resolve_references()
-    config.evaluate.images_per_class = each
+    config.evaluate.images_per_class, config.evaluate.pairs, config.search.transform = each, each and 4, transform
     evaluate.run(config, tmp_path, classifier, maps, Dataset(source, 8))
     found = files.read_json(tmp_path / "evaluation.json")
     rows = np.concatenate([selection.sample_of_class(source.labels, label, each, 0) for label in range(3)])
@@ -34,7 +37,7 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, eac
     assert found["unfiltered"]["accuracy"] == pytest.approx(np.mean(plain == source.labels))
     assert found["unfiltered"]["tpr"] == pytest.approx(recall_score(source.labels, plain, average=None))
     assert found["images"] == ([5, 4, 5] if each else [7, 4, 10])
-    assert found["methods"]["removal"]["searched_on"] == "train"
+    assert found["methods"]["removal"]["searched_on"] == "train" and found["methods"]["removal"]["agreement"] is None
     for share in (0.2, 0.5):
         for label in range(3):
             predicted = predictions(classifier, source.images, maps.at(share)[label])
@@ -112,6 +115,23 @@ def test_a_killed_evaluation_filters_and_grafts_no_image_twice(tmp_path, watched
         done, expected = (sum(count for name, count in each if name == statistic) for each in (passes, whole))
         assert done == expected > 0
     assert files.read_json(directory / "evaluation.json") == files.read_json(tmp_path / "whole" / "evaluation.json")
+
+
+def test_a_lower_precision_judges_and_tells_how_far_it_agrees():
+    """A bfloat16 form with the classes in another order agrees where both orders are alike."""
+    classifier, maps, source = make_classifier(3), make_maps(3), Made((7, 4, 10))
+    low = dataclasses.replace(
+        classifier, apply_bfloat16=lambda params, images: classifier.apply(params, images)[:, ::-1]
+    )
+    config = CONFIG.copy_and_resolve_references()
+    config.search.precision = "bfloat16"
+    found = evaluate.measure(config, low, maps, Dataset(source, 8), None)
+    plain = predictions(classifier, source.images, np.ones((8, 8)))
+    np.testing.assert_array_equal(found.unfiltered.confusion, confusion_matrix(source.labels, 2 - plain))
+    filtered = np.stack([predictions(classifier, source.images, mask) for mask in maps.at(0.2)])
+    agreement = found.methods["removal"].agreement
+    assert agreement.images == filtered.size and agreement.share == pytest.approx((filtered == 1).mean())
+    assert agreement.share_ci[0] < agreement.share < agreement.share_ci[1] and 0 < agreement.share < 1
 
 
 def test_one_class_has_a_tpr_and_no_fpr(tmp_path):

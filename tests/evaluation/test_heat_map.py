@@ -169,11 +169,14 @@ def test_partial_results_of_another_norm_or_another_model_are_refused(tmp_path):
 
 
 def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(tmp_path):
-    config = small_config(heat_map__images_per_class=4, heat_map__norm=2.0, seed=3)
+    config = small_config(heat_map__images_per_class=4, heat_map__norm=2.0, seed=3, search__precision="bfloat16")
     workspace, mean_std = Workspace(config, tmp_path), (np.array([0.4, 0.5, 0.6]), STD[::-1])
     test = workspace.dataset("test")
     params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
-    vars(workspace)["classifier"] = Model(apply, params, (24, 24, 3), test.classes, mean_std)
+    low = {"apply": lambda params, images: -apply(params, images), "apply_bfloat16": apply}  # as the search has it
+    vars(workspace)["classifier"] = Model(
+        params=params, image_shape=(24, 24, 3), classes=test.classes, mean_std=mean_std, **low
+    )
     STAGES["heat_map"].run(workspace)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)

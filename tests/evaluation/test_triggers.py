@@ -158,7 +158,7 @@ def test_a_stopped_measurement_goes_on_and_ends_the_same(tmp_path, monkeypatch):
             measured(linear, params, images, directory=tmp_path)
     assert 0 < computed(tmp_path.rglob("*.npz")) < 1 + 33
     found = measured(linear, params, images, directory=tmp_path)
-    assert computed((tmp_path / "screened").glob("*.npz")) == 1 + 33, "each wave once"
+    assert computed((tmp_path / "screened").rglob("*.npz")) == 1 + 33, "each wave once"
     for name, value in vars(whole).items():
         np.testing.assert_array_equal(getattr(found, name), value)
     assert triggers.passes(LABELS, 3, PLANE) == 60 * 34 + 180 * (1 + 27)

@@ -189,7 +189,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
         ({"train__learning_rate": 0.5}, "a train result made with other settings (train.learning_rate was 0.1, now"),
         ({"search__split": "test"}, "a search result made with other settings (search.split was 'train', now 'test')"),
         ({"data__name": "syn2"}, "data.name was 'syn1', now 'syn2'"),
-        ({"search__transform": "dft"}, "(search.transform was 'fft', now 'dft')"),
+        ({"search__transform": "dft"}, "(search.transform was 'auto', now 'dft')"),
     ],
 )
 def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, message):

@@ -11,7 +11,7 @@ CONFIG = ConfigDict(
         "seed": 0,
         "run": {"memory_mib": 1},
         "report": {"share": 0.2, "first_look": ""},
-        "search": {"images_per_class": 3},
+        "search": {"images_per_class": 3, "precision": "highest", "transform": "auto"},
         "evaluate": {
             "threshold": 0.6,
             "pairs": 0,

@@ -47,7 +47,8 @@ class Counter:
     """
 
     def __init__(self, config: ConfigDict, model: Model, test: Dataset, maps: DominantFrequencyMaps | None = None):
-        self._config, self._model, self._test = config, model, test
+        self._config, self._test = config, test
+        self._model = model.at(config.search.precision, config.search.transform)
         self._share = maps.nearest(config.report.share) if maps is not None else 0.0
         self._maps = maps.at(self._share) if maps is not None else None
         self.controls: dict[str, int] = {}  # field of ControlRates -> number of masks
@@ -96,7 +97,8 @@ class Counter:
     def _part_counter(self, image_set: Set, controls_only: bool) -> Callable[[Part], Int[np.ndarray, "rows classes"]]:
         """Return a function that counts a part in this process. Collective: every process must call this."""
         model, engine = self._restricted(image_set.classes if image_set.restrict else None)
-        predict, classes = make_predictor(model.apply, *model.mean_std), len(model.classes)
+        predict = make_predictor(model.apply, *model.mean_std, precision=model.matmul_precision)
+        classes = len(model.classes)
         targets, most = np.array(image_set.classes), max(part.size for part in image_set.parts)
         first_masks = np.cumsum([0, *self.controls.values()])[:-1]
 

@@ -150,7 +150,8 @@ class Rounds:
         directory = self._folder / str(number)
         pipeline.run(round_config, directory, {"train": train.STAGE, "search": search.STAGE})
         workspace, images = Workspace(round_config, directory), self._workspace.dataset("train")
-        classifier, ranked = workspace.classifier, workspace.maps
+        classifier = workspace.classifier.at(config.search.precision, config.search.transform)
+        ranked = workspace.maps
         assert ranked.scores is not None
         energy, unmeasured = _energy(images, classifier.mean_std), np.full(len(images.classes), np.nan)
         sample = GraftSample(

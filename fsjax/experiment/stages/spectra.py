@@ -8,7 +8,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.data.selection import sample_of_class
 from fsjax.evaluation import adcs, heat_map
 from fsjax.experiment.stage import Stage, Workspace
-from fsjax.experiment.stages import train
+from fsjax.experiment.stages import search, train
 from fsjax.report import figures, html
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
@@ -59,7 +59,7 @@ def _measure_heat_map(workspace: Workspace) -> None:
     per_class, labels = config.heat_map.images_per_class, range(len(test.classes))
     chosen = np.concatenate([sample_of_class(test.labels, label, per_class, config.seed) for label in labels])
     rates = heat_map.measure(
-        classifier,
+        classifier.at(config.search.precision, config.search.transform),
         lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
         test.labels[chosen],
         len(test.classes),
@@ -84,8 +84,9 @@ def _measure_heat_map(workspace: Workspace) -> None:
 
 HEAT_MAP = Stage(
     name="heat_map",
-    fields=("heat_map",),
+    fields=("heat_map", "search.precision", "search.transform"),
     needs=(train.STAGE,),
+    check=search.check,
     outputs=lambda workspace: [workspace.directory / "heat_map.npz"],
     run=_measure_heat_map,
     partial=lambda config: "heat_map",
