@@ -73,10 +73,7 @@ class Waves:
 
         values = np.empty((weights.shape[1], len(orbits)))
         table = self._partial_results.table(name, values)
-        # Each process reads all files before another writes.
-        values[...] = parallel.merge(values)
-        missing = np.flatnonzero(np.isnan(values).any(0))
-        mine = missing[parallel.share(len(missing))]
+        missing, mine = table.claim()
         progress.skip((len(orbits) - len(missing)) * len(labels))
         if len(mine):
             batches = self._engine.image_batches(read(), labels, weights, size=self.batch_size)
