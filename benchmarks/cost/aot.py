@@ -93,7 +93,7 @@ def tile(network: Network, precision: str, transform: str, masks: int, images: i
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
     shape = (network.image_size, network.image_size, 3)
-    model = Model(apply, params, shape, apply_bfloat16=apply, transform=transform).at(precision)
+    model = Model(apply, params, shape, apply_bfloat16=apply).at(precision, transform)
     return make_tile(model, ("loss",), mesh).lower(*tile_shapes(model, masks * mesh.size, images))
 
 

@@ -140,8 +140,8 @@ class Engine:
         pending = None
         for start in range(0, len(items), size):
             chosen = items[start : start + size]
-            kept, aimed = _rows(masks, chosen), None if targets is None else targets[chosen]
-            placed = self._place(Perturbations(kept, aimed), size)
+            aimed: Any = None if targets is None else targets[chosen]
+            placed = self._place(Perturbations(_rows(masks, chosen), aimed), size)
             results = [self._tile(self._params, placed, batch) for batch in image_batches]
             if pending:
                 yield _collect(*pending)

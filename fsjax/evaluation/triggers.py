@@ -64,23 +64,23 @@ def measure(
         name: str, images: Float[np.ndarray, "n height width channels"], drawn: Indices, orbits: Int[np.ndarray, " k"]
     ) -> tuple[Float[np.ndarray, "classes k"], Int[np.ndarray, " classes"]]:
         phases = rng.uniform(0, 2 * np.pi, (len(images), 1 + spectrum.orbits(*plane).max()))
-        rows, size, predicted = np.append(NOTHING, orbits), waves.batch_size, []
-        for start in range(0, len(images), size):
-            part = slice(start, start + size)
+        rows, size = np.append(NOTHING, orbits), waves.batch_size
+
+        def predicted(start: int) -> Float[np.ndarray, "batch waves"]:
+            part = drawn[start : start + size]
             # The shape of a whole batch, so that one program serves all.
-            turns = np.exp(1j * np.pad(phases[part], [(0, max(0, start + size - len(images))), (0, 0)])).T[rows]
-            predicted.append(
-                waves.sums(
-                    f"{name}/{start:05d}",
-                    lambda part=part: images[part],
-                    labels[drawn[part]],
-                    np.eye(len(labels[drawn[part]]), size, dtype=np.float32),
-                    rows,
-                    lambda some, turns=turns: scale * turns[some, :, None],
-                    progress,
-                )[: len(drawn[part])]
-            )
-        before, *after = np.concatenate(predicted).astype(int).T
+            turns = np.exp(1j * np.pad(phases[start : start + size], [(0, size - len(part)), (0, 0)])).T[rows]
+            return waves.sums(
+                f"{name}/{start:05d}",
+                lambda: images[start : start + size],
+                labels[part],
+                np.eye(len(part), size, dtype=np.float32),
+                rows,
+                lambda some: scale * turns[some, :, None],
+                progress,
+            )[: len(part)]
+
+        before, *after = np.concatenate([predicted(start) for start in range(0, len(drawn), size)]).astype(int).T
         return became(labels[drawn], before, np.array(after), classes)
 
     every_orbit = np.setdiff1d(spectrum.orbits(*plane), spectrum.orbits(*plane)[plane[0] // 2, plane[1] // 2])
