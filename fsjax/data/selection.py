@@ -62,7 +62,8 @@ def draw_pairs(images: dict[int, Indices], label: int, count: int, seed: int) ->
     rng = generator(seed, Stream.GRAFT_RECIPIENTS, label)
     classes = np.resize(rng.permutation(others), count)
     recipients, companions = np.empty((2, count), int)
-    for other in others:
+    # Only the classes that were drawn: of 1,000 classes there are few.
+    for other in np.unique(classes).tolist():
         drawn, here = rng.permutation(images[other]), classes == other
         recipients[here] = np.resize(drawn, here.sum())
         companions[here] = np.resize(np.roll(drawn, -1), here.sum())

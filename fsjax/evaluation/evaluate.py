@@ -64,14 +64,15 @@ def measure(
     agrees = agreement(config, model, maps, test)
     model = model.at(config.search.precision, config.search.transform)
     rated = _sample(test, config.evaluate.images_per_class, config.seed)
-    filterer = Filterer(model, len(rated), config.run.memory_mib, folder and folder / "rates")
+    directory = folder and folder / "rates"
+    filterer = Filterer(model, len(rated), config.run.memory_mib, directory, seed=config.seed)
     unfiltered = rates.evaluate_unfiltered(model, rated, filterer.partial_results)
     usable = judge_maps.unseen(config, maps, test)
-    shares, grid = _map_rates(filterer, rated, maps.shares, maps.masks, "evaluate", config.seed), {}
+    shares, grid = _map_rates(filterer, rated, maps.shares, maps.masks, "evaluate"), {}
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = rated.subset(first_of_each_class(rated.labels, config.evaluate.grid_images))
         masks = np.stack([rates.masks_at(maps, share) for share in further])
-        grid = _map_rates(filterer, first, further, masks, "evaluate other shares", config.seed)
+        grid = _map_rates(filterer, first, further, masks, "evaluate other shares")
     truth = results.planted_positions(test.planted) if test.planted else np.zeros(maps.masks.shape[1:], bool)
     planted = {}
     if maps.scores is not None:
@@ -127,9 +128,8 @@ def _map_rates(
     shares: tuple[float, ...],
     masks: Bool[np.ndarray, "shares classes height width"],
     label: str,
-    seed: int,
 ) -> dict[str, MapRates]:
-    measured = zip(shares, filterer.rates(test, masks, label, seed), masks.sum((2, 3)), strict=True)
+    measured = zip(shares, filterer.rates(test, masks, label), masks.sum((2, 3)), strict=True)
     return {
         f"{share:g}": MapRates(**vars(at), positions=positions, kept=positions / masks[0, 0].size)
         for share, at, positions in measured

@@ -26,6 +26,9 @@ from fsjax.search import mask_rule, patch_maps
 # Images of the pool that FPR rests on, at most.
 POOL = 2000
 
+Masks = Bool[np.ndarray, "shares targets height width"]
+Rows = Int[np.ndarray, "..."]
+
 
 def evaluate_unfiltered(model: Model, test: Dataset, partial_results: PartialResults | None = None) -> Unfiltered:
     """Evaluate a model on the test images as they are. Collective: every process must call this.
@@ -67,89 +70,69 @@ def unfiltered_rates(confusion: Int[np.ndarray, "classes classes"], images: Int[
 class Filterer:
     """Engine and storage for images that masks filter after normalisation. Collective; memory_mib as in config.run.
 
-    A restart computes only the counts that the directory lacks.
+    A restart computes only the counts that the directory lacks. `seed` draws the pool that FPR rests on.
     """
 
-    def __init__(self, model: Model, images: int, memory_mib: int = 0, directory: Path | None = None):
+    def __init__(self, model: Model, images: int, memory_mib: int = 0, directory: Path | None = None, *, seed: int = 0):
         tile_images = tile_size.fit(model, resident_images=min(POOL, images), memory_mib=memory_mib)
         self.partial_results = PartialResults(directory, {"tile_images": tile_images}, model.params)
         # The same size in all processes and after a restart, although their free memory differs.
         tile_images = self.partial_results.layout["tile_images"]
         self.engine = Engine(model, statistics=("predicted_target",), tile_images=tile_images)
-        self._mean_std = model.mean_std
+        self._mean_std, self._seed = model.mean_std, seed
 
-    def rates(
-        self, dataset: Dataset, masks: Bool[np.ndarray, "shares classes height width"], label: str, seed: int = 0
-    ) -> list[Rates]:
+    def rates(self, dataset: Dataset, masks: Masks, label: str) -> list[Rates]:
         """Return the rates of images filtered by each class's mask, for each share; `label` names the progress bar.
 
-        TPR is of all images of the class, FPR of the other classes' images in the pool, which is drawn by seed.
+        TPR is of all images of the class, FPR of the other classes' images in the pool.
         """
-        classes, pool = masks.shape[1], draw_pool(len(dataset), seed)
+        classes, pool = masks.shape[1], draw_pool(len(dataset), self._seed)
         right, wrong = self.counts(dataset, masks, np.arange(classes), pool, label)
         sizes, pooled = (np.bincount(labels, minlength=classes) for labels in (dataset.labels, dataset.labels[pool]))
         return [class_rates(*at_share, sizes, len(pool) - pooled) for at_share in zip(right, wrong, strict=True)]
 
     def counts(
-        self,
-        dataset: Dataset,
-        masks: Bool[np.ndarray, "shares targets height width"],
-        targets: Int[np.ndarray, " targets"],
-        pool: Int[np.ndarray, " pool"],
-        label: str,
-    ) -> tuple[Int[np.ndarray, "shares targets"], Int[np.ndarray, "shares targets"]]:
+        self, dataset: Dataset, masks: Masks, targets: Rows, pool: Rows, label: str
+    ) -> Int[np.ndarray, "2 shares targets"]:
         """Count the images that are predicted as a mask's target when filtered by that mask.
 
-        The first counts are of all images of the target class, the second of the other images in the pool.
+        First all images of the target class, and then the other images in the pool.
         """
         key = digest((masks, targets, dataset.labels, pool))[:16]
         beyond = images_by_class(dataset.labels, np.setdiff1d(np.arange(len(dataset)), pool))
         own = [beyond.get(int(target), pool[:0]) for target in targets]
         total = len(masks) * (len(targets) * len(pool) + sum(map(len, own)))
         with Progress(label, total, "masked images") as progress:
-            right, wrong = self._pool_counts(key, dataset, masks, targets, pool, progress)
-            right = right + self._own_counts(key, dataset, masks, targets, own, progress)
-        return right.astype(np.int64), wrong.astype(np.int64)
+            found = self._pool_counts(key, dataset, masks, targets, pool, progress)
+            found[0] += self._own_counts(key, dataset, masks, targets, own, progress)
+        return found.astype(np.int64)
 
     def _pool_counts(
-        self,
-        key: str,
-        dataset: Dataset,
-        masks: Bool[np.ndarray, "shares targets height width"],
-        targets: Int[np.ndarray, " targets"],
-        pool: Int[np.ndarray, " pool"],
-        progress: Progress,
+        self, key: str, dataset: Dataset, masks: Masks, targets: Rows, pool: Rows, progress: Progress
     ) -> Float[np.ndarray, "2 shares targets"]:
         """Count the images of the pool, all of which every mask filters: of the target class, and the others."""
-        values = np.empty((2, masks.shape[0] * masks.shape[1]))
+        values, of_masks = np.empty((2, len(masks) * len(targets))), np.tile(targets, len(masks))
         table = self.partial_results.table(f"{key}/pool", values)
         _, mine = table.claim()
-        progress.skip((values.shape[1] - len(mine)) * len(pool))  # the other processes' too
+        progress.skip((len(of_masks) - len(mine)) * len(pool))  # the other processes' too
         if len(mine) and len(pool):
             images, labels = np.asarray(normalise(dataset.images(pool), *self._mean_std)), dataset.labels[pool]
             weights = np.eye(len(dataset.classes), dtype=np.float32)[labels]
             size = tile_size.image_batch_size([len(pool)], self.engine.tile_images)
             batches = self.engine.image_batches(images, labels, weights, size=size)
-            of_masks = np.tile(targets, len(masks))
-            tiles = self.engine.tiles(batches, masks.reshape(-1, *masks.shape[2:]), targets=of_masks, items=mine)
 
-            def right_and_wrong() -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"]]]:
-                for items, sums in tiles:
+            def counted() -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "2 n"]]]:
+                flat = masks.reshape(-1, *masks.shape[2:])
+                for items, sums in self.engine.tiles(batches, flat, targets=of_masks, items=mine):
                     called = np.rint(sums["predicted_target"])
                     right = called[np.arange(len(items)), of_masks[items]]
                     yield items, np.stack([right, called.sum(1) - right])
 
-            table.fill(right_and_wrong(), lambda count: progress.update(count * len(pool)))
+            table.fill(counted(), lambda count: progress.update(count * len(pool)))
         return np.nan_to_num(parallel.merge(values)).reshape(2, *masks.shape[:2])
 
     def _own_counts(
-        self,
-        key: str,
-        dataset: Dataset,
-        masks: Bool[np.ndarray, "shares targets height width"],
-        targets: Int[np.ndarray, " targets"],
-        own: list[Int[np.ndarray, "..."]],
-        progress: Progress,
+        self, key: str, dataset: Dataset, masks: Masks, targets: Rows, own: list[Rows], progress: Progress
     ) -> Float[np.ndarray, "shares targets"]:
         """Count each target's own images, which its own masks alone filter."""
         shares, right = len(masks), np.zeros(masks.shape[:2])
@@ -158,32 +141,29 @@ class Filterer:
         size = tile_size.image_batch_size([len(rows) for rows in own], self.engine.tile_images)
         # A tile takes no more masks than a class has.
         engine = self.engine.with_tile(min(self.engine.tile_images, size * -(-shares // parallel.mesh().size)))
-        pieces = [
-            (at, rows[first : first + size]) for at, rows in enumerate(own) for first in range(0, len(rows), size)
-        ]
-        values = np.empty((shares, len(pieces)))
+        at = np.repeat(np.arange(len(own)), [-(-len(rows) // size) for rows in own])
+        pieces = [rows[start : start + size] for rows in own for start in range(0, len(rows), size)]
+        units, values = shares * np.array([len(rows) for rows in pieces]), np.empty((shares, len(pieces)))
         table = self.partial_results.table(f"{key}/own", values)
         _, mine = table.claim()
-        units = shares * np.array([len(rows) for _, rows in pieces])
         progress.skip(int(units.sum() - units[mine].sum()))
 
         def read(piece: int) -> Float[np.ndarray, "n height width channels"]:
-            return np.asarray(normalise(dataset.images(pieces[piece][1]), *self._mean_std))
+            return np.asarray(normalise(dataset.images(pieces[piece]), *self._mean_std))
 
         def counted() -> Iterator[tuple[Int[np.ndarray, " 1"], Float[np.ndarray, "shares 1"]]]:
             for piece, images in read_ahead(read, mine.tolist()):
-                at, rows = pieces[piece]
-                batches = engine.image_batches(images, dataset.labels[rows], size=size)
-                sums = engine.sums(batches, masks[:, at], targets=np.full(shares, targets[at]))
-                yield np.array([piece]), np.rint(sums["predicted_target"])
+                batches = engine.image_batches(images, dataset.labels[pieces[piece]], size=size)
+                called = engine.sums(batches, masks[:, at[piece]], targets=np.full(shares, targets[at[piece]]))
+                yield np.array([piece]), np.rint(called["predicted_target"])
                 progress.update(int(units[piece]))
 
         table.fill(counted(), lambda _: None)
-        np.add.at(right.T, [at for at, _ in pieces], parallel.merge(values).T)
+        np.add.at(right.T, at, parallel.merge(values).T)
         return right
 
 
-def draw_pool(images: int, seed: int) -> Int[np.ndarray, " pool"]:
+def draw_pool(images: int, seed: int) -> Rows:
     """Return the sorted indices of the images that FPR rests on: POOL drawn by seed, or all of fewer."""
     if images <= POOL:
         return np.arange(images)

@@ -67,7 +67,7 @@ def test_fpr_rests_on_a_pool_drawn_by_seed_and_costs_as_much_a_class_for_any_num
     source, classifier, maps = Made((9, 4, 12)), make_classifier(3), make_maps(3)
     filtered = []
     monkeypatch.setattr(Progress, "update", lambda _, count: filtered.append(count))
-    found = Filterer(classifier, 25).rates(Dataset(source, 8), maps.masks, "test", seed=3)
+    found = Filterer(classifier, 25, seed=3).rates(Dataset(source, 8), maps.masks, "test")
     assert sum(filtered) == rates.filtered_passes(25, 3, 2) == 2 * (3 * 12 + 13)
     pool = rates.draw_pool(25, 3)
     assert len(np.unique(pool)) == 12 and any(pool != rates.draw_pool(25, 4)) and len(rates.draw_pool(11, 3)) == 11
