@@ -36,7 +36,7 @@ def evaluate_unfiltered(model: Model, test: Dataset, partial_results: PartialRes
     A restart predicts only the images that the partial results lack.
     """
     classes, predicted = len(test.classes), np.empty(len(test))
-    item = f"unfiltered/{digest(test.labels)[:16]}"
+    item = f"unfiltered/{digest((test.labels, np.array(model.matmul_precision)))[:16]}"
     table = (partial_results or PartialResults(None, {}, model.params)).table(item, predicted)
     missing, _ = table.claim()
     with Progress("evaluate unfiltered", len(test), "images", done=len(test) - len(missing)) as progress:
@@ -80,6 +80,7 @@ class Filterer:
         tile_images = self.partial_results.layout["tile_images"]
         self.engine = Engine(model, statistics=("predicted_target",), tile_images=tile_images)
         self._mean_std, self._seed = model.mean_std, seed
+        self._arithmetic = np.array((model.matmul_precision, model.transform))
 
     def rates(self, dataset: Dataset, masks: Masks, label: str) -> list[Rates]:
         """Return the rates of images filtered by each class's mask, for each share; `label` names the progress bar.
@@ -98,7 +99,7 @@ class Filterer:
 
         First all images of the target class, and then the other images in the pool.
         """
-        key = digest((masks, targets, dataset.labels, pool))[:16]
+        key = digest((masks, targets, dataset.labels, pool, self._arithmetic))[:16]
         beyond = images_by_class(dataset.labels, np.setdiff1d(np.arange(len(dataset)), pool))
         own = [beyond.get(int(target), pool[:0]) for target in targets]
         total = len(masks) * (len(targets) * len(pool) + sum(map(len, own)))

@@ -80,13 +80,13 @@ def watched(monkeypatch):
             passes.append((*sums, len(items) * sum(int((batch.weights > 0).sum()) for batch in batches)))
             yield items, sums
 
-    def count_unfiltered(*args):
+    def count_unfiltered(*args, **options):
         def predict(*args, **options):
             for indices, logits in whole(*args, **options):
                 passes.append(("unfiltered", len(indices)))
                 yield indices, logits
 
-        whole = make_predictor(*args)
+        whole = make_predictor(*args, **options)
         return predict
 
     tiles = Engine.tiles
