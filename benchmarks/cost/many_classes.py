@@ -1,14 +1,21 @@
-"""Measure the peak memory of each search at 224 pixels by number of classes: no search holds the whole result.
+"""Measure what many classes cost: the peak memory of each search, and the time of an evaluation.
 
 python benchmarks/cost/many_classes.py --method=removal,hierarchical,learned --classes=250,1000
+python benchmarks/cost/many_classes.py --method=evaluate --classes=10,1000
+
+No search at 224 pixels holds the whole result.
 
 Each row is a process that searches this number of classes of random images, two a class, with a small random
 classifier, and saves the maps. Masks and scores of a class are written when the class is done; an array of the result
 beyond 16 MiB is a memory-mapped file. `peak_mib` is the peak of the process's own memory, without the pages of mapped
 files. `result_mib` is the size that masks and scores would have in memory. `greedy` is left out: its 25,090 steps a
 class are too many here.
+
+A row of `evaluate` judges random maps of one share on 2,000 test images or more of 16 pixels, two or more a class, by
+rates and grafts. CPU seconds hardly change while other work takes the cores.
 """
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -24,8 +31,12 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import memory
+from configs import common
 from fsjax import search
+from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
+from fsjax.evaluation import evaluate, rates
+from fsjax.fourier import dfm, spectrum
 from fsjax.runtime import startup
 
 SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
@@ -36,7 +47,7 @@ FIELDS = {
     "learned": {"steps": 1, "batch": 1, "restarts": 1, "judged": 1},
 }
 
-METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES.")
+METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES, or evaluate.")
 CLASSES = flags.DEFINE_list("classes", ["250", "1000"], "Numbers of classes, a row each.")
 HERE = flags.DEFINE_bool("here", False, "Search in this process; set for the process of a row.")
 
@@ -44,7 +55,8 @@ HERE = flags.DEFINE_bool("here", False, "Search in this process; set for the pro
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     if HERE.value:
-        search_here(METHOD.value[0], int(CLASSES.value[0]))
+        of_method = evaluate_here if METHOD.value == ["evaluate"] else functools.partial(search_here, METHOD.value[0])
+        of_method(int(CLASSES.value[0]))
         return
     for method in METHOD.value:
         for classes in CLASSES.value:
@@ -88,9 +100,35 @@ def search_here(method: str, classes: int) -> None:
     print(json.dumps(row))
 
 
+def evaluate_here(classes: int) -> None:
+    """Evaluate random maps in this process twice, and print the row of the second time, which compiles nothing."""
+    rng, each, plane = np.random.default_rng(0), max(IMAGES, 2000 // classes), (16, 16)
+    names, labels = tuple(f"class {label}" for label in range(classes)), np.repeat(np.arange(classes), each)
+    weights = rng.normal(size=(8 * 8 * 3, classes)).astype(np.float32)
+    patterns = np.kron(weights.T.reshape(classes, 8, 8, 3), np.ones((1, 2, 2, 1)))
+    noise = rng.normal(size=(len(labels), *plane, 3))
+    test = ArrayDataset(np.clip(128 + 20 * patterns[labels] + 40 * noise, 0, 255).astype(np.uint8), labels, names)
+    model = Model(apply, weights, (*plane, 3), names, (np.full(3, 0.5), np.full(3, 0.25)))
+    scores = [rng.normal(size=spectrum.orbits(*plane).max() + 1)[spectrum.orbits(*plane)] for _ in names]
+    about = {"method": "removal", "searched_on": "train", "forward_equivalents": 0, "provenance": {}}
+    maps = dfm.from_scores(scores, (0.05,), classes=names, images=np.full(classes, IMAGES), **about)
+    config = common.base()
+    config.evaluate.pairs, config.evaluate.trigger_size, config.run.memory_mib = 8, 0, 64
+    for _ in range(2):
+        started, cpu_started = time.perf_counter(), time.process_time()
+        found = evaluate.measure(config, model, maps, test, None)
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    grafts, filtered = found.methods["removal"].grafts.made.sum(), rates.filtered_passes(len(labels), classes, 1)
+    row = {"benchmark": "many_classes", "method": "evaluate", "classes": classes, "image_size": plane[0]}
+    row |= {"images": each, "passes": int(len(labels) + filtered + grafts), "seconds": round(seconds, 1)}
+    print(
+        json.dumps(row | {"cpu_seconds": round(cpu_seconds, 1), "cpu_ms_a_class": round(cpu_seconds / classes * 1e3)})
+    )
+
+
 def apply(weights: jax.Array, images: jax.Array) -> jax.Array:
     """Return logits that are linear in the means of 8 x 8 fields."""
-    side = SIZE // 8
+    side = images.shape[1] // 8
     fields = images.reshape(len(images), 8, side, 8, side, 3).mean((2, 4))
     return fields.reshape(len(images), -1) @ weights
 
