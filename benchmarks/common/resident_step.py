@@ -5,11 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fsjax.runtime import parallel
 from fsjax.training.state import TrainState
-from fsjax.training.step import split_over_devices
+from fsjax.training.step import on_devices
 
 
 def random_batch(images: int, size: int, classes: int) -> dict[str, np.ndarray]:
@@ -25,8 +23,7 @@ def random_batch(images: int, size: int, classes: int) -> dict[str, np.ndarray]:
 
 def place(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Put a batch on all devices in the form that the pmapped step takes."""
-    mesh = Mesh(np.array(jax.local_devices()), (parallel.AXIS,))
-    return jax.device_put(split_over_devices(batch), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
+    return next(on_devices(iter([batch])))
 
 
 def stepper(update: Callable, replicas: TrainState, batch: dict[str, Any]) -> Callable[[int], int]:

@@ -40,7 +40,7 @@ from fsjax.runtime.image_files import decode, resize
 from fsjax.runtime.workers import core_count
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
-from fsjax.training.step import Update, pmap_update, split_over_devices
+from fsjax.training.step import Update, on_devices, pmap_update
 
 # (model, image size, batch) measured without --model; the batches are small enough for two cores.
 MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
@@ -175,14 +175,14 @@ def step(name: str, size: int, batch: int) -> dict:
     fresh = state.create(network.init(0), optimizer)
     replicas = {"fed": state.replicate(fresh)}
     no_stop = np.zeros(jax.local_device_count(), bool)
-    resident = resident_step.place(next(iter(stream(dataset, batch, 1))))
+    resident = next(on_devices(stream(dataset, batch, 1)))
     bare = resident_step.stepper(update, state.replicate(fresh), resident)
 
     def fed(count: int) -> int:
         """Run steps as the training loop does: up to two steps are in flight, and losses are read at the end."""
         measured, stops = [], []
-        for loaded in stream(dataset, batch, count):
-            replicas["fed"], values, stop = update(replicas["fed"], split_over_devices(loaded), 1.0, no_stop)
+        for loaded in on_devices(stream(dataset, batch, count)):
+            replicas["fed"], values, stop = update(replicas["fed"], loaded, 1.0, no_stop)
             stops = [*stops[-1:], stop]
             measured.append(values)
             if len(stops) == 2 and state.unreplicate(stops[0]):

@@ -28,7 +28,7 @@ from fsjax.runtime.progress import clock
 from fsjax.search import graft, patch_maps, removal
 from fsjax.training import settings, setup, ways
 from fsjax.training.setup import Training
-from fsjax.training.step import split_over_devices
+from fsjax.training.step import on_devices
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ def _seconds_a_step(training: Training) -> float:
     loop, rows = setup.first_state(training), training.config.train.batch_size // parallel.process()[1]
     indices = np.arange(rows, dtype=np.int32) % len(training.images)
     batch = {"image": training.images.images(indices), "label": training.images.labels[indices], "index": indices}
-    batch = split_over_devices({**batch, "epoch": np.zeros(rows, np.int32)})
+    batch = next(on_devices(iter([{**batch, "epoch": np.zeros(rows, np.int32)}])))
     replicas, stop = loop.replicas, np.zeros(jax.local_device_count(), bool)
     for step in range(1 + _STEPS):
         if step == 1:

@@ -23,7 +23,7 @@ from fsjax.training import evaluators, state
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 from fsjax.training.setup import Training, restore
 from fsjax.training.state import LoopState
-from fsjax.training.step import split_over_devices
+from fsjax.training.step import on_devices
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ def run_steps(
     stops: collections.deque[jax.Array] = collections.deque(maxlen=2)  # of the last two steps
     done, total, note = loop.step * options.batch_size, steps * options.batch_size, ""
     with Progress("train", total, "images", done=done) as progress:
-        for batch in _batches(training, loop.step):
+        for batch in on_devices(_batches(training, loop.step)):
             scale = float(loop.plateau.scale)
             requested = np.full(jax.local_device_count(), interrupt.requested())
-            replicas, values, stop = training.update(loop.replicas, split_over_devices(batch), scale, requested)
+            replicas, values, stop = training.update(loop.replicas, batch, scale, requested)
             loop = dataclasses.replace(loop, step=loop.step + 1, replicas=replicas)
             measured.append(values)
             stops.append(stop)

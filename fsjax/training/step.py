@@ -1,12 +1,13 @@
 """One training step: a pure function on one device, and the same function on all devices with jax.pmap."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.jax_utils import prefetch_to_device
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.data.augment import image_keys
@@ -134,7 +135,8 @@ def cross_entropy(logits: Float[Array, "n classes"], labels: Int[Array, " n"], s
     return optax.softmax_cross_entropy(logits, targets).mean()
 
 
-def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Reshape a process's rows of a batch to [local devices, rows a device, ...]."""
+def on_devices(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[Batch]:
+    """Yield a process's batches as [local devices, rows a device, ...] on the devices, two ahead of their steps."""
     devices = jax.local_device_count()
-    return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
+    split = ({name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()} for batch in batches)
+    return prefetch_to_device(split, 2, axis_name=parallel.AXIS)

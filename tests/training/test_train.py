@@ -51,6 +51,21 @@ def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, mo
     assert losses_of(stopped) == losses_of(whole)
 
 
+def test_the_next_batch_lies_on_the_devices_when_a_step_takes_one():
+    devices, read = jax.local_device_count(), []
+
+    def batches():
+        for count in range(4):
+            read.append(count)
+            yield {"label": 100 * count + np.arange(2 * devices)}
+
+    for number, batch in enumerate(step.on_devices(batches())):
+        assert len(read) == min(number + 2, 4)
+        np.testing.assert_array_equal(batch["label"], 100 * number + np.arange(2 * devices).reshape(devices, 2))
+        assert [shard.data.shape for shard in batch["label"].addressable_shards] == [(1, 2)] * devices
+    assert number == 3
+
+
 def test_losses_do_not_depend_on_the_device_count():
     """BatchNorm and gradients are those of the global batch: four devices step as one does."""
     config = training_config()
