@@ -2,6 +2,7 @@
 
 import collections
 import importlib.util
+import math
 import pathlib
 import re
 import time
@@ -28,6 +29,10 @@ ENVIRONMENT = {
 }
 _COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_INSTRUCTION = re.compile(r"^ +(?:ROOT )?(%[\w.-]+) = (.*?) ([\w-]+)\((.*)$")
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
+# Instructions that move nothing.
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 # Parts of a program by the names of its operations in JAX; a TPU computes transforms by products.
 _PARTS = (("transform", "fft"), ("products", "conv_general_dilated"), ("products", "dot_general"))
 
@@ -79,8 +84,9 @@ def describe(lowered: Any, images: int) -> dict:
     """Compile a lowered program that takes `images` images on a device.
 
     Returns:
-      `images`; `collectives`, the number of each kind; `temporary_bytes` and `argument_bytes` of a device; `cycles` of
-      an image, XLA's estimate for a TPU (0 elsewhere), and its `parts`; `compile_seconds`, processor time.
+      `images`; `collectives`, the number of each kind; `temporary_bytes`, `argument_bytes` and
+      `traffic_bytes` of a device; `cycles` of an image, XLA's estimate for a TPU (0 elsewhere), and its `parts`;
+      `compile_seconds`, processor time.
     """
     began = time.process_time()
     compiled = lowered.compile()
@@ -95,7 +101,27 @@ def describe(lowered: Any, images: int) -> dict:
         "collectives": dict(collections.Counter(_COLLECTIVE.findall(text))),
         "temporary_bytes": memory.temp_size_in_bytes,
         "argument_bytes": memory.argument_size_in_bytes,
+        "traffic_bytes": traffic_bytes(text),
         "cycles": sum(parts.values()) / images,
         "parts": {part: cycles / images for part, cycles in parts.items()},
         "compile_seconds": round(seconds, 1),
     }
+
+
+def traffic_bytes(text: str) -> int:
+    """Return the bytes that a compiled program's instructions read and write, if no cache holds them in between."""
+    sizes: dict[str, int] = {}
+    total = 0
+    for line in text[text.index("\nENTRY ") :].splitlines():
+        if found := _INSTRUCTION.match(line):
+            name, shape, operation, rest = found.groups()
+            sizes[name] = sum(_array_bytes(*array.groups()) for array in _ARRAY.finditer(shape))
+            if operation not in _FREE:
+                operands = re.findall(r"%[\w.-]+", rest.split("), ")[0])
+                total += sizes[name] + sum(sizes.get(operand, 0) for operand in operands)
+    return total
+
+
+def _array_bytes(kind: str, bits: str | None, dimensions: str) -> int:
+    """Return the bytes of an array such as bf16[8,3]; bits of c64 count both parts, and a pred takes a byte."""
+    return math.prod(map(int, filter(None, dimensions.split(",")))) * int(bits or 8) // 8

@@ -1,16 +1,17 @@
-"""Compile search tiles and training steps of real models for absent accelerators, and print XLA's estimates.
+"""Compile tiles and training steps of real models for absent accelerators, and print XLA's estimates.
 
   pip install libtpu            # or 'jax[cuda12]', for --accelerator='8 x H100'
-  python benchmarks/cost/aot.py                                       # all of MODELS, in all precisions
-  python benchmarks/cost/aot.py --models=resnet18_cifar:32 --precisions=bfloat16
-  python benchmarks/cost/aot.py --models=resnet18_imagenet:224 --transforms=fft,dft
+  python benchmarks/cost/aot.py                                       # all of MODELS and PROGRAMS, in all precisions
+  python benchmarks/cost/aot.py --models=resnet18_imagenet:224 --programs=filter,search --transforms=fft,dft
   python benchmarks/cost/aot.py --programs=training --precisions=bfloat16 --accelerator='8 x H100'
 
-Prints one JSON object a program, and a table at the end. Its values for an image under a mask, or a training image, are
-XLA's estimate of cycles on a TPU (none on a GPU), split into the network's products and convolutions, the transform,
-and everything else; the temporaries; and processor seconds of the compilation. Microseconds are cycles at 1.5 GHz, the
-clock of a v5e. `device_gib` is the memory of a device: arguments and temporaries. Nothing runs, and weights are zeros.
-In training, 'highest' and 'tensorfloat32' are both float32 in the device's default products.
+PROGRAMS are the tiles of a search, of filtered evaluation (`rates`) and of the verdict's `grafts`; the `filter` of a
+search's tile without the network; and the training step. Prints one JSON object a program, and a table at the end. Its
+values for an image under a mask, or a training image, are XLA's estimate of cycles on a TPU (none on a GPU), split into
+the network's products and convolutions, the FFT, and everything else; bytes of memory traffic; temporaries; and
+processor seconds of the compilation. Microseconds are cycles at 1.5 GHz, the clock of a v5e. `filter_share` is the
+filter's part of a tile. `device_gib` is the memory of a device: arguments and temporaries. Nothing runs, and weights
+are zeros. In training, 'highest' and 'tensorfloat32' are both float32 in the device's default products.
 """
 
 import json
@@ -35,7 +36,7 @@ from jax.sharding import Mesh
 from configs import common
 from fsjax import models
 from fsjax.data.augment import make_augment
-from fsjax.engine.model import PRECISIONS, Model
+from fsjax.engine.model import PRECISIONS, Model, graft_model
 from fsjax.engine.tile import make_tile, tile_shapes
 from fsjax.fourier.transforms import INVERSES
 from fsjax.models.network import Network, fold
@@ -45,11 +46,13 @@ from fsjax.training import optimizers
 # Name and pixels -> masks and images of a tile on one device, and images of a training step on one device.
 MODELS = {"resnet18_cifar:32": (4, 64, 64), "resnet50_imagenet:224": (2, 16, 128), "vit_base_patch16:224": (2, 16, 128)}
 OTHERS = (2, 16, 32)
-PROGRAMS = ("tile", "training")
+# What a tile counts; a filter's tile takes the mean pixel for the logits.
+STATISTICS = {"filter": "loss", "search": "loss", "rates": "predicted_target", "grafts": "captured"}
+PROGRAMS = (*STATISTICS, "training")
 GHZ = 1.5
 
 CHOSEN = flags.DEFINE_list("models", list(MODELS), "Names of fsjax.models with their pixels, name:pixels.")
-WHICH = flags.DEFINE_list("programs", ["tile"], f"What is compiled: {', '.join(PROGRAMS)}.")
+WHICH = flags.DEFINE_list("programs", list(PROGRAMS), f"What is compiled: {', '.join(PROGRAMS)}.")
 AT = flags.DEFINE_list("precisions", list(PRECISIONS), "Precisions of the forward passes.")
 TRANSFORMS = flags.DEFINE_list("transforms", ["fft"], f"How images are filtered: {', '.join(INVERSES)}.")
 ACCELERATOR = flags.DEFINE_enum("accelerator", "v5e:2x2", list(ahead_of_time.ACCELERATORS), "What to compile for.")
@@ -62,10 +65,12 @@ def main(_: list[str]) -> None:
         name, size = chosen.split(":")
         for precision in AT.value:
             at = {"model": name, "image_size": int(size), "precision": precision, "accelerator": ACCELERATOR.value}
-            network = built(name, int(size), precision)
+            network, filters = built(name, int(size), precision), {}
             for program, by, images, lowered in programs(network, precision, MODELS.get(chosen, OTHERS), mesh):
-                found = ahead_of_time.describe(lowered, images)
-                rows.append({"program": program, **at, "by": by, "images": images, **estimates(found, images)})
+                row = estimates(ahead_of_time.describe(lowered, images), images)
+                filters |= {by: row["cycles"]} if program == "filter" else {}
+                share = round(filters[by] / row["cycles"], 3) if row["cycles"] and by in filters else ""
+                rows.append({"program": program, **at, "by": by, "images": images, **row, "filter_share": share})
                 print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
 
@@ -75,9 +80,13 @@ def programs(
 ) -> Iterator[tuple[str, str, int, Any]]:
     """Yield the chosen programs: name, transform, images of one device, and the lowered program."""
     masks, images, batch = sizes
-    if "tile" in WHICH.value:
-        for transform in TRANSFORMS.value:
-            yield "tile", transform, masks * images, tile(network, precision, transform, masks, images, mesh)
+    for transform in TRANSFORMS.value:
+        for program in WHICH.value:
+            if program == "training":
+                continue
+            # A graft's tile has one mask.
+            shape = (1, masks * images) if program == "grafts" else (masks, images)
+            yield program, transform, masks * images, tile(network, precision, transform, program, *shape, mesh)
     if "training" in WHICH.value:
         yield "training", "", batch, training(network, batch, mesh)
 
@@ -88,13 +97,22 @@ def built(name: str, size: int, precision: str) -> Network:
     return models.build(name, num_classes=10 if size < 224 else 1000, image_size=size, dtype=dtype)
 
 
-def tile(network: Network, precision: str, transform: str, masks: int, images: int, mesh: Mesh) -> Any:
+def tile(network: Network, precision: str, transform: str, program: str, masks: int, images: int, mesh: Mesh) -> Any:
     """Return the lowered tile of one device's masks and images, BatchNorm folded as in a search."""
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
+    if program == "filter":
+        apply, params = lambda _, images: images.mean((1, 2)), {}
     shape = (network.image_size, network.image_size, 3)
     model = Model(apply, params, shape, apply_bfloat16=apply).at(precision, transform)
-    return make_tile(model, ("loss",), mesh).lower(*tile_shapes(model, masks * mesh.size, images))
+    model = graft_model(model) if program == "grafts" else model
+    params, perturbations, batch = tile_shapes(model, masks * mesh.size, images)
+    # A replicate for each class's images, or for each graft.
+    replicates = {"rates": network.num_classes, "grafts": images}.get(program, 1)
+    batch = batch._replace(weights=jax.ShapeDtypeStruct((images, replicates), jnp.float32))
+    if replicates > 1:
+        perturbations = perturbations._replace(targets=jax.ShapeDtypeStruct((masks * mesh.size,), jnp.int32))
+    return make_tile(model, (STATISTICS[program],), mesh).lower(params, perturbations, batch)
 
 
 def training(network: Network, images: int, mesh: Mesh) -> Any:
@@ -111,6 +129,7 @@ def estimates(found: dict, images: int) -> dict:
         "microseconds": round(found["cycles"] / GHZ / 1000, 2),
         "cycles": round(found["cycles"]),
         **{part: round(found["parts"].get(part, 0)) for part in ("products", "transform", "other")},
+        "traffic_mb": round(found["traffic_bytes"] / images / 1e6, 1),
         "temporary_kib": round(found["temporary_bytes"] / images / 1024),
         "device_gib": round((found["temporary_bytes"] + found["argument_bytes"]) / 2**30, 2),
         "compile_seconds": found["compile_seconds"],
@@ -121,8 +140,8 @@ def estimates(found: dict, images: int) -> dict:
 def table(rows: list[dict]) -> str:
     columns = ["program", "model", "image_size", "precision", "by", "images"]
     if any(row["cycles"] for row in rows):
-        columns += ["microseconds", "cycles", "products", "transform", "other"]
-    columns += ["temporary_kib", "device_gib", "compile_seconds"]
+        columns += ["microseconds", "cycles", "products", "transform", "other", "filter_share"]
+    columns += ["traffic_mb", "temporary_kib", "device_gib", "compile_seconds"]
     return markdown.table(columns, ([row[column] for column in columns] for row in rows))
 
 

@@ -2,11 +2,12 @@
 
   python benchmarks/cost/estimates.py                                     # all of EXPERIMENTS, at 27 TFLOP/s
   python benchmarks/cost/estimates.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
-  python benchmarks/cost/estimates.py --microseconds=72.8 --devices=256 configs/dfm_resnet.py:imagenet1k  # of aot.py
+  python benchmarks/cost/estimates.py --microseconds=134 --devices=64 --images=100 configs/dfm_resnet.py:imagenet1k
 
-Prints one JSON object a stage. `gflop` is XLA's count for one image; a step of training counts as three forward passes.
-`hours` is an ESTIMATE: passes x gflop over the assumed speed of the devices, or passes x --microseconds; nothing is
-run. 27 TFLOP/s is 40 % of an H100's 67 in float32 without tensor cores, the mode that a search in 'highest' uses.
+Prints one JSON object a stage, and one for each method of search. `gflop` is XLA's count for one image; a step of
+training counts as three forward passes. `hours` is an ESTIMATE: passes x gflop over the assumed speed of the devices,
+or passes x --microseconds, which aot.py prints; nothing is run. 27 TFLOP/s is 40 % of an H100's 67 in float32 without
+tensor cores, the mode that a search in 'highest' uses.
 """
 
 import importlib
@@ -23,12 +24,16 @@ from benchmarks.cost.accelerator_parts.comparisons import forward_flops
 from fsjax import models
 from fsjax.evaluation import judge_maps, rates
 from fsjax.fourier import patches
+from fsjax.search import SEARCHES, graft, hierarchical
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
 SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "imagenet1k": (1000, 1_281_167, 50_000)}
+# Masks of `learned` beside the learned: by energy, by gradient, low-pass and random.
+_SIMPLE_MASKS = 4
 EXPERIMENTS = [f"configs/{name}.py:{data}" for name in ("dfm_resnet", "dfm_vit") for data in SETS]
 
 TFLOPS = flags.DEFINE_float("tflops", 27.0, "Speed of a device, 10^12 floating-point operations a second.")
+IMAGES = flags.DEFINE_integer("images", 0, "Searched images of a class; 0 = as in the config.")
 MICROSECONDS = flags.DEFINE_float("microseconds", 0.0, "Of a device for one image's forward pass; 0 = by --tflops.")
 DEVICES = flags.DEFINE_integer("devices", 1, "Number of devices.")
 
@@ -47,20 +52,34 @@ def main(arguments: list[str]) -> None:
 
 
 def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -> dict[str, int]:
-    """Return the forward passes of each stage, for removal searches and the config's number of images."""
+    """Return the forward passes of each stage and method of search, for the config's number of images."""
+    options, plane = config.search, (config.data.image_size,) * 2
     trained_on = training * (1 - config.data.validation_share)
-    images = min(config.search.images_per_class or training, trained_on / classes) * classes
-    masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
-    shares = {*judge_maps.curve_shares(*[config.data.image_size] * 2), *config.search.shares}
-    tested = sum(share <= config.report.share for share in shares)
+    images = round(min(IMAGES.value or options.images_per_class or training, trained_on / classes))
+    frequencies, patch = images * classes * (1 + patches.count(*plane, 1)), max(options.patch, 8)
+    learned, judged = options.learned, min(options.learned.judged, images)
+    masks = classes * len(options.shares)
+    gradients = masks * learned.restarts * learned.steps * learned.batch + classes * judged
+    stages = hierarchical.plan_stages(options, plane)
+    searches = {
+        "graft": SEARCHES["graft"].forward_passes(options, (images,) * classes, plane),
+        "learned": graft.PASSES * gradients + masks * judged * (_SIMPLE_MASKS + learned.restarts),
+        f"removal, patches of {patch}": images * classes * (1 + patches.count(*plane, patch)),
+        "hierarchical": images * classes * sum(stage.count for stage in stages),
+        "removal": frequencies,
+        "greedy": frequencies,
+    }
+    tested = sum(share <= config.report.share for share in {*judge_maps.curve_shares(*plane), *options.shares})
     grafts = classes * judge_maps.grafts_a_class(config.evaluate.pairs, tested)
     grid_images = round(min(config.evaluate.grid_images or test, test / classes) * classes)
-    rated = rates.filtered_passes(test, classes, len(config.search.shares))
-    rated += rates.filtered_passes(grid_images, classes, len(set(config.evaluate.grid) - set(config.search.shares)))
+    rated = rates.filtered_passes(test, classes, len(options.shares))
+    rated += rates.filtered_passes(grid_images, classes, len({*config.evaluate.grid} - {*options.shares}))
     return {
         "train": round(3 * trained_on * config.train.epochs),
-        "search": round(images * masks),
-        "evaluate": test + rated + grafts,
+        **{f"search, {method}": passes for method, passes in searches.items()},
+        "evaluate, unfiltered": test,
+        "evaluate, rates": rated,
+        "evaluate, grafts at most": grafts,
     }
 
 
