@@ -44,7 +44,7 @@ def planted(
         network = verdict_networks.load_or_train(cache, seed, roots)
         assert network.model is not None
         images, units, cues = [], [], []
-        for label, truth in enumerate(verdict_truth.truths(network.model, network.cue_set, _TRUTH)):
+        for label, truth in enumerate(verdict_truth.truths(network.model, network.cue_set, n=_TRUTH)):
             if truth.label == "positive":
                 drawn = network.cue_set.draw(np.full(_DRAWN, label), _VERDICT)
                 called = np.asarray(network.model(drawn)).argmax(1) == label
