@@ -1,8 +1,9 @@
 """Normalise images by the mean and standard deviation of their pixels."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Float64, Num
@@ -12,19 +13,28 @@ from fsjax.engine.model import NORMALISED
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
-Pixels = Num[Array, "*batch channels"] | Num[np.ndarray, "*batch channels"]
 Levels = Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"]
 
 
-def normalise(images: Pixels, mean: Levels, std: Levels) -> Float32[Array, "*batch channels"]:
+@overload
+def normalise(
+    images: Num[Array, "*batch channels"], mean: Levels, std: Levels
+) -> Float32[Array, "*batch channels"]: ...
+@overload
+def normalise(
+    images: Num[np.ndarray, "*batch channels"], mean: Levels, std: Levels
+) -> Float32[np.ndarray, "*batch channels"]: ...
+def normalise(images: Any, mean: Levels, std: Levels) -> Any:
     """Return (images / 255 - mean) / std by channel, in float32; NORMALISED for mean and std returns images unchanged.
 
-    images: grey levels in [0, 255]. mean, std: of pixels in [0, 1].
+    images: grey levels in [0, 255]. mean, std: of pixels in [0, 1]. NumPy normalises NumPy arrays: JAX would compile
+    four programs for each number of images.
     """
+    library: Any = jnp if isinstance(images, jax.Array) else np
+    images = library.asarray(images, np.float32)
     if not len(mean):
-        return jnp.asarray(images, jnp.float32)
-    images = jnp.asarray(images, jnp.float32) / 255
-    return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+        return images
+    return (images / np.float32(255) - library.asarray(mean, np.float32)) / library.asarray(std, np.float32)
 
 
 def parse_mean_std(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -130,6 +130,7 @@ def filter_orbits(
     return transforms.INVERSES[transform](spectrum * weights[half][None, :, :, None], height, width)
 
 
+@jax.jit
 def filter_images(
     images: Float[Array, "images height width channels"], masks: Shaped[Array, "masks height width"]
 ) -> Float[Array, "masks images height width channels"]:
@@ -137,14 +138,15 @@ def filter_images(
     return filter_spectra(spectra(images), masks)
 
 
+@jax.jit
 def graft(
     recipients: Float[Array, "n height width channels"],
     donors: Float[Array, "n height width channels"],
-    mask: Bool[np.ndarray, "height width"],
+    mask: Bool[Array, "height width"],
 ) -> tuple[Float[Array, "n height width channels"], Float[Array, "n height width channels"]]:
     """Return the change by a graft, and the recipients with the donors' frequencies inside the mask."""
     differences = spectra(donors) - spectra(recipients)
-    change = filter_spectra(differences, jnp.asarray(mask[None]))[0]
+    change = filter_spectra(differences, mask[None])[0]
     return change, recipients + change
 
 
@@ -169,6 +171,7 @@ def from_coefficients(
     return jnp.fft.irfft2(spectrum, s=mask.shape, axes=(1, 2))
 
 
+@jax.jit
 def recombine(
     amplitudes: Float[Array, "images height width channels"], phases: Float[Array, "images height width channels"]
 ) -> Float[Array, "images height width channels"]:
@@ -242,7 +245,8 @@ def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[n
     """Return the mean |F x|^2 over images and channels, on the centred plane."""
     total = np.zeros(images.shape[1:3])
     for start in range(0, len(images), _GROUP):
-        total += np.asarray(_energies(jnp.asarray(images[start : start + _GROUP])), float)
+        group = images[start : start + _GROUP]
+        total += np.asarray(_energies(np.pad(group, [(0, _GROUP - len(group)), *[(0, 0)] * 3])), float)
     return total / len(images) / images.shape[3]
 
 

@@ -3,9 +3,8 @@
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from fsjax.data import selection
 from fsjax.data.normalisation import normalise
@@ -19,7 +18,7 @@ from fsjax.report.explorer import Subject
 from fsjax.report.sections import Section
 from fsjax.runtime.errors import InputError
 
-_Image: TypeAlias = Float[Array, "height width channels"]
+_Image: TypeAlias = Float[np.ndarray, "height width channels"]
 _Logits: TypeAlias = Float[np.ndarray, " outputs"]
 # Most pixels of an image's longer side.
 _PIXELS = 144
@@ -51,15 +50,15 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
         recipients, donors = (
             normalise(test.images(side[:most]), *model.mean_std) for side in (drawn.recipients, drawn.donors)
         )
-        change, grafted = spectrum.graft(recipients, donors, subject.mask_at(label, row["at"]))
+        change, grafted = map(np.asarray, spectrum.graft(recipients, donors, subject.mask_at(label, row["at"])))
         with jax.default_matmul_precision(model.matmul_precision):
-            logits = apply(model.params, jnp.concatenate([recipients, donors, grafted]))
+            logits = apply(model.params, np.concatenate([recipients, donors, grafted]))
         before, of_donor, after = np.asarray(logits, float).reshape(3, len(donors), -1)
         pictured = []
         for i, own in enumerate(test.labels[drawn.recipients[:most]].tolist()):
             # With two outputs none is left out: the other output would always be the answer.
             left_out = own if logits.shape[-1] > 2 else None
-            colours = np.asarray(change[i]) * model.mean_std[1]
+            colours = change[i] * model.mean_std[1]
             low, high = float(colours.min()), float(colours.max())
             images = [
                 _predicted(f"image of {model.classes[own]}", recipients[i], before[i], left_out, model, label),
@@ -104,7 +103,7 @@ def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None,
         best, words = _prediction(logits, model.classes, place=1)
         second, hit = f"second choice: {words}", "second" if best == label else ""
     mean, std = model.mean_std
-    picture = _picture(np.asarray(image) * std + mean)
+    picture = _picture(image * std + mean)
     return {"title": title, "picture": picture, "prediction": prediction, "second": second, "hit": hit}
 
 

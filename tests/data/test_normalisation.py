@@ -1,5 +1,7 @@
 """Resize, centre crop and normalisation equal torchvision's, on images with the spectra of photographs."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -87,3 +89,12 @@ def test_the_config_chooses_how_images_are_resized(tmp_path, shorter):
     config = data_config("folder", root=tmp_path, image_size=32, resize_shorter=shorter)
     theirs = torchvision_transform(32, shorter)(Image.fromarray(image))
     assert difference(data.load(config, "test", 0)[0], np.asarray(theirs)) == 0
+
+
+def test_arrays_of_numpy_and_of_jax_are_normalised_alike():
+    grey = np.random.default_rng(0).integers(0, 256, (4, 5, 7, 3), np.uint8)
+    mean_std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
+    found, expected = normalise(grey, *mean_std), normalise(jnp.asarray(grey), *mean_std)
+    assert isinstance(found, np.ndarray) and isinstance(expected, jax.Array) and found.dtype == np.float32
+    for made in (found, expected):
+        np.testing.assert_allclose(made, (grey / 255 - mean_std[0]) / mean_std[1], atol=1e-6)
