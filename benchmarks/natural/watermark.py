@@ -8,7 +8,7 @@ DIR has a folder of photographs for each of ImageNet's 1,000 classes, sorted as 
 is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking` of them), the other half measures.
 A row of `--rows` is a batch of images under one condition; the same command goes on where it was stopped, batch by
 batch, so what is there at any time is a whole result on fewer images. Prints a JSON line for each comparison at the
-end; `--summary` prints only these.
+end; `--summary` prints only these. `--picture=PNG` draws docs/watermark.png.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import fsjax
-from benchmarks.natural import watermark_summary
+from benchmarks.natural import watermark_picture, watermark_summary
 from benchmarks.natural.watermark_parts import (
     Coordinates,
     Mark,
@@ -66,6 +66,7 @@ IMAGES = flags.DEFINE_integer("images", 500, "Images that are measured.", 1, 500
 FEWER = flags.DEFINE_integer("fewer", 50, "Images that are measured with each other text, font and place.", 0, 500)
 SEED = flags.DEFINE_integer("seed", 0, "Of the halves, random sets and donors.")
 SUMMARY = flags.DEFINE_bool("summary", False, "Only print what the rows say.")
+PICTURE = flags.DEFINE_string("picture", "", "PNG to draw; needs --font.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +99,15 @@ def main(_: list[str]) -> None:
             measure(rows)
         except InputError as error:
             sys.exit(f"watermark: {error}")
-    for line in watermark_summary.lines(read_rows(rows)):
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+    lines = list(watermark_summary.lines(read_rows(rows)))
+    for line in lines:
+        print(json.dumps(line), flush=True)
+    scores = Ranking(**files.read_npz(scores_file(rows)))
+    for share, names in SETS.items():
+        found = sets(scores, share, SEED.value)
+        print(json.dumps({"share": share, "energy": {name: found[name].energy(scores) for name in names}}))
+    if PICTURE.value:
+        watermark_picture.draw(pathlib.Path(PICTURE.value), lines, scores, Mark(TEXT, FONT.value))
 
 
 def measure(file: pathlib.Path) -> None:
@@ -171,13 +179,18 @@ def plan(model: Model, ranking_pixels: np.ndarray, file: pathlib.Path) -> list[C
 
 def rankings(model: Model, clean: np.ndarray, differences: np.ndarray, file: pathlib.Path) -> Ranking:
     """Return the scores of frequencies and pixels, from the file beside the rows where an earlier run left them."""
-    kept = storage.path(file.with_suffix(f".{NETWORK.value}.npz"))
+    kept = scores_file(file)
     if kept.exists():
         return Ranking(**files.read_npz(kept))
     with Progress(f"{NETWORK.value}: rank", 2 * len(clean), "gradients") as progress:
         scores = rank(clean, differences, slopes_of(model, CARTON), progress.update, BATCH)
     files.write_npz(kept, **vars(scores))
     return scores
+
+
+def scores_file(rows: pathlib.Path) -> storage.Path:
+    """Return the file of a network's scores, beside the file of rows."""
+    return storage.path(rows.with_suffix(f".{NETWORK.value}.npz"))
 
 
 def other_marks(mark: Mark) -> Iterator[tuple[str, Mark]]:

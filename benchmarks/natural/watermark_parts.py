@@ -66,6 +66,11 @@ class Coordinates:
         )
         return inside * jnp.sqrt(wanted / found)
 
+    def energy(self, ranking: "Ranking") -> float:
+        """Return the share of the difference's energy in these coordinates, before scaling, in [0, 1]."""
+        plane = ranking.pixel_energy if self.pixels else ranking.energy
+        return round(float(plane[self.mask].sum() / plane.sum()), 4)
+
 
 @jax.jit
 def _filtered(images: Float[Array, "n height width 3"], mask: Bool[Array, "height width"]):

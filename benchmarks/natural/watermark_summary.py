@@ -21,38 +21,31 @@ def lines(rows: list[dict]) -> Iterator[dict]:
 
 
 def _of_mark(measured: dict[tuple, dict[int, tuple[float, int]]], network: str, mark: str) -> Iterator[dict]:
-    before, after = measured[network, "default", "", 0, "clean"], measured[network, mark, "", 0, "marked"]
-    about = {"network": network, "mark": mark}
-    images = np.array([image for image in after if image in before])
+    """Yield the lines of a mark, over the images that all of its conditions have."""
+    conditions = {key[2:]: outcomes for key, outcomes in measured.items() if key[:2] == (network, mark)}
+    before, after = measured[network, "default", "", 0, "clean"], conditions["", 0, "marked"]
+    images = np.array(sorted(set(before).intersection(*conditions.values())))
+    about = {"network": network, "mark": mark, "images": len(images)}
     clean, marked = (_log_odds(outcomes, images) for outcomes in (before, after))
     yield about | {
-        "images": len(images),
         "rise": ratio(marked - clean, np.ones(len(images))),
         "probability ratio": ratio(scipy.special.expit(marked), scipy.special.expit(clean)),
         "raised": round(float((marked > clean).mean()), 4),
         "clean": _rates(before, images),
         "marked": _rates(after, images),
     }
-    sets = [(key[2], key[3]) for key in measured if key[:2] == (network, mark) and key[4] == "given"]
-    reference: dict[tuple, Values] = {}
-    for name, share in sets:
+    first: dict[tuple, Values] = {}
+    for (name, share, way), outcomes in conditions.items():
         line = about | {"set": name, "share": share}
-        for way in ("given", "taken"):
-            outcomes = measured.get((network, mark, name, share, way), {})
-            both = np.array([image for image in images if image in outcomes])
-            if not len(both):
-                continue
-            own, clean, marked = (_log_odds(of, both) for of in (outcomes, before, after))
+        if way in ("given", "taken"):
+            own = _log_odds(outcomes, images)
             parts = own - clean if way == "given" else marked - own
-            line |= {"images": len(both), way: ratio(parts, marked - clean)}
-            first = reference.setdefault((share, way), parts)
-            if first is not parts and len(first) == len(parts):
-                line[f"first set's {way} less this"] = ratio(first - parts, marked - clean)
-        yield line
-    for key, outcomes in measured.items():
-        if key[:2] == (network, mark) and key[4].startswith("grafted"):
-            both = np.array([image for image in images if image in outcomes])
-            yield about | {"set": key[2], "share": key[3], key[4]: _rates(outcomes, both)} | {"images": len(both)}
+            line |= {way: ratio(parts, marked - clean)}
+            if (reference := first.setdefault((share, way), parts)) is not parts:
+                line["first set less this"] = ratio(reference - parts, marked - clean)
+            yield line
+        elif way.startswith("grafted"):
+            yield line | {way: _rates(outcomes, images)}
 
 
 def ratio(over: Values, under: Values) -> list[float]:
