@@ -11,7 +11,7 @@ The published search is on the test images: --config.search.split=test --config.
 Wang et al.'s maps, and TPR and FPR at 5 %, of a ResNet-18 on ImageNet-10 (training: SGD 0.01, batch 64, 200 epochs, the
 rate divided by ten on plateaus); imagenet1k is the data of Wang et al. (CVPR 2025), in patches of 8 x 8. Time on one
 H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured: cifar10 20 min, imagenet10 18 h
-(search 14 h), imagenet1k 33 h.
+(search 14 h), imagenet1k 25 h.
 """
 
 from ml_collections import ConfigDict

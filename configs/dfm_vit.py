@@ -10,7 +10,7 @@ Any field can be set: --config.data.source=folder --config.data.root=DIR reads C
 Reproduces the maps, and TPR and FPR under them, of the ViT-B of Wang et al. (ICCV 2023). The planted set, `demo`,
 has two classes with a known shortcut and two without; --config.data.name=syn1 has the form of the published sets. Time:
 the planted set 1:40 on two CPU cores (measured). One H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not
-measured: cifar10 1 h, imagenet10 53 h (search 41 h), imagenet1k 350 h (training 250 h).
+measured: cifar10 1 h, imagenet10 53 h (search 41 h), imagenet1k 270 h (training 250 h).
 """
 
 from ml_collections import ConfigDict
