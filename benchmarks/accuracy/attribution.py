@@ -61,7 +61,8 @@ def main(_: list[str]) -> None:
             file.with_suffix(".part").rename(file)
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         measured.append(json.loads(file.read_text()))
-    print(table([part for part in measured if part]))
+    measured = [part for part in measured if part]
+    print(table(measured) if measured else "no prediction of these networks rests on planted orbits")
 
 
 def parts() -> Iterator[tuple]:
