@@ -5,10 +5,10 @@
       --font=NotoSansCJK-Regular.ttc --other_font=NotoSerifCJK-Regular.ttc
 
 DIR has a folder of photographs for each of ImageNet's 1,000 classes, sorted as the network's outputs; the first of each
-is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking` of them), the other half measures.
-A row of `--watermark_rows` is a batch of images under one condition; the same command goes on where it was stopped, batch by
-batch, so what is there at any time is a whole result on fewer images. Prints a JSON line for each comparison at the
-end; `--summary` prints only these. `--picture=PNG` draws docs/watermark.png.
+is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking_images`), the other half measures.
+A row of `--watermark_rows` is a batch of images under one condition. The same command goes on where it was stopped,
+batch by batch, so what is there at any time is a whole result on fewer images. Prints a JSON line for each
+comparison at the end; `--summary` prints only these. `--picture=PNG` draws docs/watermark.png.
 """
 
 import dataclasses

@@ -439,7 +439,13 @@ def judged():
 
 def out_of_distribution():
     """Results of a set with hostile names, without controls."""
-    rates = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1], "fpr_ci": [[0.0, 0.2], [0.0, 0.2]], "others": [2, 2]}
+    rates = {
+        "tpr": [0.9, 0.1],
+        "tpr_ci": [[0.8, 1.0], [0.0, 0.2]],
+        "fpr": [0.1, 0.1],
+        "fpr_ci": [[0.0, 0.2], [0.0, 0.2]],
+        "others": [2, 2],
+    }
     point = {"classes": 1, "share": 0.5, "filtered": 0.5, "unfiltered": 0.5}
     curve = [{"threshold": step / 10, "shortcut": point, "other": point} for step in range(1, 10)]
     own = {"images": [2, 2], "accuracy": 0.5, "unfiltered": rates, "filtered": rates, "average_tpr": curve}
