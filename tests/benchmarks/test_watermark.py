@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.common import efficientnet_lite
 from benchmarks.natural import watermark, watermark_parts, watermark_summary
 from benchmarks.natural.watermark_parts import Coordinates
 from fsjax.engine.model import Model
@@ -39,8 +40,8 @@ def test_gradient_scores_of_frequencies_and_of_pixels_are_their_parts_of_the_ris
     model = Model(lambda weights, images: images.reshape(len(images), -1) @ weights, None, (8, 8, 3))
     weights = np.stack([np.zeros(192, np.float32), WEIGHTS.ravel()], axis=1)
     slopes = watermark_parts.slopes_of(Model(model.apply, weights, (8, 8, 3)), 1)
-    clean = watermark_parts.normalise(PIXELS)
-    found = watermark_parts.rank(clean, watermark_parts.normalise(Brighter().over(PIXELS)) - clean, slopes, batch=4)
+    clean = efficientnet_lite.normalise(PIXELS)
+    found = watermark_parts.rank(clean, efficientnet_lite.normalise(Brighter().over(PIXELS)) - clean, slopes, batch=4)
     np.testing.assert_allclose(found.gradient, frequency_shares(), atol=1e-4)
     np.testing.assert_allclose(found.pixel_gradient, (WEIGHTS * DIFFERENCE).sum(-1), atol=1e-4)
     assert found.gradient.sum() == pytest.approx((WEIGHTS * DIFFERENCE).sum(), abs=1e-3)
@@ -72,7 +73,7 @@ def test_a_linear_network_is_given_and_loses_the_sets_part_of_the_rise(pixels):
 def test_a_graft_leaves_nothing_of_the_recipients_frequencies_and_scaling_keeps_the_energy():
     everything = np.ones((8, 8), bool)
     condition = watermark.Condition({"way": "grafted marked"}, Brighter(), Coordinates(everything), 6)
-    np.testing.assert_allclose(condition.of(PIXELS, PIXELS[::-1]), watermark_parts.normalise(PIXELS[::-1]), atol=1e-5)
+    np.testing.assert_allclose(condition.of(PIXELS, PIXELS[::-1]), efficientnet_lite.normalise(PIXELS[::-1]), atol=1e-5)
     some, others = (np.zeros((8, 8), bool) for _ in range(2))
     some[4, 5] = some[4, 3] = others[6, 4] = others[2, 4] = True
     images = RNG.normal(size=(3, 8, 8, 3)).astype(np.float32)
