@@ -40,7 +40,7 @@ def agreement(config: ConfigDict, model: Model, maps: DominantFrequencyMaps, tes
     rng = generator(config.seed, Stream.PRECISION_CHECK, len(maps.classes))
     rows = np.sort(rng.permutation(len(test))[:_IMAGES])
     masks = maps.at(maps.nearest(config.report.share))[rng.permutation(len(maps.classes))[:_MASKS]]
-    images = np.asarray(normalise(test.images(rows), *model.mean_std))
+    images = normalise(test.images(rows), *model.mean_std)
 
     def predictions(model: Model) -> np.ndarray:
         size = tile_size.fit(model, resident_images=len(rows), memory_mib=config.run.memory_mib)

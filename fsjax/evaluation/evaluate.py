@@ -113,7 +113,7 @@ def _triggers(
         return known
     return triggers.measure(
         model,
-        lambda rows: np.asarray(normalise(test.images(rows), *model.mean_std)),
+        lambda rows: normalise(test.images(rows), *model.mean_std),
         test.labels,
         len(test.classes),
         seed=config.seed,

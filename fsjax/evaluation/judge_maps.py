@@ -59,7 +59,7 @@ def judge_maps(
     if len(maps.classes) == 1:
         why_none = "there is no other class whose images could be grafted"
     sample = GraftSample(
-        images=lambda rows: np.asarray(normalise(test.images(rows), *model.mean_std)),
+        images=lambda rows: normalise(test.images(rows), *model.mean_std),
         labels=test.labels,
         usable=usable,
         tpr=unfiltered.tpr,

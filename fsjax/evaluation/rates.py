@@ -117,7 +117,7 @@ class Filterer:
         _, mine = table.claim()
         progress.skip((len(of_masks) - len(mine)) * len(pool))  # the other processes' too
         if len(mine) and len(pool):
-            images, labels = np.asarray(normalise(dataset.images(pool), *self._mean_std)), dataset.labels[pool]
+            images, labels = normalise(dataset.images(pool), *self._mean_std), dataset.labels[pool]
             weights = np.eye(len(dataset.classes), dtype=np.float32)[labels]
             size = tile_size.image_batch_size([len(pool)], self.engine.tile_images)
             batches = self.engine.image_batches(images, labels, weights, size=size)
@@ -150,7 +150,7 @@ class Filterer:
         progress.skip(int(units.sum() - units[mine].sum()))
 
         def read(piece: int) -> Float[np.ndarray, "n height width channels"]:
-            return np.asarray(normalise(dataset.images(pieces[piece]), *self._mean_std))
+            return normalise(dataset.images(pieces[piece]), *self._mean_std)
 
         def counted() -> Iterator[tuple[Int[np.ndarray, " 1"], Float[np.ndarray, "shares 1"]]]:
             for piece, images in read_ahead(read, mine.tolist()):

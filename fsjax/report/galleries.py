@@ -121,7 +121,7 @@ def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
     indices = np.concatenate([np.zeros(0, int), *chosen])
     if not len(indices) or not shares or model.num_logits < 2:
         return None
-    images = np.asarray(normalise(test.images(indices), *model.mean_std), np.float32)
+    images = normalise(test.images(indices), *model.mean_std)
     try:
         grafts = BaselineGrafts(model, images, np.zeros_like(images))
         found = attribution.attribute(grafts, shares=shares, seed=config.seed)

@@ -126,7 +126,7 @@ def make_problem(
             raise InputError(f"search: class {name!r} has no image in the searched split")
     return Problem(
         model=classifier,
-        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
+        images=lambda label: normalise(dataset.images(indices[label]), *classifier.mean_std),
         counts=tuple(len(chosen) for chosen in indices),
         classes=dataset.classes,
         options=options,

@@ -125,7 +125,7 @@ class Counter:
                 counts[1:3] = np.diag(matrix), matrix.sum(0) - np.diag(matrix)
             if self._maps is None:
                 return counts
-            pixels = np.asarray(normalise(images.images(np.arange(len(images))), *model.mean_std))
+            pixels = normalise(images.images(np.arange(len(images))), *model.mean_std)
             if not controls_only:
                 # Maps of classes that the set lacks are not applied, and beyond the pool only those of the part's.
                 asked = targets if part.pooled else np.unique(labels)
@@ -163,7 +163,7 @@ class Counter:
         rows = np.flatnonzero(self._test.labels == label)[:ENERGY_IMAGES]
         energy = -spectrum.radius(*plane)  # without images, lower frequencies have more
         if len(rows):
-            energy = spectrum.energy(np.asarray(normalise(self._test.images(rows), *self._model.mean_std)))
+            energy = spectrum.energy(normalise(self._test.images(rows), *self._model.mean_std))
         budget = masks.budget(self._share, *plane)
         return control_masks(self._maps[label], energy, budget, self.controls, self._config.seed, label)
 

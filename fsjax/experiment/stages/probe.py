@@ -155,7 +155,7 @@ class Rounds:
         assert ranked.scores is not None
         energy, unmeasured = _energy(images, classifier.mean_std), np.full(len(images.classes), np.nan)
         sample = GraftSample(
-            images=lambda rows: np.asarray(normalise(images.images(rows), *classifier.mean_std)),
+            images=lambda rows: normalise(images.images(rows), *classifier.mean_std),
             labels=images.labels,
             usable=np.arange(len(images)),
             tpr=unmeasured,
@@ -221,7 +221,7 @@ def _round_config(config: ConfigDict, number: int, grafted: Path | None) -> Conf
 def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:
     """Return mean |F x|^2 of training images without the mean image."""
     rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
-    images = np.asarray(normalise(dataset.images(rows), *mean_std))
+    images = normalise(dataset.images(rows), *mean_std)
     return spectrum.energy(images - images.mean(0))
 
 

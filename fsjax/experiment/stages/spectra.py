@@ -60,7 +60,7 @@ def _measure_heat_map(workspace: Workspace) -> None:
     chosen = np.concatenate([sample_of_class(test.labels, label, per_class, config.seed) for label in labels])
     rates = heat_map.measure(
         classifier.at(config.search.precision, config.search.transform),
-        lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
+        lambda part: normalise(test.images(chosen[part]), *classifier.mean_std),
         test.labels[chosen],
         len(test.classes),
         classifier.mean_std[1],

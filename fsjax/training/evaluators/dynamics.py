@@ -91,7 +91,7 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
         trained, counts = engine.with_params(variables), np.zeros((len(masks), classes, classes), np.int64)
         for indices, rows in blocks:
             labels = dataset.labels[indices]
-            images = np.asarray(normalise(dataset.images(np.array(indices)), *context.mean_std))
+            images = normalise(dataset.images(np.array(indices)), *context.mean_std)
             weights = np.eye(classes, dtype=np.float32)[labels]
             batches = engine.image_batches(images, labels, weights, size=batch_size)
             sums = trained.sums(batches, masks[rows.start : rows.stop])["predicted"]
