@@ -39,12 +39,10 @@ def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_
         shown(browser, f"0 {stop} 0")
         np.testing.assert_array_equal(dark(browser), masks.within_share(maps.scores[0], share))
         rates = {**found["shares"], **found["grid"]}[f"{share:g}"]
-        low, high = rates["tpr_ci"][0]
-        assert part(browser, "tpr").text == f"{rates['tpr'][0]:.3f} [{low:.3f}, {high:.3f}]"
-        assert (
-            part(browser, "fpr").text == f"{rates['fpr'][0]:.3f}"
-            and part(browser, "share").text == f"{100 * share:g} %"
-        )
+        for rate in ("tpr", "fpr"):
+            low, high = rates[f"{rate}_ci"][0]
+            assert part(browser, rate).text == f"{rates[rate][0]:.3f} [{low:.3f}, {high:.3f}]"
+        assert part(browser, "share").text == f"{100 * share:g} %"
         assert part(browser, "kept").text.startswith(f"{masks.within_share(maps.scores[0], share).sum()} of 256 ")
         pictures.add(part(browser, "filtered").get_attribute("src"))
         assert part(browser, "filtered").get_property("naturalWidth") == 2 * SIZE
