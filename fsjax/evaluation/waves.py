@@ -22,10 +22,7 @@ class Waves:
     """Engine and storage for images with a wave of one orbit; memory_mib and save_seconds as in config.run.
 
     `counts` are the images of each call of `sums`, and `batch_size` those of an image batch. `reduce` takes the sums of
-    `statistic` [n, replicates, ...] to values [n, rows].
-
-    Raises:
-      InputError: the directory holds results of another model or identity.
+    `statistic` [n, replicates, ...] to values [n, rows]. Raises InputError for results of another model or identity.
     """
 
     def __init__(

@@ -40,11 +40,7 @@ _SHIPPED = _PACKAGE / "shipped" / "configs"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the experiment of a command line, or print help, and return the exit status.
-
-    Args:
-      argv: the command line, with the program's name first; None = sys.argv.
-    """
+    """Run the experiment of a command line, or print help, and return the exit status; None = sys.argv."""
     argv = sys.argv if argv is None else argv
     if _HELP & set(argv[1:]):
         return _exit_status(lambda: print(_help(argv)))
@@ -148,9 +144,7 @@ def _as_typed(program: list[str]) -> list[str]:
 def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
     """Return the config, the workdir and the flags of a command line.
 
-    Raises:
-      InputError: no config file, a config that refuses its argument, an unknown flag or field, or a value of the wrong
-        type.
+    Raises InputError for no config file, a config that refuses its argument, an unknown flag or field, or a wrong type.
     """
     name, words = _split_config(argv[1:])
     path, colon, argument = name.partition(":")

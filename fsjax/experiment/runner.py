@@ -14,9 +14,8 @@ STAGES: dict[str, Stage] = {**STAGES_OF_A_RUN, study.STAGE.name: study.STAGE}
 def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None) -> None:
     """Run the config's stages in a workdir, and store `command` beside the results for the report.
 
-    Raises:
-      InputError: a bad field, an earlier result made with other fields, or a stage without its input.
-      interrupt.Terminated: SIGTERM came.
+    Raises InputError for a bad field, an earlier result made with other fields, or a stage without its input, and
+    interrupt.Terminated after SIGTERM.
     """
     pipeline.run(config, directory, STAGES, command=command)
 

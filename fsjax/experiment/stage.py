@@ -48,8 +48,7 @@ class Workspace:
     def open(self, splits: Iterable[str]) -> dict[str, Dataset]:
         """Open splits of the data early, without decoding any image.
 
-        Raises:
-          InputError: an unreadable split, or a split that lacks a class of another.
+        Raises InputError for an unreadable split, or a split that lacks a class of another.
         """
         opened = {split: self.dataset(split) for split in dict.fromkeys(splits)}
         for having, lacking in itertools.permutations(opened, 2):

@@ -56,8 +56,7 @@ class Outcome:
 def write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
     """Write study/*.csv and tables.md, and report/study.html; print the summary.
 
-    Raises:
-      InputError: the runs have different classes, or lack a result.
+    Raises InputError for runs that have different classes, or lack a result.
     """
     outcomes = [read(cell, config.report.share) for cell in grid]
     if len({tuple(outcome.table["class"]) for outcome in outcomes}) > 1:

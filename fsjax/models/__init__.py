@@ -77,17 +77,10 @@ MODELS: dict[str, Callable] = {
 
 @functools.lru_cache(maxsize=64)
 def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.float32) -> Network:
-    """Return the classifier of this name, without its arrays.
+    """Return the classifier of this name, a key of MODELS, without its arrays; it computes in float32 or bfloat16.
 
-    Args:
-        name: a key of MODELS.
-        num_classes: number of logits.
-        image_size: height and width of the images in pixels; for a ViT a multiple of its patch, for a VGG 32 or more,
-            for AlexNet 63 or more, or 32 in its CIFAR form.
-        dtype: of computation, float32 or bfloat16.
-
-    Raises:
-        InputError: the name is unknown, or the image size does not fit the model.
+    image_size: pixels a side; for a ViT a multiple of its patch, for a VGG 32 or more, for AlexNet 63 or more, or 32 in
+    its CIFAR form. Raises InputError for an unknown name, and an image size that does not fit the model.
     """
     if name not in MODELS:
         raise unknown("model.name", name, sorted(MODELS))

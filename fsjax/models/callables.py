@@ -42,9 +42,8 @@ def as_model(model: Any, images: Float[np.ndarray, "images height width channels
       images: normalised; a few are tried.
       num_classes: how many logits are used.
 
-    Raises:
-      InputError: a ValueError: a model of another kind, in training mode or computed by NumPy; logits that are no
-        floats, not finite, or different for an image alone.
+    Raises InputError for a model of another kind, in training mode or computed by NumPy, and for logits that are no
+    floats, not finite, or different for an image alone.
     """
     count, *shape = images.shape
     if isinstance(model, Model):

@@ -59,8 +59,7 @@ def save_model(
       mean_std: the mean and std that normalise the model's images, of pixels in [0, 1], per channel.
       precision: of matrix products and convolutions, 'highest' (float32) or 'tensorfloat32'; the file fixes it.
 
-    Raises:
-      InputError: a ValueError that says why it is no model, or cannot be written.
+    Raises InputError, a ValueError that says why it is no model, or cannot be written.
 
     Examples:
       >>> fsjax.save_model("wave.fsjax", model, image_size=8, channels=1, classes=names)
@@ -133,10 +132,7 @@ def load_model(path: str | Path) -> Model:
     """Read a model of `save_model`: a `Model`, which maps images to logits when called and which `analyse` takes.
 
     The file is untrusted: it holds no Python, and its program may only compute. The program decides how long it
-    computes, and in how much memory.
-
-    Raises:
-      InputError: a ValueError that names the file and says why it is no model.
+    computes, and in how much memory. Raises InputError, a ValueError that says why the file is no model.
 
     Examples:
       >>> stored = fsjax.load_model("wave.fsjax")

@@ -11,17 +11,11 @@ from collections.abc import Iterable
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """A naming scheme: the parts of PyTorch's keys and our names for them.
-
-    Attributes:
-      name: of the scheme.
-      parts: (theirs, ours), in order; each stands for whole dotted segments of a key, at its start or behind a dot.
-      copies: (theirs, ours) under which the same arrays may stand a second time.
-    """
+    """A naming scheme: parts of PyTorch's keys, whole dotted segments, and our names for them, in order."""
 
     name: str
-    parts: tuple[tuple[str, str], ...] = ()
-    copies: tuple[tuple[str, str], ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()  # (theirs, ours)
+    copies: tuple[tuple[str, str], ...] = ()  # (theirs, ours) under which the same arrays may stand a second time
 
     def ours(self, key: str) -> str:
         """Return our name of a PyTorch array."""

@@ -49,16 +49,10 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
 def to_network(state: State, name: str, image_size: int | None, where: str) -> TrainedNetwork:
     """Build the named model with these weights and as many classes as they have; every tensor is used once.
 
-    Keys may share a prefix, such as Lightning's. `num_batches_tracked` is ignored.
-
-    Args:
-      state: key -> array; emptied, so that no array is in memory twice.
-      name: a key of fsjax.models.MODELS.
-      image_size: in pixels, to which a vision transformer's positions are interpolated; None = their own.
-      where: what holds the state dict, for messages.
-
-    Raises:
-      InputError: keys are missing or not expected, an array has another shape, or its two copies differ.
+    The state dict is emptied, so that no array is in memory twice. Its keys may share a prefix, such as Lightning's.
+    `num_batches_tracked` is ignored. A vision transformer's positions are interpolated to `image_size`; None = their
+    own. Raises InputError, which calls the state dict `where`, for keys that are missing or not expected, an array of
+    another shape, and copies of an array that differ.
     """
     naming, copied = _rename(state, where)
     own_size = _image_size(state)

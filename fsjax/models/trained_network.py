@@ -20,23 +20,14 @@ from fsjax.runtime.storage import Path
 
 @dataclasses.dataclass(frozen=True)
 class TrainedNetwork:
-    """A network with its weights, and what its inputs and outputs mean.
-
-    Attributes:
-      network: the architecture.
-      variables: its arrays.
-      mean_std: the mean and std that normalise images, of pixels in [0, 1], per channel; NORMALISED = not known.
-      classes: display names in index order; the network may have more outputs.
-      naming: what PyTorch calls the arrays, where they came from there.
-      copied: whether the state dict held some arrays twice.
-    """
+    """A network with its weights, and what its inputs and outputs mean."""
 
     network: Network
     variables: dict
-    mean_std: tuple[np.ndarray, np.ndarray] = NORMALISED
-    classes: tuple[str, ...] = ()
-    naming: Naming = OURS
-    copied: bool = False
+    mean_std: tuple[np.ndarray, np.ndarray] = NORMALISED  # of pixels in [0, 1], per channel; NORMALISED = not known
+    classes: tuple[str, ...] = ()  # display names in index order; the network may have more outputs
+    naming: Naming = OURS  # what PyTorch calls the arrays, where they came from there
+    copied: bool = False  # whether the state dict held some arrays twice
 
     def model(self, *, bfloat16: bool = False, empty: bool = False) -> Model:
         """Return the model for evaluation, with BatchNorm folded into the parameters, and a bfloat16 form if asked.

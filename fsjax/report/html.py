@@ -178,9 +178,7 @@ def displayable(model: Model, test: Dataset) -> tuple[Model, Dataset]:
     """Return a model and test images of three channels in [0, 255], which give the same logits.
 
     Normalised images are scaled so that their lowest value is black and their highest white. One channel becomes grey.
-
-    Raises:
-      InputError: images of another number of channels.
+    Raises InputError for other numbers of channels.
     """
     channels, (mean, std) = model.image_shape[2], model.mean_std
     if channels not in (1, 3):

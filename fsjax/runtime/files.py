@@ -136,9 +136,7 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
 def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read the arrays of an .npz, all or only `keys`.
 
-    Raises:
-      InputError: the file is not an .npz, is damaged, lacks a key, or holds anything but plain arrays.
-      FileNotFoundError: there is no file.
+    Raises InputError where it is damaged, lacks a key or holds anything but plain arrays; FileNotFoundError without it.
     """
     try:
         with storage.local(path) as copy, zipfile.ZipFile(copy) as archive:

@@ -32,13 +32,10 @@ def decode_all(images: Sequence[Encoded], size: int, shorter: int) -> UInt8[np.n
 def resize(
     image: Image.Image | UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Resize to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view.
+    """Resize an RGB image to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view.
 
-    Args:
-      image: RGB.
-      size: side of the result, in pixels.
-      shorter: 0 resizes both sides to `size`, without a crop (Wang et al., ICCV 2023). Otherwise, from `size` on, the
-        shorter side becomes this long and the centre is cut out: torchvision's Resize(shorter) + CenterCrop(size).
+    shorter: 0 resizes both sides to `size`, without a crop (Wang et al., ICCV 2023). Otherwise, from `size` on, the
+    shorter side becomes this long and the centre is cut out: torchvision's Resize(shorter) + CenterCrop(size).
     """
     sides = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
     width, height = size, size
@@ -62,9 +59,7 @@ def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
     """Decode an image (a path, or its bytes) to RGB at its natural size; an EXIF rotation is not applied.
 
     The result stays a PIL image, which threads resize in parallel: copying it to NumPy and back holds Python's lock.
-
-    Raises:
-      InputError: the image does not decode, or has more than twice Image.MAX_IMAGE_PIXELS. The message calls it `name`.
+    Raises InputError, which calls the image `name`, where it does not decode or has over 2 Image.MAX_IMAGE_PIXELS.
     """
     try:
         with open_image(file) as image:

@@ -21,17 +21,14 @@ class PartialResults:
     """A folder of partial results: tables, which fill up, and states, which are replaced.
 
     A restart uses the layout of the first start, such as its tile size, so its final file equals the file of an
-    uninterrupted run. A kill loses only the results since the last save. A damaged file counts as missing.
+    uninterrupted run. A kill loses only the results since the last save. A damaged file counts as missing. Raises
+    InputError where the folder holds results of another search, model or version of fsjax.
 
     Args:
       directory: the folder, made on the first write; None stores nothing.
       layout: numbers that the arithmetic depends on, for a new folder; the attribute holds the layout to use.
-      params: parameters of the model.
-      identity: names everything else that the results depend on.
+      params, identity: the model's parameters, and a text about everything else that the results depend on.
       save_seconds: time between two saves; `on_save` is called after each.
-
-    Raises:
-      InputError: the folder holds results of another search, model or version of fsjax.
     """
 
     def __init__(
@@ -133,8 +130,7 @@ class Table:
     ) -> None:
         """Set rows tile by tile; call `on_tile` with their number; save when due, and at the end even after an error.
 
-        Raises:
-          interrupt.Terminated: SIGTERM came; all results are saved.
+        Raises interrupt.Terminated after SIGTERM.
         """
         try:
             for rows, values in tiles:

@@ -27,15 +27,9 @@ def initialize(
 ) -> bool:
     """Join the other processes of the run, if there are any.
 
-    Without arguments, jax.distributed.initialize detects the processes of a Slurm step, of mpirun, or of a TPU slice on
-    Cloud TPU VMs or GKE. If another process does not come, or is lost later, this process ends with status 1.
-
-    Args:
-      coordinator: HOST:PORT of process 0, as all processes reach it; None together with the next two.
-      processes: number of processes.
-      index: index of this process, from 0.
-      startup_seconds: how long to wait for the others.
-      heartbeat_seconds: how long a process may be silent before it counts as lost.
+    Without a coordinator, HOST:PORT of process 0, jax.distributed.initialize detects the processes of a Slurm step, of
+    mpirun, or of a TPU slice on Cloud TPU VMs or GKE. If another process does not come within `startup_seconds`, or is
+    silent for `heartbeat_seconds`, this process ends with status 1.
 
     Returns whether there are several processes. Raises InputError for an invalid or a missing value.
     """

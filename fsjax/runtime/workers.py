@@ -54,10 +54,8 @@ def most_processes() -> int:
 def call(processes: int, name: str, function: Callable, calls: Sequence[tuple]) -> list:
     """Call a function in worker processes, once for each tuple of arguments, and return the results in order.
 
-    The first call starts the workers, which can import the function; later calls use them again.
-
-    Raises:
-      InputError: a worker was killed; the message calls it `name`. Errors of the function are raised as they are.
+    The first call starts the workers, which can import the function; later calls use them again. Errors of the function
+    are raised as they are, and InputError, which calls a worker `name`, where one was killed.
     """
     import loky  # here, since most runs never need it and it takes a tenth of a second
 

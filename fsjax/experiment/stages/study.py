@@ -64,10 +64,8 @@ def cells(config: ConfigDict, directory: Path) -> list[Cell]:
     """Return the runs of config.study, each with a folder in the study's directory.
 
     config.variants maps a name to fields: 'field=value;field=value', where {NAME} stands for the workdir of an earlier
-    variant with the same model and seed. A variant that grafts what probes find also runs the stage probe.
-
-    Raises:
-      InputError: an unknown model, variant, field or seed, or a bad value.
+    variant with the same model and seed. A variant that grafts what probes find also runs the stage probe. Raises
+    InputError for an unknown model, variant, field or seed, or a bad value.
     """
     names = config_fields.names("study.models", config.study.models, models.MODELS, each="model")
     variants = config_fields.names("study.variants", config.study.variants, config.variants, each="variant")

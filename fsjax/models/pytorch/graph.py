@@ -40,10 +40,9 @@ def from_torch(module: Any, example: Any) -> Model:
       example: images as the module takes them, float32 [n, C, H, W]; the first image is followed. Its size is the
         model's. Logits are compared on two images of noise, since an example of zeros would show little.
 
-    Raises:
-      InputError: a ValueError: a module in training mode, scripted, quantised or not in float32; logits that depend on
-        the other images; a module that torch.export cannot follow; an operator that is not in fsjax/models/pytorch;
-        an output that is not one array of logits; or logits that differ from PyTorch's.
+    Raises InputError, a ValueError, for a module in training mode, scripted, quantised or not in float32, or that
+    torch.export cannot follow; for an operator that is not in fsjax/models/pytorch; for an output that is not one array
+    of logits; and for logits that depend on the other images or differ from PyTorch's.
 
     Examples:
       >>> import torch
