@@ -26,6 +26,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import markdown
+from benchmarks.common import rows as row_file
 from fsjax import search
 from fsjax.evaluation.rates import Filterer
 from fsjax.experiment import runner
@@ -60,7 +61,7 @@ def main(_: list[str]) -> None:
     directory = pathlib.Path(WORKDIR.value)
     file = directory / "methods.jsonl"
     if TABLE.value:
-        finished = read(file)
+        finished = row_file.read(file)
         table(finished)
         if FIGURE.value:
             frontier(finished).savefig(FIGURE.value, dpi=160)
@@ -73,7 +74,7 @@ def main(_: list[str]) -> None:
     workspace = Workspace(config, directory)
     test = test_images(workspace)
     shares = tuple(sorted(map(float, SHARES.value)))
-    rows = read(file) if file.exists() else []
+    rows = row_file.begun(file)
     classes = CLASSES.value or len(test.classes)
     for seed in range(SEEDS.value):
         for name in ["trivial", *RUN.value]:
@@ -87,14 +88,8 @@ def main(_: list[str]) -> None:
                 # Written together: a later start could not tell which rows of a part are missing.
                 new_rows = [{**key, **row} for row in make(workspace, test, name, seed, asked)]
                 rows += new_rows
-                text = "".join(f"{json.dumps(row)}\n" for row in new_rows)
-                with file.open("a") as lines:
-                    lines.write(text)
-                print(text, end="", flush=True)
-
-
-def read(file: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+                row_file.add(file, new_rows)
+                row_file.add(None, new_rows)
 
 
 def test_images(workspace: Workspace):

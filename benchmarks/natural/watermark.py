@@ -5,7 +5,7 @@
       --font=NotoSansCJK-Regular.ttc --other_font=NotoSerifCJK-Regular.ttc
 
 DIR has a folder of photographs for each of ImageNet's 1,000 classes, sorted as the network's outputs; the first of each
-is read. Half of the classes, drawn by seed, rank frequencies and pixels (`--ranking` of them), the other half measures.
+is read. `--ranking` of them, drawn by seed, rank frequencies and pixels; the others but carton's measure.
 A row of `--rows` is a batch of images under one condition. The same command goes on where it was stopped,
 batch by batch, so what is there at any time is a whole result on fewer images. Prints a JSON line for each
 comparison at the end; `--summary` prints only these. `--picture=PNG` draws docs/watermark.png.
@@ -25,6 +25,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import efficientnet_lite
+from benchmarks.common import rows as row_file
 from benchmarks.common.efficientnet_lite import normalise
 from benchmarks.natural import watermark_picture, watermark_summary
 from benchmarks.natural.watermark_parts import (
@@ -86,7 +87,7 @@ def main(_: list[str]) -> None:
             measure(rows)
         except InputError as error:
             sys.exit(f"watermark: {error}")
-    lines = list(watermark_summary.lines(read_rows(rows)))
+    lines = list(watermark_summary.lines(row_file.read(rows)))
     for line in lines:
         print(json.dumps(line), flush=True)
     scores = Ranking(**files.read_npz(scores_file(rows)))
@@ -105,12 +106,9 @@ def measure(file: pathlib.Path) -> None:
             raise InputError(f"--{name}: got {value!r}; expected a path that exists")
     model = efficientnet_lite.network(flags.FLAGS.network)
     pixels = read(pathlib.Path(flags.FLAGS.data), model.image_shape[0])
-    order = np.random.default_rng(flags.FLAGS.seed).permutation(np.delete(np.arange(len(pixels)), CARTON))
-    test, ranking = order[: flags.FLAGS.images], order[500:][: flags.FLAGS.ranking]
+    test, ranking = split(len(pixels))
     conditions = plan(model, pixels[ranking], file)
-    rows = read_rows(file)
-    files.write_text(storage.path(file), "".join(json.dumps(row) + "\n" for row in rows))  # without a cut line
-    done = {key(row) for row in rows}
+    done = {key(row) for row in row_file.begun(file)}
     batches = [test[start : start + BATCH] for start in range(0, len(test), BATCH)]
     total = sum(min(condition.images, len(test)) for condition in conditions)
     predict = jax.jit(model.apply)
@@ -124,9 +122,15 @@ def measure(file: pathlib.Path) -> None:
             donors = pixels[np.roll(test, 1)[number * BATCH :][: len(numbers)]]
             logits = np.asarray(predict(model.params, condition.of(pixels[numbers], donors)))
             row |= {"log_odds": log_odds(logits, CARTON).round(5).tolist(), "top": logits.argmax(1).tolist()}
-            with file.open("a") as out:
-                out.write(json.dumps(row) + "\n")
+            row_file.add(file, [row])
             progress.update(len(numbers))
+
+
+def split(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the images that measure, and of those that rank."""
+    order = np.random.default_rng(flags.FLAGS.seed).permutation(np.delete(np.arange(count), CARTON))
+    ranking = order[500:][: flags.FLAGS.ranking]
+    return np.concatenate([order[:500], order[500 + len(ranking) :]])[: flags.FLAGS.images], ranking
 
 
 def plan(model: Model, ranking_pixels: np.ndarray, file: pathlib.Path) -> list[Condition]:
@@ -195,12 +199,6 @@ def key(row: dict) -> tuple:
     return (*(row[name] for name in ("network", "mark", "set", "share", "way")), *row["images"])
 
 
-def read_rows(file: pathlib.Path) -> list[dict]:
-    """Return the rows of a file, without a last line that a kill has cut."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
 def define_flags() -> None:
     flags.DEFINE_string("data", "", "Folder of 1,000 class folders.")
     flags.DEFINE_string("font", "", "A font file with Chinese characters.")
@@ -208,7 +206,7 @@ def define_flags() -> None:
     flags.DEFINE_string("rows", None, "JSONL file of results.", required=True)
     flags.DEFINE_enum("network", "lite0", ["lite0", "lite1", "lite2"], "EfficientNet.")
     flags.DEFINE_integer("ranking", 100, "Images that rank.", 1, 500)
-    flags.DEFINE_integer("images", 500, "Images that are measured.", 1, 500)
+    flags.DEFINE_integer("images", 1000, "Images that are measured, at most all that do not rank.", 1)
     flags.DEFINE_integer("fewer", 50, "Images that are measured with each other text, font and place.", 0, 500)
     flags.DEFINE_integer("seed", 0, "Of the halves, random sets and donors.")
     flags.DEFINE_bool("summary", False, "Only print what the rows say.")

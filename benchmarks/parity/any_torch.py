@@ -27,6 +27,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.common import rows as row_file
 from fsjax import from_torch
 from fsjax.models.pytorch.graph import export_graph
 from fsjax.runtime.errors import InputError
@@ -62,7 +63,7 @@ TOLERANCE = 1e-4
 def main(_: list[str]) -> None:
     listed = [f"{library}/{name}" for library, names in ARCHITECTURES.items() for name in names.split()]
     file = pathlib.Path(OUT.value) if OUT.value else None
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+    rows = row_file.begun(file)
     for name in MODELS.value or listed:
         if name in [row["model"] for row in rows]:
             continue
@@ -71,9 +72,9 @@ def main(_: list[str]) -> None:
         family = type(module).__module__.rpartition(".")[2]
         rows.append({"model": name, "family": family, **compared(module, images)})
         rows[-1]["seconds"] = round(time.monotonic() - started)
-        print(json.dumps(rows[-1]), flush=True)
+        row_file.add(None, rows[-1:])
         if file:
-            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            row_file.add(file, rows[-1:])
         jax.clear_caches()
     print(json.dumps(summary(rows)))
     sys.exit(

@@ -37,6 +37,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import fsjax
+from benchmarks.common import rows as row_file
 from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.photograph_sets import PhotographSet
 from benchmarks.planted.verdict_networks import Network
@@ -71,8 +72,7 @@ RULES = flags.DEFINE_list("rules", ["verdict", "published"], "Rules to score.")
 
 def main(_: list[str]) -> None:
     if SCORE.value:
-        lines = pathlib.Path(SCORE.value).read_text().splitlines()
-        found = [json.loads(line) for line in lines]
+        found = row_file.read(pathlib.Path(SCORE.value))
         first = [row for row in found if row["search"] == found[0]["search"]]
         print("\n\n".join([tables(found, RULES.value), auroc(first), thresholds(first)]))
         return
@@ -85,17 +85,12 @@ def add_networks(rows_of: Callable[[int], Iterator[dict]]) -> None:
     startup.use_cores(128)
     first = int(hashlib.sha256(SHA.value.encode()).hexdigest()[:7], 16) if SHA.value else SEED.value
     out = pathlib.Path(OUT.value) if OUT.value else None
-    known = {json.loads(line)["seed"] for line in out.read_text().splitlines()} if out and out.exists() else set()
+    known = {row["seed"] for row in row_file.begun(out)}
     for number, seed in enumerate(range(first, first + NETWORKS.value), 1):
         if seed in known:
             continue
         started = time.monotonic()
-        text = "".join(json.dumps(row) + "\n" for row in rows_of(seed))
-        if out is None:
-            print(text, end="", flush=True)
-        else:
-            with out.open("a") as file:
-                file.write(text)
+        row_file.add(out, rows_of(seed))
         print(f"network {number} of {NETWORKS.value}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -8,7 +8,6 @@ numbers of pairs of the first draw. `undecided` counts as no change.
 """
 
 import itertools
-import json
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.common import rows as row_file
 from benchmarks.planted import verdict, verdict_networks
 from benchmarks.planted.verdict_rules import stability
 from fsjax.evaluation import judge_maps
@@ -31,7 +31,7 @@ TABLE = flags.DEFINE_string("table", "", "Print the table of a file and run noth
 
 def main(_: list[str]) -> None:
     if TABLE.value:
-        print(stability([json.loads(line) for line in pathlib.Path(TABLE.value).read_text().splitlines()]))
+        print(stability(row_file.read(pathlib.Path(TABLE.value))))
         return
     verdict.add_networks(lambda seed: rows(seed, verdict.CACHE.value, verdict.PHOTOGRAPHS.value))
 
