@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Verdict
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, planted_positions, read_method
+from fsjax.experiment.stage import Workspace
 from fsjax.fourier import dfm
-from fsjax.report import answer, html, page, verdict_figures
+from fsjax.report import answer, gate, html, page, verdict_figures
 from fsjax.runtime import files, storage
-from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
 
@@ -148,6 +149,19 @@ class Result:
             kept_differs=self.rates().kept_differs,
         )
 
+    def check(
+        self, allow: Iterable[str] = (), kinds: Iterable[str] = gate.REFUSED, max_psi: float | None = None
+    ) -> list[Verdict]:
+        """Return the verdicts that a gate refuses, as `fsjax check` does: of these kinds, with a psi above max_psi.
+
+        Classes that `allow` names pass. Raises InputError without verdicts, and for an unknown class or kind.
+
+        Examples:
+          >>> [verdict.name for verdict in result.check()], result.check(allow=["wave"])
+          (['wave'], [])
+        """
+        return gate.refused(self.verdicts, allow, kinds, max_psi)
+
     @property
     def _evaluated(self) -> MethodEvaluation:
         return self.evaluation.methods[self.method]
@@ -176,24 +190,12 @@ def load_result(workdir: str | Path, method: str | None = None) -> Result:
       >>> result.method, result.classes, result.maps.masks.shape  # bool [shares, classes, H, W]
       ('graft', ('plain', 'wave', 'bright'), (2, 3, 8, 8))
     """
-    directory = storage.path(workdir)
-    available = [file.stem for file in dfm.files_in(directory)]
-    if not available:
-        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
-    if method not in available and (method is not None or len(available) > 1):
-        got = "nothing" if method is None else repr(method)
-        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
-    method = method or available[0]
-    maps = dfm.DominantFrequencyMaps.load(dfm.file_in(directory, method))
+    workspace = Workspace.finished(storage.path(workdir), method)
+    directory, method = workspace.directory, workspace.config.search.method
+    maps = dfm.DominantFrequencyMaps.load(workspace.maps_file)
     evaluation = read_method(directory / "evaluation.json", method)
     if evaluation.classes != maps.classes:
         raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
-    file, truth = directory / "config.json", directory / "planted.npz"
-    config = files.read_json(file) if file.exists() else None
-    if not isinstance(config, dict):
-        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
-    for group, field, interval in (("report", "share", "(0, 1]"), ("evaluate", "threshold", "[0, 1]")):
-        fields = config.get(group)
-        check_number(f"{file}: {group}.{field}", fields.get(field) if isinstance(fields, dict) else None, interval)
+    truth = directory / "planted.npz"
     planted = planted_positions(files.read_npz(truth, ("fixed", "any"))) if truth.exists() else None
-    return Result(directory, method, maps, evaluation, config, planted)
+    return Result(directory, method, maps, evaluation, workspace.config.to_dict(), planted)

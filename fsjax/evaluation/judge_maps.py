@@ -1,7 +1,7 @@
 """Judge the maps of a search method by grafts: choose masks and images, measure each class, and give the verdicts."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 import numpy as np
@@ -47,10 +47,11 @@ def judge_maps(
     usable: Int[np.ndarray, " usable"],
     folder: Path | None,
     triggers: Triggers | None = None,
+    only: Collection[int] | None = None,
 ) -> Grafts | None:
     """Judge maps by grafts between a run's usable test images; None where config.evaluate.pairs is 0. Collective.
 
-    Verdicts rest on the maps at shares up to the share nearest to config.report.share.
+    Verdicts rest on the maps at shares up to the share nearest to config.report.share. `only` as in `judge`.
     """
     if not config.evaluate.pairs:
         return None
@@ -74,7 +75,8 @@ def judge_maps(
     numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
     identity = digest((np.array(repr(numbers)), maps.masks, maps.scores, usable, test.labels))[:16]
     directory = folder and folder / identity
-    return judge(model, candidates, sample, triggers=triggers, memory_mib=config.run.memory_mib, directory=directory)
+    memory_mib = config.run.memory_mib
+    return judge(model, candidates, sample, triggers=triggers, only=only, memory_mib=memory_mib, directory=directory)
 
 
 def judge(
@@ -83,12 +85,17 @@ def judge(
     sample: GraftSample,
     *,
     triggers: Triggers | None = None,
+    only: Collection[int] | None = None,
     memory_mib: int = 0,
     directory: Path | None = None,
 ) -> Grafts:
-    """Measure every class's masks by grafts, and give the verdicts. Collective; memory and directory as in Grafter."""
+    """Measure every class's masks by grafts, and give the verdicts. Collective; memory and directory as in Grafter.
+
+    `only` are the classes to measure, None all; the others stay without pairs.
+    """
     count, shares, tested = len(candidates.names), candidates.shares, candidates.tested
-    pairs = [sample.draw(label) for label in range(count)]
+    nothing, chosen = np.zeros(0, int), range(count) if only is None else only
+    pairs = [sample.draw(label) if label in chosen else Pairs(*[nothing] * 4) for label in range(count)]
     grafter = Grafter(model, sample, memory_mib, directory)
     measures = [graft_measures.unknown(len(shares))] * count
     labels = [label for label in range(count)[parallel.share(count)] if len(pairs[label])]

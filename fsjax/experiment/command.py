@@ -30,6 +30,7 @@ _MOST_MEANT = 4
 BAD_INPUT = 2
 
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
+Gate of a finished run: {program} check WORKDIR; check --help lists its flags.
 
 Exit status: 0 done, 1 another process of the run is lost, 2 the command, the config or a file cannot be used,
 130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM and saved. After a loss and after a signal the same command continues.
@@ -42,6 +43,8 @@ _SHIPPED = _PACKAGE / "shipped" / "configs"
 def main(argv: list[str] | None = None) -> int:
     """Run the experiment of a command line, or print help, and return the exit status; None = sys.argv."""
     argv = sys.argv if argv is None else argv
+    if argv[1:2] == ["check"]:
+        return _exit_status(lambda: _check(argv))
     if _HELP & set(argv[1:]):
         return _exit_status(lambda: print(_help(argv)))
     interrupt.install()
@@ -53,10 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def _exit_status(action: Callable[[], None]) -> int:
-    """Run an action, print an expected error in one line, and return the exit status."""
+def _exit_status(action: Callable[[], int | None]) -> int:
+    """Run an action, print an expected error in one line, and return the exit status; None counts as 0."""
     try:
-        action()
+        return action() or 0
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
@@ -70,7 +73,12 @@ def _exit_status(action: Callable[[], None]) -> int:
             raise
         traceback.print_exc()  # calls that wait for a lost process raise
         return interrupt.exit_status(otherwise=1)
-    return 0
+
+
+def _check(argv: list[str]) -> int:
+    from fsjax.experiment import check  # imports JAX, which takes seconds
+
+    return check.run(argv)
 
 
 def _help(argv: list[str]) -> str:

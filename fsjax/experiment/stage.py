@@ -16,7 +16,7 @@ from fsjax.engine.model import Model
 from fsjax.experiment.forecast import Work
 from fsjax.fourier import dfm
 from fsjax.models.source import model_source
-from fsjax.runtime import config_fields, parallel
+from fsjax.runtime import config_fields, files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics, start_wandb
 from fsjax.runtime.storage import Path
@@ -30,6 +30,31 @@ class Workspace:
     def __init__(self, config: ConfigDict, directory: Path):
         self.config, self.directory = config, directory
         self._datasets: dict[str, Dataset] = {}
+
+    @classmethod
+    def finished(cls, directory: Path, method: str | None = None) -> "Workspace":
+        """Open the workdir of a run with the config that it stores; method None = the only one with maps.
+
+        Raises InputError for a folder that is no workdir, and for a method without maps there.
+        """
+        file, available = directory / "config.json", [maps.stem for maps in dfm.files_in(directory)]
+        if not available:
+            raise InputError(
+                f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran"
+            )
+        if method not in available and (method is not None or len(available) > 1):
+            got, names = "nothing" if method is None else repr(method), ", ".join(available)
+            raise InputError(f"method: got {got}; expected one of {names}, which have maps in {directory}")
+        stored = files.read_json(file) if file.exists() else None
+        if not isinstance(stored, dict):
+            raise InputError(f"{file}: got {type(stored).__name__}; expected the config of a run")
+        for group, field, interval in (("report", "share", "(0, 1]"), ("evaluate", "threshold", "[0, 1]")):
+            fields = stored.get(group)
+            value = fields.get(field) if isinstance(fields, dict) else None
+            config_fields.check_number(f"{file}: {group}.{field}", value, interval)
+        config = ConfigDict(_with_tuples(stored))
+        config.search.method = method or available[0]
+        return cls(config, directory)
 
     @functools.cached_property
     def metrics(self) -> Metrics:
@@ -140,6 +165,13 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
         if any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
         and _changes_results(name, config)
     }
+
+
+def _with_tuples(value: Any) -> Any:
+    """Return a JSON value with tuples for lists, as configs have them."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(part) for name, part in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _changes_results(name: str, config: ConfigDict) -> bool:

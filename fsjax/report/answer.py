@@ -54,6 +54,12 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
     return rows
 
 
+def rows_at(evaluation: Evaluation, method: str, share: float) -> list[dict]:
+    """Return `class_rows` of a search method's maps at their share nearest to `share`."""
+    evaluated = evaluation.methods[method]
+    return class_rows(evaluation.classes, evaluated.at(evaluated.nearest(share)), evaluated.grafts)
+
+
 def headline(evaluation: Evaluation, rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
     """Return the first sentences of a page: rows of `class_rows` at a share in short, and the accuracy.
 
@@ -146,8 +152,7 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float, f
     `full` is the call for the full answer, if this is a first look.
     """
     evaluated = evaluation.methods[method]
-    share = evaluated.nearest(share)
-    rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
+    share, rows = evaluated.nearest(share), rows_at(evaluation, method, share)
     first = FIRST_LOOK if full else ""
     lines = [first + _printable(headline(evaluation, rows, evaluated.grafts, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]

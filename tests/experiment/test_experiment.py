@@ -21,6 +21,7 @@ from fsjax.report.page import search_notes
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
+from tests.helpers.processes import launched
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 from tests.helpers.undrawn import leave_undrawn
@@ -55,6 +56,41 @@ def test_every_stage_leaves_its_files(done):
     removal = evaluation["methods"]["removal"]
     assert removal["searched_on"] == "train" and list(removal["shares"]) == ["0.01", "0.05", "0.1", "0.2"]
     assert not list(done.rglob("*.tmp"))
+
+
+def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, monkeypatch, capfd):
+    def check(*words):
+        status, said = launched(monkeypatch, capfd, "check", str(done), *words)
+        return status, [line for line in said.splitlines() if line]
+
+    before = sorted(done.rglob("*"))
+    verdicts = files.read_json(done / "evaluation.json")["methods"]["removal"]["grafts"]["verdicts"]
+    kinds = {each["kind"] for each in verdicts}
+    status, said = check(
+        f"--kinds={','.join(kinds)}", f"--junit={tmp_path / 'a.xml'}", f"--card={tmp_path / 'card.json'}"
+    )
+    assert (status, said[1:]) == (
+        1,
+        [
+            *(f"refused: {each['sentence']}" for each in verdicts),
+            "4 of 4 classes are refused.",
+        ],
+    )
+    assert (tmp_path / "a.xml").read_text().count("<failure ") == 4 and (tmp_path / "card.md").exists()
+    allowed = check("--allow=C0,C1,C2", f"--kinds={verdicts[3]['kind']}")
+    assert allowed == (1, [said[0], said[4], "1 of 4 classes is refused."])
+    assert check("--allow=C0,C1,C2,C3") == (0, [said[0], "0 of 4 classes are refused."])
+    assert check("--allow=C9")[0] == check("--pairs=3")[0] == check("more")[0] == 2
+
+    status, again = check(f"--verify={tmp_path / 'card.json'}")
+    assert status == 0 and again[-1].endswith("; no differences.")
+    card = files.read_json(tmp_path / "card.json")
+    card["model"] = card["model"][::-1]
+    card["verdicts"] = [each | {"kind": "band"} for each in card["verdicts"]]
+    files.write_json(tmp_path / "card.json", card)
+    status, again = check(f"--verify={tmp_path / 'card.json'}")
+    assert status == 1 and again[-1].endswith("; 4 differences.") and "differs: the model: another SHA-256" in again
+    assert sorted(done.rglob("*")) == before
 
 
 def test_the_page_holds_everything_itself_and_says_what_was_measured(done):

@@ -39,6 +39,7 @@ def make_run(directory, method="removal"):
     methods = {**(before.methods if before else {}), method: results.method(rates)}
     results.write(directory, results.evaluation(NAMES, methods))
     fields = {"model": {"name": "resnet20"}, "report": {"share": 0.05}, "evaluate": {"threshold": 0.6}}
+    fields["search"] = {"method": method}
     files.write_json(directory / "config.json", fields)
     return maps
 

@@ -1,0 +1,101 @@
+"""The command `fsjax check`: a gate for pipelines. Exit status 0: no class is refused, 1: some are, 2: bad input.
+
+fsjax check WORKDIR [--method=METHOD] [FLAGS]
+  --allow=CLASS,...    classes that pass whatever their verdict is
+  --kinds=KIND,...     kinds of verdicts that are refused; shortcut,trigger if not given
+  --max-psi=NUMBER     classes with a psi of at most this pass, but for triggers
+  --junit=FILE.xml     write a test case for each class
+  --card=FILE.json     write verdicts and SHA-256 of model and test images, and FILE.md for a model card
+fsjax check WORKDIR --verify=FILE.json
+  compare a card's SHA-256, and judge three of its classes, drawn at random, again
+"""
+
+import numpy as np
+from absl import flags
+
+import fsjax
+from fsjax.evaluation import judge_maps
+from fsjax.evaluation.results import Evaluation, read_method
+from fsjax.experiment.stage import Workspace
+from fsjax.report import answer, gate, page
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.storage import Path
+
+REFUSED = 1
+# Classes that --verify judges again.
+_VERIFIED = 3
+
+
+def run(argv: list[str]) -> int:
+    """Check the workdir of a command line, `check` its first word after the program's, and return the exit status.
+
+    Raises:
+      InputError: an unknown flag, class or kind, a workdir without verdicts, or a card of another workdir.
+    """
+    values = _define_flags()
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    try:
+        _, _, *rest = values(argv)
+    except flags.Error as error:
+        raise InputError(one_line(error)) from error
+    if len(rest) != 1:
+        raise InputError(f"check: got {len(rest)} folders; expected one, the workdir of a run: fsjax check WORKDIR")
+    workspace = Workspace.finished(storage.path(rest[0]), values.method)
+    method = workspace.config.search.method
+    evaluation = read_method(workspace.directory / "evaluation.json", method)
+    if values.verify:
+        return _verify(workspace, evaluation, storage.path(values.verify))
+    grafts, share = evaluation.methods[method].grafts, workspace.config.report.share
+    verdicts, rows = grafts.verdicts if grafts else (), answer.rows_at(evaluation, method, share)
+    failing = gate.refused(verdicts, values.allow, values.kinds, values["max-psi"].value)
+    headline = answer.headline(evaluation, rows, grafts, share, workspace.config.evaluate.threshold)
+    if values.junit:
+        files.write_text(storage.path(values.junit), gate.junit(f"fsjax check {rest[0]}", verdicts, failing))
+    if values.card:
+        digests = gate.digests(workspace.classifier, workspace.dataset("test"))
+        command, file = page.shell_command(workspace.directory), storage.path(values.card)
+        card = gate.Card(fsjax.__version__, command, **digests, method=method, headline=headline, verdicts=verdicts)
+        files.write_json(file, card.to_json())
+        files.write_text(file.with_suffix(".md"), card.markdown())
+    print("\n".join([headline, *(f"refused: {each.sentence}" for each in failing)]))
+    print(f"{len(failing)} of {len(verdicts)} classes {'is' if len(failing) == 1 else 'are'} refused.")
+    return REFUSED if failing else 0
+
+
+def _verify(workspace: Workspace, evaluation: Evaluation, file: Path) -> int:
+    """Judge some classes of a card again, and return REFUSED where the model, the images or a verdict differ."""
+    card, config, test = gate.Card.read(file), workspace.config, workspace.dataset("test")
+    names = [each.name for each in card.verdicts]
+    if card.method != config.search.method or tuple(names) != evaluation.classes:
+        raise InputError(f"{file}: got a card of other maps or classes than {workspace.directory}; expected its own")
+    digests = gate.digests(workspace.classifier, test)
+    differences = [f"the {name}: another SHA-256" for name in digests if digests[name] != getattr(card, name)]
+    labels = np.random.default_rng().permutation(len(names))[:_VERIFIED].tolist()
+    usable = judge_maps.unseen(config, workspace.maps, test)
+    model = workspace.classifier.at(config.search.precision, config.search.transform)
+    again = judge_maps.judge_maps(
+        config, model, workspace.maps, test, evaluation.unfiltered, usable, None, evaluation.triggers, labels
+    )
+    for label in labels if again else []:
+        said, found = card.verdicts[label], again.verdicts[label]
+        near = said.psi is None or (found.psi is not None and said.psi_ci[0] <= found.psi <= said.psi_ci[1])
+        if said.kind != found.kind or not near:
+            differences.append(f"{said.sentence} Found: {found.sentence}")
+    for each in differences:
+        print(f"differs: {each}")
+    print(f"Judged again: {', '.join(names[label] for label in labels)}; {len(differences) or 'no'} differences.")
+    return REFUSED if differences else 0
+
+
+def _define_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)  # flags may follow the folder
+    for name in ("method", "junit", "card", "verify"):
+        flags.DEFINE_string(name, None, name, flag_values=values)
+    flags.DEFINE_list("allow", [], "", flag_values=values)
+    flags.DEFINE_list("kinds", list(gate.REFUSED), "", flag_values=values)
+    flags.DEFINE_float("max-psi", None, "", flag_values=values)
+    return values

@@ -1,0 +1,68 @@
+"""The gate for pipelines: what it refuses, and its JUnit XML and card."""
+
+import xml.etree.ElementTree as xml
+
+import numpy as np
+import pytest
+
+from fsjax.data.dataset import Dataset
+from fsjax.report import gate
+from fsjax.runtime import files
+from tests.helpers import results
+from tests.helpers.linear_classifier import Made, make_classifier
+from tests.helpers.refused import refused
+
+NAMES = ("cat", "a|b\x07", "dog", "elk", "fox")
+KINDS = ("shortcut by phase", "spread", "undecided", "trigger", "shortcut by amplitude")
+VERDICTS = results.grafts(NAMES, KINDS, psi=[0.9, 0.2, 0.5, 0.1, 0.6]).verdicts
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, ["cat", "elk", "fox"]),
+        ({"allow": ["cat", "dog"]}, ["elk", "fox"]),
+        ({"kinds": ["shortcut"]}, ["cat", "fox"]),
+        ({"max_psi": 0.6}, ["cat", "elk"]),
+        ({"kinds": ["spread", "undecided"], "max_psi": 0.3}, ["dog"]),
+        ({"kinds": []}, []),
+    ],
+)
+def test_verdicts_of_these_kinds_are_refused_but_for_allowed_classes_and_small_psi(given, names):
+    assert [each.name for each in gate.refused(VERDICTS, **given)] == names
+
+
+def test_what_the_gate_does_not_know_is_refused():
+    refused(r"^allow: got 'cow'; expected cat, ", gate.refused, VERDICTS, allow=["cow"])
+    refused(r"^kinds: got 'shortcuts'; expected shortcut, band, ", gate.refused, VERDICTS, kinds=["shortcuts"])
+    refused(r"^max-psi: got nan; expected a number in \[0, 1\]", gate.refused, VERDICTS, max_psi=np.nan)
+    refused(r"^check: got no verdicts; expected a result of the stage", gate.refused, [])
+
+
+def test_junit_has_a_case_for_each_class():
+    suite = xml.fromstring(gate.junit("run\x00", VERDICTS, gate.refused(VERDICTS)).encode())
+    assert suite.attrib == {"name": "run\\x00", "tests": "5", "failures": "3", "skipped": "1"}
+    outcomes = {case.get("name"): [(part.tag, part.get("message")) for part in case] for case in suite}
+    assert outcomes == {
+        "cat": [("failure", "cat: shortcut by phase: made up.")],
+        r"a|b\x07": [],
+        "dog": [("skipped", "dog: undecided: made up.")],
+        "elk": [("failure", "elk: trigger: made up.")],
+        "fox": [("failure", "fox: shortcut by amplitude: made up.")],
+    }
+
+
+def test_a_card_is_read_as_it_was_written_and_tells_a_model_card(tmp_path):
+    model, source = make_classifier(2), Made((25, 25))
+    digests = gate.digests(model, Dataset(source, 8))
+    source.images[np.flatnonzero(source.labels == 1)[-1]] += 1  # beyond the first 20
+    assert gate.digests(model, Dataset(source, 8)) == digests
+    source.images[0, 0, 0, 0] += 1
+    assert gate.digests(model, Dataset(source, 8))["images"] != digests["images"]
+    assert gate.digests(make_classifier(2, seed=2), Dataset(source, 8))["model"] != digests["model"]
+    card = gate.Card("1", "fsjax --config=x", **digests, method="graft", headline="3 of 5.", verdicts=VERDICTS)
+    files.write_json(tmp_path / "card.json", card.to_json())
+    assert gate.Card.read(tmp_path / "card.json") == card
+    text = card.markdown()
+    assert "| cat | shortcut by phase | 0.90 [0.50, 0.50] | made up. |" in text and r"| a\|b\x07 | spread |" in text
+    assert digests["model"][:12] in text and digests["images"][:12] in text and "`fsjax --config=x`" in text
