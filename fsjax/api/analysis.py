@@ -92,7 +92,7 @@ def analyse(
         given |= {"image_size": image_size, "seed": seed or None, **fields}
         _first_look(config, splits["test"], {name: value for name, value in given.items() if value is not None})
     if search is None:
-        config.search.method = _default_search(config, splits["train"])
+        config.search.method = searches.default_method(forecast.searched_counts(config, splits["train"]))
     classifier = _open_model(model, splits, mean_std, config.search)
     work = {**forecast.search_work(config, splits["train"]), **forecast.judging_work(config, splits["test"])}
     forecast.announce("analyse:", config, classifier, work, splits["train"], splits["test"], quick="quick=True")
@@ -143,7 +143,7 @@ def dominant_frequencies(
     config.run.memory_mib, config.run.save_seconds = memory_mib, float(save_seconds)
     splits = _open_splits(config, {"images": (images, labels)}, classes, mean_std, image_size)
     if search is None:
-        config.search.method = _default_search(config, splits["images"])
+        config.search.method = searches.default_method(forecast.searched_counts(config, splits["images"]))
     classifier = _open_model(model, splits, mean_std, config.search)
     work = forecast.search_work(config, splits["images"])
     forecast.announce("dominant_frequencies:", config, classifier, work, splits["images"])
@@ -264,11 +264,6 @@ def _shown(value: Any) -> str:
         items = [_shown(item) for item in value]
         return "..." if "..." in items else repr(value)
     return repr(value) if isinstance(value, str | int | float) else "..."
-
-
-def _default_search(config: ConfigDict, searched: Dataset) -> str:
-    counts = np.bincount(searched.labels)
-    return searches.default_method(np.minimum(counts, config.search.images_per_class or counts).tolist())
 
 
 def _search(config: ConfigDict, classifier: Model, dataset: Dataset, folder: Path | None) -> DominantFrequencyMaps:

@@ -122,12 +122,7 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
         return None
     by_class = [rank_correlation(*planes, seed) for planes in zip(left.scores, right.scores, strict=True)]
     values, intervals = zip(*by_class, strict=True)
-    return {
-        "resamples": _RESAMPLES,
-        "spearman": values,
-        "mean_spearman": mean(values),
-        "spearman_ci": intervals,
-    }
+    return {"resamples": _RESAMPLES, "spearman": values, "mean_spearman": mean(values), "spearman_ci": intervals}
 
 
 def rank_correlation(

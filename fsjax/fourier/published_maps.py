@@ -66,9 +66,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     if binary:
         masks = [plane.astype(bool) for plane in planes]
         return dfm.from_classes(((mask[None], None) for mask in masks), (_named_share(file, masks),), **attributes)
-    shares = tuple(sorted(shares))
-    masks_and_scores = ((np.stack([at_threshold(plane, share) for share in shares]), plane) for plane in planes)
-    return dfm.from_classes(masks_and_scores, shares, **attributes)
+    return dfm.from_scores(planes, shares, mask=at_threshold, **attributes)
 
 
 def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:

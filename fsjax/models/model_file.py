@@ -145,8 +145,6 @@ def load_model(path: str | Path) -> Model:
     content = files.read_npz(where)
     try:
         return _model(content)
-    except InputError:
-        raise
     except Exception as error:  # untrusted input: JAX, MLIR and JSON may raise anything
         raise _unreadable(where, error) from error
 

@@ -13,18 +13,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from fsjax.models.layers import (
-    HE_NORMAL,
-    TORCH_UNIFORM,
-    BatchNorm,
-    Images,
-    Keys,
-    Logits,
-    conv,
-    dropout,
-    flat_average_pool,
-    linear,
-)
+from fsjax.models import layers
+from fsjax.models.layers import BatchNorm, Images, Keys, Logits, conv, dropout, flat_average_pool, linear
 from fsjax.runtime.errors import InputError
 
 # (channels, kernel, stride, padding) of each convolution of AlexNet.
@@ -58,16 +48,14 @@ class AlexNet(nnx.Module):
         self.imagenet = imagenet
         self.window, self.grid = (3, 6) if imagenet else (2, 2)
         self.features: nnx.Dict = nnx.Dict()
-        arguments = {"use_bias": imagenet, "kernel_init": TORCH_UNIFORM, **shared}
+        arguments = {"use_bias": imagenet, "kernel_init": layers.TORCH_UNIFORM, **shared}
         channels, place = 3, 0
         for number, (width, kernel, stride, padding) in enumerate(_IMAGENET if imagenet else _CIFAR):
             self.features[str(place)] = conv(channels, width, kernel, padding, strides=stride, **arguments)
             if not imagenet:
                 self.features[str(place + 2)] = BatchNorm(width, **shared)
             channels, place = width, self._place_after(number, place)
-        hidden = head_width
-        sizes = {"1": (channels * self.grid**2, hidden), "4": (hidden, hidden), "6": (hidden, num_classes)}
-        self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
+        self.classifier = _head(("1", "4", "6"), channels * self.grid**2, head_width, num_classes, **arguments)
 
     def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
         x, place = images, 0
@@ -121,15 +109,13 @@ class VGG(nnx.Module):
         self.features: nnx.Dict = nnx.Dict()
         channels = 3
         for stage, place in _places(self.depths):
-            self.features[str(place)] = conv(channels, widths[stage], 3, 1, kernel_init=HE_NORMAL, **shared)
+            self.features[str(place)] = conv(channels, widths[stage], 3, 1, kernel_init=layers.HE_NORMAL, **shared)
             channels = widths[stage]
             self.features[str(place + 1)] = BatchNorm(channels, **shared)
         arguments = {"kernel_init": _NORMAL, **shared}
         self.classifier: Any  # with the head of torchvision an nnx.Dict, else an nnx.Linear
         if imagenet_head:
-            hidden = head_width
-            sizes = {"0": (channels * _GRID**2, hidden), "3": (hidden, hidden), "6": (hidden, num_classes)}
-            self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
+            self.classifier = _head(("0", "3", "6"), channels * _GRID**2, head_width, num_classes, **arguments)
         else:
             self.classifier = linear(channels, num_classes, **arguments)
 
@@ -146,6 +132,12 @@ class VGG(nnx.Module):
         x = dropout(jax.nn.relu(self.classifier["0"](x)), keys, 0)
         x = dropout(jax.nn.relu(self.classifier["3"](x)), keys, 1)
         return self.classifier["6"](x)
+
+
+def _head(places: Sequence[str], inputs: int, hidden: int, outputs: int, **arguments: Any) -> nnx.Dict:
+    """Return three linear layers by their places in torchvision's sequence."""
+    sizes = ((inputs, hidden), (hidden, hidden), (hidden, outputs))
+    return nnx.Dict({place: linear(*size, **arguments) for place, size in zip(places, sizes, strict=True)})
 
 
 def _places(depths: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -15,17 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fsjax.report import style
-from fsjax.report.style import (
-    DOUBLE,
-    Inches,
-    Masks,
-    Planes,
-    colour_bar,
-    draw_mask,
-    draw_plane,
-    frequency_axes,
-    symmetric_log,
-)
+from fsjax.report.style import DOUBLE, Inches, Masks, Planes, colour_bar, draw_mask, draw_plane, frequency_axes
 
 # Figures draw at most this many classes; tables list all.
 MOST_CLASSES = 40
@@ -57,10 +47,10 @@ def score_grid(scores: Planes, names: tuple[str, ...], title: str, width: Inches
     """
     figure, axes, room = style.panels(len(scores), width, COLUMNS, PANEL, margins=_BESIDE_BAR)
     for axis, plane, name in zip(axes, scores, names, strict=False):
-        norm = symmetric_log(plane)
+        norm = style.symmetric_log(plane)
         draw_plane(axis, plane, cmap=style.DIVERGING, norm=norm)
         axis.set_title(style.fitted(name, room, end=f" ({norm.vmax:.0e})"))
-    relative = ScalarMappable(symmetric_log(np.ones((1, 1))), style.DIVERGING)
+    relative = ScalarMappable(style.symmetric_log(np.ones((1, 1))), style.DIVERGING)
     bar = colour_bar(figure, relative, axes, "score / largest of the class (in brackets)", [-1, -0.1, 0, 0.1, 1])
     bar.ax.minorticks_off()
     frequency_axes(figure, title)

@@ -31,15 +31,8 @@ SINGLE, DOUBLE = 3.3, 6.9
 # Text sizes in points at any width: titles and labels; ticks and keys.
 TEXT, SMALL = 8.0, 7.0
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow, which is too pale for lines.
-BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS = (
-    "#000000",
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-)
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS
 GREY = "#999999"
 # Colour maps for values from 0 on, and for values around 0.
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"

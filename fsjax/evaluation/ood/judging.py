@@ -9,17 +9,9 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.ood import corruptions, sets
+from fsjax.evaluation.ood import corruptions, results, sets
 from fsjax.evaluation.ood.counting import Counter
-from fsjax.evaluation.ood.results import (
-    ControlRates,
-    InDistribution,
-    OodResult,
-    SetRates,
-    SetResult,
-    average_tpr,
-    result_file,
-)
+from fsjax.evaluation.ood.results import ControlRates, InDistribution, OodResult, SetRates, SetResult, average_tpr
 from fsjax.evaluation.ood.sets import Set
 from fsjax.evaluation.rates import class_rates, ratio, unfiltered_rates
 from fsjax.evaluation.results import Rates, read_method
@@ -65,10 +57,10 @@ def run(
         controls=controls,
         average_tpr=average_tpr(filtered.tpr, filtered.tpr, unfiltered.tpr),
     )
-    results = {}
+    judged = {}
     for image_set in sets.open_all(config, model, test):
         counts = counter.count(image_set, folder, identity)
-        results[image_set.name] = result = _summarise(counter, image_set, counts, own.filtered.tpr)
+        judged[image_set.name] = result = _summarise(counter, image_set, counts, own.filtered.tpr)
         logger.info("ood: %s: accuracy %.3f on %d images", image_set.name, result.accuracy, result.images.sum())
     content = OodResult(
         classes=tuple(model.classes),
@@ -77,10 +69,10 @@ def run(
         random_masks=config.ood.random_masks,
         searched_on=maps.searched_on,
         in_distribution=own,
-        sets=results,
+        sets=judged,
     )
     if parallel.is_main_process():
-        files.write_json(result_file(directory, maps.method), content.to_json())
+        files.write_json(results.result_file(directory, maps.method), content.to_json())
 
 
 def accuracies(config: ConfigDict, folder: Path, model: Model, test: Dataset, identity: dict) -> dict[str, float]:

@@ -138,11 +138,7 @@ def _read_graph(exported: Any) -> Graph:
     """Return an exported program as a graph."""
     signature, steps, params = exported.graph_signature, [], {}
     arrays = {**exported.state_dict, **exported.constants}
-    names = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
+    names = signature.inputs_to_parameters | signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
     nodes = [node for node in exported.graph.nodes if node.users]
     calls = [node for node in nodes if node.op == "call_function"]
     if missing := sorted({lack for node in calls if (lack := _lack(node))}):
