@@ -1,13 +1,13 @@
 """Compare orders of single images' frequencies: which first frequencies keep predictions, and which were planted?
 
-  python benchmarks/accuracy/attribution.py --noise=1000,1001 --cache=DIR --out=DIR
-  python benchmarks/accuracy/attribution.py --photographs=3,23 --roots=DIR,DIR --cache=DIR --out=DIR
-  python benchmarks/accuracy/attribution.py --lite0=DIR --images=30 --out=DIR
-  python benchmarks/accuracy/attribution.py --config=configs/cifar10_cpu.py --workdir=DIR --out=DIR
+  python benchmarks/accuracy/attribution.py --noise=1000,1001 --cache=DIR --out=FILE
+  python benchmarks/accuracy/attribution.py --photographs=3,23 --roots=DIR,DIR --cache=DIR --out=FILE
+  python benchmarks/accuracy/attribution.py --lite0=DIR --images=30 --out=FILE
+  python benchmarks/accuracy/attribution.py --config=configs/cifar10_cpu.py --workdir=DIR --out=FILE
 
 On trained networks of benchmarks/planted/verdict.py; on EfficientNet-Lite0 and the photographs of DIR/<class>/; or on a
-config's classifier. attribution_rivals.py has the methods. The baseline is the empty spectrum. Each part leaves a file
-in `--out`, and a run that is started again goes on. Then a table is printed, a row an order:
+config's classifier. attribution_rivals.py has the methods. The baseline is the empty spectrum. Each part is a row
+of `--out`, and a run that is started again goes on. Then a table is printed, a row an order:
 
 passes      forward passes an image behind the order; a gradient counts as three
 80 %, 95 %  smallest share of the plane whose first frequencies keep these shares of predictions, interpolated
@@ -19,7 +19,6 @@ In brackets are 95 % bootstrap intervals, over images or planted classes, paired
 smallest shares, and of differences.
 """
 
-import json
 import pathlib
 import sys
 import time
@@ -34,6 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.accuracy import attribution_rivals as rivals
 from benchmarks.accuracy import attribution_subjects as subjects
 from benchmarks.common import markdown
+from benchmarks.common import rows as row_file
 from fsjax.evaluation import attribution
 from fsjax.evaluation.evaluate import recovery
 from fsjax.runtime import startup
@@ -50,18 +50,14 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     startup.use_cores(128)
     out = pathlib.Path(flags.FLAGS.out)
-    out.mkdir(parents=True, exist_ok=True)
-    measured = []
-    for name, make in parts():
-        file, started = out / f"{name}.json", time.monotonic()
-        if not file.exists():
-            part = make()
-            found = measure(part) if part else {}
-            file.with_suffix(".part").write_text(json.dumps(found))
-            file.with_suffix(".part").rename(file)
-            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        measured.append(json.loads(file.read_text()))
-    measured = [part for part in measured if part]
+    found = {row["part"]: row for row in row_file.begun(out)}
+    named = dict(parts())
+    for name in [name for name in named if name not in found]:
+        started, part = time.monotonic(), named[name]()
+        found[name] = {"part": name, **(measure(part) if part else {})}
+        row_file.add(out, [found[name]])
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    measured = [found[name] for name in named if "units" in found[name]]
     print(table(measured) if measured else "no prediction of these networks rests on planted orbits")
 
 
@@ -175,7 +171,7 @@ def smallest(shares: np.ndarray, kept: np.ndarray, level: float) -> float:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("out", None, "Folder of the parts.", required=True)
+    flags.DEFINE_string("out", None, "JSONL file of the parts.", required=True)
     flags.DEFINE_list("noise", [], "Seeds of networks trained on noise with cues.")
     flags.DEFINE_list("photographs", [], "Seeds of networks trained on photographs with cues.")
     flags.DEFINE_list("roots", [], "Folders of photographs, as for benchmarks/planted/verdict.py.")

@@ -85,4 +85,5 @@ def trained(config: ConfigDict, workdir: str, count: int, skip: int) -> Iterator
 def _chunks(model: Model, count: int, images: Callable) -> Iterator[tuple[str, Callable[[], Part]]]:
     for start in range(0, count, CHUNK):
         rows = np.arange(start, min(count, start + CHUNK))
-        yield f"images-{start}", lambda rows=rows: Part(model, images(rows), [f"image {row}" for row in rows])
+        units = [f"image {row}" for row in rows]
+        yield f"images-{start}-{rows[-1]}", lambda rows=rows, units=units: Part(model, images(rows), units)
