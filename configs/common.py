@@ -43,7 +43,11 @@ FIELDS: config_fields.Table = {
             "folder, arrays, jpeg: folder of the files; tfds: data_dir; huggingface: a folder from save_to_disk, or a "
             "file or folder of parquet",
         ),
-        "classes": ("", "folders in index order, as 'n02690373=airliner,n02917=wagon'; '' = the source's order"),
+        "classes": (
+            "",
+            "folders in index order, as 'n02690373=airliner,n02917=wagon'; '' = the source's order; imagenet = all, "
+            "which have ImageNet's ids (wnids)",
+        ),
         "train_split": ("train", "the source's name of the split; folder, arrays: a folder or part of file names"),
         "test_split": ("test", "the source's name of the split"),
         "validation_share": (0.1, "share of the training split for validation, drawn by seed", "[0, 1)"),
@@ -53,6 +57,7 @@ FIELDS: config_fields.Table = {
             "0 = resize both sides to image_size, as published for searches; else resize the shorter side to this many "
             "pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size)",
         ),
+        "interpolation": ("bilinear", "bilinear, bicubic: how images are resized"),
         "mean": ((), "mean of pixels in [0, 1], per channel; () = measure it on the training images", "[0, 1]"),
         "std": ((), "standard deviation of pixels in [0, 1], per channel; () = measure it as well", "(0, 1]"),
         "images": ("{split}_images.npy", "arrays: file under root; '{split}.npz' has images and labels"),
@@ -86,7 +91,11 @@ FIELDS: config_fields.Table = {
             "the model, or the workdir of another run",
         ),
         "check": ("", ".npz of a few images, as the weights see them, and PyTorch's logits for them; '' = unchecked"),
-        "outputs": ("", "output of each class, in index order: '404,436'; '' = the first outputs in order"),
+        "outputs": (
+            "",
+            "output of each class, in index order: '404,436', or several as their logsumexp: '895|404,436'; '' = the "
+            "first outputs in order; imagenet = of ImageNet's 1,000, by the folder's id (wnid)",
+        ),
     },
     "train": {
         "epochs": (0.0, "length of the training in epochs; 0 = use train.steps"),

@@ -45,7 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.warmup_steps = 50
     config.train.weight_decay = 5e-4
     config.run.checkpoint_every = 100
-    files, config.data.test_split = _files(arg), _test_split(arg)
+    files = _files(arg)
     # Fewer than the images that are left for training.
     config.train.batch_size = min(32, 2 ** int(np.log2(max(1, 0.8 * len(files))))) if files else 32
     size = config.data.image_size = _image_size(files)
@@ -74,12 +74,6 @@ def _files(root: str) -> list[pathlib.Path]:
             f"--config: got folder.py:{root}, no folder {train}; expected DIR with train/<class>/ and test/"
         )
     return [pathlib.Path(file) for name in class_folders(train) for file in image_files(train / name)]
-
-
-def _test_split(root: str) -> str:
-    """Return the name of the folder of test images: test, or val where there is no test."""
-    found = [name for name in ("test", "val", "valid", "validation") if root and (pathlib.Path(root) / name).is_dir()]
-    return found[0] if found else "test"
 
 
 def _image_size(files: list[pathlib.Path]) -> int:

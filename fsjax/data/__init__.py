@@ -15,6 +15,7 @@ from fsjax.data.source import Source, check_every_class_has_images, find_decodab
 from fsjax.data.synthetic import open_synthetic
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import EXTRAS, InputError, require
+from fsjax.runtime.image_files import INTERPOLATIONS
 from fsjax.runtime.random_streams import Stream, generator
 
 __all__ = ["SOURCES", "Dataset", "Source", "batches", "load", "measure_mean_std", "split_off_validation"]
@@ -38,7 +39,8 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
     source = SOURCES[data_config.source](data_config, split_name)
     where = f"split {split_name!r} of data.source {data_config.source}"
     rows = find_decodable(source, where) if data_config.skip_undecodable else np.arange(len(source))
-    whole = Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
+    resizing = data_config.resize_shorter, data_config.interpolation
+    whole = Dataset(source, data_config.image_size, data_config.cache_gib, rows, *resizing)
     check_every_class_has_images(whole, where)
     if split == "test":
         return whole
@@ -62,6 +64,7 @@ def check(data_config: ConfigDict) -> None:
     for field, accepted, expected in (
         ("resize_shorter", shorter == 0 or shorter >= size, larger),
         ("resize_shorter", shorter == 0 or source not in ("synthetic", "jpeg"), f"0 for data.source={source}"),
+        ("interpolation", data_config.interpolation in INTERPOLATIONS, ", ".join(INTERPOLATIONS)),
         ("mean", len(data_config.mean) in (0, 3), levels),
         ("std", len(data_config.std) == len(data_config.mean), levels),
     ):

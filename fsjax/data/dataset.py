@@ -28,7 +28,7 @@ class Dataset:
     """Images and labels of one split; thread-safe.
 
     Images are RGB, uint8 [image_size, image_size, 3]. If all of them fit in cache_gib GiB, each is decoded only once.
-    rows: indices of the source's images, in order; None = all. resize_shorter: `shorter` of image_files.resize.
+    rows: indices of the source's images, in order; None = all. resize_shorter, interpolation: of image_files.resize.
     """
 
     def __init__(
@@ -38,8 +38,9 @@ class Dataset:
         cache_gib: float = 4.0,
         rows: Int[np.ndarray, "images"] | None = None,
         resize_shorter: int = 0,
+        interpolation: str = "bilinear",
     ):
-        self._source, self._shorter = source, resize_shorter
+        self._source, self._resizing = source, (image_size, resize_shorter, interpolation)
         self._rows = np.arange(len(source)) if rows is None else rows
         self._positions = np.arange(len(self._rows))  # in the cache, which subsets share
         self._files = getattr(source, "files", ())
@@ -100,7 +101,7 @@ class Dataset:
     def _decode(self, positions: np.ndarray, out: np.ndarray, slots: np.ndarray) -> None:
         def decode_part(part: np.ndarray) -> None:
             for slot, row in part.tolist():
-                out[slot] = resize(self._source[row], self.image_size, self._shorter)
+                out[slot] = resize(self._source[row], *self._resizing)
 
         parts = np.array_split(np.stack([slots, self._rows[positions]], axis=1), min(_THREADS, len(slots)) or 1)
         list(self._pool.map(decode_part, parts))
@@ -109,7 +110,7 @@ class Dataset:
         """Decode images in worker processes; threads read their files in stores, or their records."""
         parts = np.array_split(self._rows[positions], processes)
         read = self._pool.map(lambda rows: [source.encoded(row) for row in rows.tolist()], parts)
-        calls = [(images, self.image_size, self._shorter) for images in read]
+        calls = [(images, *self._resizing) for images in read]
         name = "data: a process that decodes images"
         return np.concatenate(workers.call(processes, name, image_files.decode_all, calls))
 

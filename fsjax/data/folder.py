@@ -17,15 +17,22 @@ from fsjax.runtime.storage import Path
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# Names of the folder of test images.
+_TEST = ("test", "val", "valid", "validation")
 
 
 def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
-    """List <data.root>/<split>/<class>/ as `read_classes` does; raise InputError for a missing root or split."""
+    """List <data.root>/<split>/<class>/ as `read_classes` does; raise InputError for a missing root or split.
+
+    Where there is no folder test, the split test is in val, valid or validation.
+    """
     root = check_folder(data_config.root, "data.root", "<split>/<class>/")
-    if not (root / split).is_dir():
+    names = _TEST if split == _TEST[0] else (split,)
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
         available = ", ".join(_folders(root)) or "a folder for each split"
         raise InputError(f"data.root: {root} has no folder for split {split!r}; expected {available}")
-    return read_classes(root / split, data_config.classes)
+    return read_classes(folder, data_config.classes)
 
 
 def check_folder(text: str, field: str, layout: str) -> Path:
@@ -74,11 +81,13 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
 
     Raises InputError where the root is not a folder, or a class has no folder or no image there.
     """
-    names = [name for name, _ in parse_classes(data_config.classes)] or training.classes
+    pairs = parse_classes(data_config.classes)
+    names = [name for name, display in pairs if display in training.classes] or training.classes
     source = read_classes(check_folder(root, "train.stylised", "<class>/"), names)
     rows = find_decodable(source, root) if data_config.skip_undecodable else None
     source.classes = training.classes
-    copies = Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
+    resizing = data_config.resize_shorter, data_config.interpolation
+    copies = Dataset(source, data_config.image_size, data_config.cache_gib, rows, *resizing)
     return JoinedDataset(training, copies)
 
 

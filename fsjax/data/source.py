@@ -13,6 +13,7 @@ from jaxtyping import Int, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
+from fsjax.data import imagenet
 from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError, printable, unknown
 from fsjax.runtime.image_files import Encoded, decode
@@ -90,12 +91,16 @@ class ClassChoice(NamedTuple):
 def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str) -> ClassChoice:
     """Choose classes of a source by data.classes; '' = all of them in the source's order.
 
-    chosen: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names; or
-    a sequence of names. Where names are '0', '1', ..., other names name them in order ('plane,car'). where: what holds
-    the names, for messages. Raises InputError for a malformed text, an unknown name, and fewer names than numbers.
+    chosen: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names;
+    'imagenet' = all of a source whose names are ImageNet's ids; or a sequence of names. Where names are '0', '1', ...,
+    other names name them in order ('plane,car'). where: what holds the names, for messages. Raises
+    InputError for a malformed text, an unknown name, and fewer names than numbers.
     """
     positions = {name: position for position, name in enumerate(names)}
     given = parse_classes(chosen)
+    if chosen == imagenet.CLASSES:
+        imagenet.check(names, where)
+        given = [(name, display) for name, display in given if name in positions]
     if list(names) == list(map(str, range(len(names)))) and not any(name in positions for name, _ in given) and given:
         if len(given) < len(names):
             raise InputError(f"data.classes: got {len(given)} names; expected {len(names)}, as many as in {where}")
@@ -121,7 +126,13 @@ def check_names(names: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
-    """Parse 'n1=airliner,n2' to [('n1', 'airliner'), ('n2', 'n2')]; raise InputError for an empty or repeated class."""
+    """Parse 'cat=pet,dog' to [('cat', 'pet'), ('dog', 'dog')]; raise InputError for an empty or repeated class.
+
+    A class with an id of ImageNet is shown by its name there: 'n02391049' gives ('n02391049', 'zebra'). 'imagenet'
+    gives all 1,000 classes.
+    """
+    if chosen == imagenet.CLASSES:
+        return list(imagenet.names().items())
     if not isinstance(chosen, str):
         pairs = [(name, name) for name in chosen]
     else:
@@ -130,7 +141,7 @@ def parse_classes(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
             name, equals, display = (part.strip() for part in entry.partition("="))
             if not name or (equals and not display):
                 raise InputError(f"data.classes: got the entry {entry!r}; expected 'name' or 'name=display name'")
-            pairs.append((name, display or name))
+            pairs.append((name, display or imagenet.names().get(name, name)))
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
             raise InputError(f"data.classes: got class {name!r} {count} times; expected it once")

@@ -100,11 +100,11 @@ def choose_mean_std(config: ConfigDict, told: Any, where: Path) -> tuple[np.ndar
 
 def is_library_name(name: str) -> bool:
     """Return whether a model's name is LIBRARY/NAME, such as timm/convnext_tiny."""
-    return name.startswith(("torchvision/", "timm/"))
+    return name.startswith(("torchvision/", "timm/", "efficientnet_lite_pytorch/"))
 
 
 def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
-    """Return torchvision's or timm's module of config.model.name with the weights of a file, and its mean and std.
+    """Return a library's module of config.model.name with the weights of a file, and its mean and std.
 
     Raises:
       InputError: weights of another model, or a config.json that says otherwise than the config.
@@ -152,6 +152,10 @@ def find_maker(name: str) -> Callable:
             import timm
 
             known, make = timm.list_models(), functools.partial(timm.create_model, model)
+        elif library == "efficientnet_lite_pytorch":
+            from efficientnet_lite_pytorch import EfficientNet
+
+            known, make = ["efficientnet-lite0"], functools.partial(EfficientNet.from_name, model)
         else:
             import torchvision
 

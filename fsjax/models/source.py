@@ -12,7 +12,8 @@ import functools
 from ml_collections import ConfigDict
 
 from fsjax import models
-from fsjax.data import frequencies
+from fsjax.data import frequencies, imagenet
+from fsjax.data.source import parse_classes
 from fsjax.engine.model import Model
 from fsjax.models import model_file, published_weights, state_dict, trained_network, weights_record
 from fsjax.models.trained_network import TrainedNetwork
@@ -55,6 +56,8 @@ class ModelSource(abc.ABC):
             raise InputError(f"model.check: got {check!r}; expected an .npz of images and logits, with model.weights")
         if outputs and self.trains:
             raise InputError(f"model.outputs: got {outputs!r}; expected '' without model.weights")
+        if outputs == imagenet.CLASSES:
+            imagenet.check([name for name, _ in parse_classes(self.config.data.classes)], "data.classes")
         file = published_weights.weights_path(self.config)
         if not self.trains and file.is_file() and file.suffix != model_file.SUFFIX:
             metadata = published_weights.read_metadata(file)

@@ -3,12 +3,15 @@
 import dataclasses
 import logging
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from fsjax.data import imagenet
+from fsjax.data.source import parse_classes
 from fsjax.engine.model import Model
 from fsjax.models import published_weights
 from fsjax.runtime import files, parallel, storage
@@ -71,20 +74,29 @@ def weights_file(config: ConfigDict) -> Path:
 
 
 def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> Model:
-    """Return the model with the outputs of the data's `classes`, which weights.json names, first."""
-    order = np.array(_choose_outputs(config, model, classes))
+    """Return the model with the logits of the data's `classes`, which weights.json names, first.
+
+    The logit of a class with several outputs is their logsumexp, so that its probability is the sum of theirs.
+    """
+    groups = _choose_outputs(config, model, classes)
+    widest = max(map(len, groups))
+    # Rows of a group are filled up with its first output, whose weight there is 0.
+    order = np.array([group + group[:1] * (widest - len(group)) for group in groups])
+    weights = np.arange(widest) < np.array([[len(group)] for group in groups])
 
     def ordered(apply: Callable) -> Callable:
-        return lambda params, images: apply(params, images)[:, order]
+        if widest == 1:
+            return lambda params, images: apply(params, images)[:, order[:, 0]]
+        return lambda params, images: jax.nn.logsumexp(apply(params, images)[:, order], axis=-1, b=weights)
 
-    if (order == np.arange(len(order))).all():
+    if order.tolist() == [[index] for index in range(len(order))]:
         return dataclasses.replace(model, classes=classes)
     low = model.apply_bfloat16 and ordered(model.apply_bfloat16)
     return dataclasses.replace(model, apply=ordered(model.apply), apply_bfloat16=low, classes=classes)
 
 
-def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> tuple[int, ...]:
-    """Return a model's outputs, the data's classes first: by model.outputs, by name or by place."""
+def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """Return a model's outputs, the data's classes first: by model.outputs, by name or by place; then the others."""
     available, named = model.num_logits, model.classes
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
     if named and not given:
@@ -93,20 +105,26 @@ def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) 
                 f"model.weights: {weights} has no class {missing[0]!r}; expected data of its classes "
                 f"({', '.join(named[:4])}{', ...' if len(named) > 4 else ''}), or model.outputs"
             )
-        chosen = [named.index(name) for name in classes]
+        chosen = [(named.index(name),) for name in classes]
     elif available < count:
         raise InputError(f"model.weights: {weights} has {available} outputs; the data has {count} classes")
+    elif given == imagenet.CLASSES:
+        if available != len(imagenet.names()):
+            raise InputError(f"model.outputs: got {given!r} for {weights} with {available} outputs; expected 1000")
+        folders = {display: name for name, display in parse_classes(config.data.classes)}
+        wnids = [folders.get(name, name) for name in classes]
+        chosen = [(index,) for index in imagenet.outputs(wnids, f"model.outputs={given}")]
     elif given:
-        texts = [text.strip() for text in given.split(",")]
-        chosen = [int(text) for text in texts if text.isdecimal() and int(text) < available]
-        if len(set(chosen)) != len(texts) or len(texts) != count:
+        texts = [[text.strip() for text in group.split("|")] for group in given.split(",")]
+        chosen = [tuple(int(text) for text in group if text.isdecimal() and int(text) < available) for group in texts]
+        if len({*chain(*chosen)}) != sum(map(len, texts)) or len(texts) != count:
             raise InputError(
                 f"model.outputs: got {given!r}; expected {count} different numbers from 0 to {available - 1}, one a "
-                "class of the data, separated by commas"
+                "class of the data, or several as 3|5, separated by commas"
             )
     else:
-        chosen = list(range(count))
-    return (*chosen, *sorted(set(range(available)) - set(chosen)))
+        chosen = [(index,) for index in range(count)]
+    return [*chosen, *((index,) for index in sorted(set(range(available)) - {*chain(*chosen)}))]
 
 
 def check_logits(path: str, model: Model) -> str:

@@ -15,6 +15,7 @@ from fsjax.runtime.errors import InputError, one_line
 # Other decoders are never tried, since some of PIL's run programs. A file's name does not matter: ImageNet has PNGs
 # called .JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Encoded(NamedTuple):
@@ -24,18 +25,24 @@ class Encoded(NamedTuple):
     name: str
 
 
-def decode_all(images: Sequence[Encoded], size: int, shorter: int) -> UInt8[np.ndarray, "n size size 3"]:
+def decode_all(
+    images: Sequence[Encoded], size: int, shorter: int, interpolation: str
+) -> UInt8[np.ndarray, "n size size 3"]:
     """Decode and resize images, as `decode` and `resize` do; a worker process can import this."""
-    return np.stack([resize(decode(*image), size, shorter) for image in images])
+    return np.stack([resize(decode(*image), size, shorter, interpolation) for image in images])
 
 
 def resize(
-    image: Image.Image | UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0
+    image: Image.Image | UInt8[np.ndarray, "height width 3"],
+    size: int,
+    shorter: int = 0,
+    interpolation: str = "bilinear",
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Resize an RGB image to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view.
+    """Resize an RGB image to size x size pixels by PIL, with antialiasing, rounded to uint8; may return a view.
 
     shorter: 0 resizes both sides to `size`, without a crop (Wang et al., ICCV 2023). Otherwise, from `size` on, the
     shorter side becomes this long and the centre is cut out: torchvision's Resize(shorter) + CenterCrop(size).
+    interpolation: one of INTERPOLATIONS.
     """
     sides = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
     width, height = size, size
@@ -43,7 +50,7 @@ def resize(
         width, height = (int(shorter * side / min(sides)) for side in sides)
     if sides != (width, height):
         picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        image = picture.resize((width, height), Image.Resampling.BILINEAR)
+        image = picture.resize((width, height), INTERPOLATIONS[interpolation])
     top, left = round((height - size) / 2), round((width - size) / 2)
     return np.asarray(image)[top : top + size, left : left + size]
 

@@ -149,6 +149,17 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     refused("data.classes: got class 'x' 2 times", load, classes="ant=x,bee=x")
     refused("got the entry 'ant='; expected", load, classes="ant=")
     refused("got the entry ''; expected", load, classes="ant,,bee")
+    refused("train: got class 'ant'; expected an ImageNet-1k id, as n02391049", load, classes="imagenet")
+    refused("data.interpolation: got nearest; expected bilinear, bicubic", load, interpolation="nearest")
+
+
+def test_folders_of_imagenet_are_shown_by_their_names_and_split_test_may_be_val(tmp_path):
+    save_folder(tmp_path, {"n02690373": 1, "n01440764": 2}, split="val")
+    named = data.load(config(root=tmp_path, classes="imagenet"), "test", 0)
+    assert named.classes == ("tench", "airliner") and named.labels.tolist() == [0, 0, 1]
+    chosen = data.load(config(root=tmp_path, classes="n02690373,n01440764=fish"), "test", 0)
+    assert chosen.classes == ("airliner", "fish") and chosen.labels.tolist() == [0, 1, 1]
+    assert data.load(config(root=tmp_path), "test", 0).classes == ("n01440764", "n02690373")
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "bomb", "tiff"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 from torchvision.transforms.v2 import functional
 
 from configs import common
@@ -39,9 +39,10 @@ def photograph(height, width):
     return np.clip(np.rint(128 + 60 * noise / noise.std()), 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
 
 
-def torchvision_transform(size, shorter):
+def torchvision_transform(size, shorter, interpolation="bilinear"):
     """What torchvision does to a PIL image, up to the tensor."""
-    return Compose([Resize(shorter), CenterCrop(size)] if shorter else [Resize((size, size))])
+    resized = Resize(shorter or (size, size), InterpolationMode(interpolation))
+    return Compose([resized, CenterCrop(size)] if shorter else [resized])
 
 
 def difference(ours, theirs):
@@ -81,13 +82,13 @@ def test_normalised_images_are_torchvisions(mean, std):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("shorter", [0, 32, 40])
-def test_the_config_chooses_how_images_are_resized(tmp_path, shorter):
+@pytest.mark.parametrize(("shorter", "interpolation"), [(0, "bilinear"), (32, "bilinear"), (40, "bicubic")])
+def test_the_config_chooses_how_images_are_resized(tmp_path, shorter, interpolation):
     image = photograph(45, 33)
     (tmp_path / "test" / "a").mkdir(parents=True)
     Image.fromarray(image).save(tmp_path / "test" / "a" / "0.png")
-    config = data_config("folder", root=tmp_path, image_size=32, resize_shorter=shorter)
-    theirs = torchvision_transform(32, shorter)(Image.fromarray(image))
+    config = data_config("folder", root=tmp_path, image_size=32, resize_shorter=shorter, interpolation=interpolation)
+    theirs = torchvision_transform(32, shorter, interpolation)(Image.fromarray(image))
     assert difference(data.load(config, "test", 0)[0], np.asarray(theirs)) == 0
 
 

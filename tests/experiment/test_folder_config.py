@@ -44,7 +44,7 @@ def photographs(tmp_path):
 
 def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, caplog, undrawn):
     config = folder.get_config(str(photographs))
-    assert (config.data.image_size, config.data.test_split, config.model.name) == (32, "val", "resnet20")
+    assert (config.data.image_size, config.model.name) == (32, "resnet20")
     config.update_from_flattened_dict(OF_PHOTOGRAPHS)
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(config, tmp_path / "run")
@@ -71,7 +71,7 @@ def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, caplog, side
     config = folder.get_config(str(tmp_path))
     chosen = (config.data.image_size, config.model.name, config.search.patch, config.train.epochs)
     assert config.search.method == "removal" and "graft needs two or more classes of two or more" in caplog.text
-    assert chosen == (size, model, patch, epochs) and config.data.test_split == "test"
+    assert chosen == (size, model, patch, epochs)
     assert runner.check(config) == ["train", "search", "evaluate", "report"]
     assert not patch_maps.few(config.search.shares, (size, size), patch) and 0.05 in config.search.shares
     monkeypatch.setattr(folder, "_PIXELS", 8.0 * size**2 * count)

@@ -122,6 +122,10 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
         ({"model.outputs": "0,1,2,2"}, "model.outputs: got '0,1,2,2'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,10"}, "model.outputs: got '0,1,2,10'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,x"}, "model.outputs: got '0,1,2,x'; expected 4 different numbers"),
+        ({"model.outputs": "0|5,1,2,5"}, "model.outputs: got '0|5,1,2,5'; expected 4 different numbers"),
+        ({"model.outputs": "0|,1,2,5"}, "model.outputs: got '0|,1,2,5'; expected 4 different numbers"),
+        ({"model.outputs": "imagenet"}, "data.classes: got class 'a'; expected an ImageNet-1k id"),
+        ({"model.outputs": "imagenet", "data.classes": "n02391049"}, "with 10 outputs; expected 1000"),
         ({"model.weights": "nothing.pt"}, "model.weights: got nothing.pt, no file; expected PyTorch weights"),
         ({"model.weights": "."}, "model.weights: got ., without a trained model; expected PyTorch weights"),
     ],
@@ -169,6 +173,22 @@ def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
     config.search.precision = "bfloat16"
     found = model_source(config).model(tmp_path).at("bfloat16")
     np.testing.assert_allclose(jax.jit(found.apply)(found.params, normalised), expected, atol=0.05 * np.ptp(expected))
+
+
+def test_a_class_of_several_outputs_has_the_sum_of_their_probabilities(foreign, images, tmp_path):
+    name, model, weights = foreign
+    config = make_config(images, name, weights)
+    config.stages, config.model.outputs = "train", "7, 2|4|5,9,0|1"
+    runner.run(config, tmp_path)
+    normalised, _ = torch_data(images)
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).double().softmax(1).numpy()
+    found = model_source(config).model(tmp_path)
+    logits = np.asarray(jax.jit(found.apply)(found.params, normalised), np.float64)
+    groups = ([7], [2, 4, 5], [9], [0, 1], [3], [6], [8])
+    expected = np.stack([outputs[:, group].sum(1) for group in groups], axis=1)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), expected, atol=1e-5)
+    assert files.read_json(tmp_path / "weights.json")["outputs"] == len(groups)
 
 
 def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):

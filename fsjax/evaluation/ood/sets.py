@@ -118,7 +118,7 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
     places, parts, files = folder_set.places(data), [], []
 
     def open_rows(source: FolderSource, rows: Rows) -> Dataset:
-        return Dataset(source, data.image_size, data.cache_gib, rows, resize_shorter=data.resize_shorter)
+        return Dataset(source, data.image_size, data.cache_gib, rows, data.resize_shorter, data.interpolation)
 
     for groups, images in places:
         source = FolderSource(classes, images)
