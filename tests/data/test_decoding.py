@@ -24,7 +24,7 @@ def called(monkeypatch):
     calls, call = [], workers.call
 
     def counted(processes, name, function, arguments):
-        calls.extend((processes, len(images)) for images, _, _ in arguments)
+        calls.extend((processes, len(images)) for images, *_ in arguments)
         return call(processes, name, function, arguments)
 
     monkeypatch.setattr(workers, "call", counted)
