@@ -172,10 +172,11 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
         _, *rest = values(argv)
         config = values.config.lock()
     except flags.Error as error:
-        # absl puts the traceback of a config file's own error into its message; the last line is the error itself.
-        in_file = "Error whilst parsing config file" in str(error)
-        said = str(error).strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: ")
-        raise InputError(said if in_file else one_line(error)) from error
+        # ml_collections and absl raise a config file's own error anew, with its traceback in the message.
+        cause: BaseException = error
+        while cause.__context__ and "Error whilst parsing config file" in str(cause):
+            cause = cause.__context__
+        raise InputError(one_line(cause)) from error
     except (AttributeError, LookupError, ValueError):
         # ml_collections raises these for an unknown field; so may the code of the config file.
         known = _define_flags(argv[:2])
