@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from fsjax.runtime.errors import InputError
 
@@ -17,15 +17,12 @@ def names() -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines)
 
 
-def check(wnids: Iterable[str], where: str) -> None:
-    """Raise InputError for a name that is no wnid of ImageNet-1k."""
-    if strangers := [name for name in wnids if name not in names()]:
-        raise InputError(f"{where}: got class {strangers[0]!r}; expected an ImageNet-1k id, as n02391049")
+def outputs(wnids: Sequence[str], where: str) -> list[int]:
+    """Return the output of each class in a network with ImageNet's 1,000 outputs.
 
-
-def outputs(wnids: Iterable[str], where: str) -> list[int]:
-    """Return the output of each class in a network with ImageNet's 1,000 outputs; raise InputError as `check` does."""
-    wnids = list(wnids)
-    check(wnids, where)
+    Raises InputError for a name that is no wnid of ImageNet-1k; `where`: what names the classes.
+    """
     places = {wnid: index for index, wnid in enumerate(names())}
+    if strangers := [name for name in wnids if name not in places]:
+        raise InputError(f"{where}: got class {strangers[0]!r}; expected an ImageNet-1k id, as n02391049")
     return [places[wnid] for wnid in wnids]

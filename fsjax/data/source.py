@@ -99,7 +99,7 @@ def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str
     positions = {name: position for position, name in enumerate(names)}
     given = parse_classes(chosen)
     if chosen == imagenet.CLASSES:
-        imagenet.check(names, where)
+        imagenet.outputs(names, where)
         given = [(name, display) for name, display in given if name in positions]
     if list(names) == list(map(str, range(len(names)))) and not any(name in positions for name, _ in given) and given:
         if len(given) < len(names):

@@ -57,7 +57,7 @@ class ModelSource(abc.ABC):
         if outputs and self.trains:
             raise InputError(f"model.outputs: got {outputs!r}; expected '' without model.weights")
         if outputs == imagenet.CLASSES:
-            imagenet.check([name for name, _ in parse_classes(self.config.data.classes)], "data.classes")
+            imagenet.outputs([name for name, _ in parse_classes(self.config.data.classes)], "data.classes")
         file = published_weights.weights_path(self.config)
         if not self.trains and file.is_file() and file.suffix != model_file.SUFFIX:
             metadata = published_weights.read_metadata(file)

@@ -120,7 +120,7 @@ def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) 
         if len({*chain(*chosen)}) != sum(map(len, texts)) or len(texts) != count:
             raise InputError(
                 f"model.outputs: got {given!r}; expected {count} different numbers from 0 to {available - 1}, one a "
-                "class of the data, or several as 3|5, separated by commas"
+                "class of the data, or several as 3|5, separated by commas; or imagenet"
             )
     else:
         chosen = [(index,) for index in range(count)]
