@@ -42,7 +42,7 @@ ARMS = (
     ("labels", "random"),
     ("network", "random"),
 )
-SHARE, EACH, HELD_OUT = 0.05, 15, 500
+SHARE, EACH, HELD_OUT = 0.05, 10, 300
 BATCH, MOMENTUM = 32, 0.9
 
 
@@ -186,8 +186,8 @@ def probabilities(model: Model, pixels: UInt8[np.ndarray, "n height width 3"]) -
 def define_flags() -> None:
     flags.DEFINE_string("photographs", None, "Folder with {train,test}/<wnid>/.", required=True)
     flags.DEFINE_string("out", None, "JSONL file of the networks' outcomes.", required=True)
-    flags.DEFINE_float("rate", 0.003, "First learning rate.")
-    flags.DEFINE_integer("steps", 150, f"Steps of {BATCH} images.")
+    flags.DEFINE_float("rate", 0.0003, "First learning rate.")
+    flags.DEFINE_integer("steps", 60, f"Steps of {BATCH} images.")
 
 
 if __name__ == "__main__":
