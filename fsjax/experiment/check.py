@@ -79,8 +79,9 @@ def _verify(workspace: Workspace, evaluation: Evaluation, file: Path) -> int:
     again = judge_maps.judge_maps(
         config, model, workspace.maps, test, evaluation.unfiltered, usable, None, evaluation.triggers, labels
     )
-    for label in labels if again else []:
-        said, found = card.verdicts[label], again.verdicts[label]
+    found_again = again.verdicts if again else card.verdicts  # without pairs there is nothing to judge
+    for label in labels:
+        said, found = card.verdicts[label], found_again[label]
         near = said.psi is None or (found.psi is not None and said.psi_ci[0] <= found.psi <= said.psi_ci[1])
         if said.kind != found.kind or not near:
             differences.append(f"{said.sentence} Found: {found.sentence}")
