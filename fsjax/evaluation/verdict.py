@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from fsjax.evaluation.graft_results import GraftRates, Triggers
+from fsjax.evaluation.statistics import wilson
 
 # A map controls a class where its psi is above CONTROL.
 CONTROL = 0.5
@@ -25,10 +26,13 @@ AS_MUCH = 0.5
 # The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map)
 # and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
 LESS, MORE = 0.75, 3.0
+# An absence is what setting the frequencies to 0 shows, where amplitudes alone carry this part of the effect at least:
+# the phase of a cue may be lost, too.
+PARTLY = 0.25
 # Low frequencies decide about photographs of any class. A map is coarse where low-pass has LOW of its psi, unless the
 # class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice. With
 # NEARLY all of its psi low-pass makes any map coarse: it may hold a grating that does not count.
-LOW, OWN, NEARLY = 1 / 3, 5.0, 0.85
+LOW, OWN, NEARLY = 1 / 3, 7.0, 0.85
 
 # A wave is a trigger where it turns at least TRIGGERED of others' images into the class (lower 95 % limit), and other
 # waves at most AS_MUCH of that. It says more than these kinds.
@@ -110,8 +114,11 @@ def decide(
     if at.p_value <= level:
         return _controlled(at, base, is_default(base, classes))
     if is_default(base, classes):
-        as_is = "" if np.isnan(fpr) else f" ({100 * fpr:.0f} % where it is not)"
         reason = f"the model predicts it for {100 * base:.0f} % of others' images where their true class is left out"
+        lower, _ = wilson(np.array(base * pairs), np.array(pairs))
+        if not is_default(float(lower), classes):
+            return Decision("undecided", f"{reason}: {pairs} pairs do not tell whether it is the default class")
+        as_is = "" if np.isnan(fpr) else f" ({100 * fpr:.0f} % where it is not)"
         return Decision("default class", reason + as_is)
     if at.psi_ci[1] < CONTROL:
         largest = f"the largest psi is {at.psi:.2f}, at {_plane(at)}"
@@ -143,11 +150,6 @@ def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
     gain = at.grafted - base
     carries = {name: getattr(at, name) - base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
     controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
-    if carries["zeroed"] and (carries["amplitude"] or by_default):
-        return Decision("by absence", f"{controls}, and setting them to 0 in other images has the same effect")
-    if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
-        less = f"its images have {100 * at.energy_ratio:.0f} % of others' energy there"
-        return Decision("by absence", f"{controls}, and {less}")
     enough = AS_MUCH * at.psi
     low_pass = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
     if at.no_dc_psi < enough:
@@ -155,6 +157,11 @@ def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
     most = NEARLY if at.largest_energy_ratio >= OWN else LOW
     if at.low_pass_psi >= most * at.psi:
         return Decision("coarse", f"{controls}, and {low_pass}: it is what a coarse image shows")
+    if carries["zeroed"] and (at.amplitude - base >= PARTLY * gain or by_default):
+        return Decision("by absence", f"{controls}, and setting them to 0 in other images has the same effect")
+    if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
+        less = f"its images have {100 * at.energy_ratio:.0f} % of others' energy there"
+        return Decision("by absence", f"{controls}, and {less}")
     if at.equal_change_psi >= enough:
         also = "so do random frequencies that change images as much"
         return Decision("spread", f"{controls}, but {also}; {_NOT_EXCLUDED}")

@@ -42,7 +42,7 @@ def row(label, psi, tpr, **rates):
 
 def test_scores_are_ranked_and_each_threshold_moves_the_classes_that_hang_on_it():
     rows = [row("positive", 0.9, 0.7), row("positive", 0.8, 0.8, low_pass_psi=0.24), row("negative", 0.2, 0.75)]
-    rows.append(row("negative", 0.7, 0.9, low_pass_psi=0.5, largest_energy_ratio=3.5) | {"verdict": False})
+    rows.append(row("negative", 0.7, 0.9, low_pass_psi=0.5, largest_energy_ratio=4.2) | {"verdict": False})
     said = dict(line.strip("| ").split(" | ") for line in verdict_rules.auroc(rows).splitlines()[2:])
     # Pairs of a positive and a negative, and how many of the four are in order.
     assert said == {"psi": "1.000", "TPR": "0.250", "TPR - FPR": "0.250", "TPR of low-pass": "0.500"}
@@ -52,7 +52,7 @@ def test_scores_are_ranked_and_each_threshold_moves_the_classes_that_hang_on_it(
         lines[name, value] = [cell.split(" ")[0] for cell in cells]
     assert lines["as frozen", "-"] == ["2/2", "2/2"]
     assert lines["LOW", "0.25"] == ["1/2", "2/2"], "low-pass of the second positive has .3 of its psi"
-    assert lines["OWN", "3"] == ["2/2", "1/2"], "the last negative has 3.5 times others' energy"
+    assert lines["OWN", "4"] == ["2/2", "1/2"], "the last negative has 4.2 times others' energy"
 
 
 def test_a_class_that_changes_its_verdict_is_listed_and_undecided_is_no_change():

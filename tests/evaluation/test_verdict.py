@@ -44,14 +44,16 @@ def changed(**values):
         (changed(radial_psi=0.5), "band"),
         (changed(low_pass_psi=0.76), "shortcut amplitude"),
         (changed(low_pass_psi=0.77), "coarse"),
-        (changed(low_pass_psi=0.31, largest_energy_ratio=4.9), "coarse"),
+        (changed(low_pass_psi=0.31, largest_energy_ratio=6.9), "coarse"),
+        (changed(low_pass_psi=0.31, largest_energy_ratio=6.9, zeroed=0.8), "coarse"),
         (changed(low_pass_psi=0.31, largest_energy_ratio=np.nan), "coarse"),
-        (changed(low_pass_psi=0.29, largest_energy_ratio=4.9), "shortcut amplitude"),
+        (changed(low_pass_psi=0.29, largest_energy_ratio=6.9), "shortcut amplitude"),
         (changed(no_dc_psi=0.3), "coarse"),
         (changed(no_dc_psi=0.8), "shortcut amplitude"),
         (changed(zeroed=0.8), "by absence"),
         # Zeros may be the class's own amplitude only where amplitudes carry it too.
-        (changed(zeroed=0.8, amplitude=0.1, phase=0.8), "shortcut phase"),
+        (changed(zeroed=0.8, amplitude=0.29, phase=0.8), "shortcut phase"),
+        (changed(zeroed=0.8, amplitude=0.31, phase=0.8), "by absence"),
         # A default class, also where the phases of others' cues have to go.
         (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.7), "by absence"),
         (changed(energy_ratio=0.7, largest_energy_ratio=2.0), "by absence"),
@@ -73,6 +75,8 @@ def changed(**values):
         # With three classes q0 is 1/2 by chance, and with two it leaves out no class.
         (changed(base=0.74, psi=0.6, amplitude=0.9, classes=3), "shortcut amplitude"),
         (changed(base=0.74, p_value=0.5, psi_ci=(0.3, 0.4)), "default class"),
+        # Of 120 pairs, the lower limit of q0 is 0.61, at or below 0.625 of five classes.
+        (changed(base=0.7, p_value=0.5, psi_ci=(0.3, 0.4)), "undecided"),
         (changed(fpr=0.6), "not recognised"),
         (changed(tpr=0.4), "not recognised"),
         (changed(fpr=np.nan), "shortcut amplitude"),
