@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jaxtyping import Int, PyTree
 
 from fsjax.engine.model import Model
 from fsjax.engine.tile import make_tile, tile_shapes
@@ -32,18 +32,39 @@ CPU_BUDGET, CPU_IMAGES, CPU_MOST = 11 * MIB, 16, 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
+# Masks are divided evenly among this number of CPU devices, and so among 1, 2 and 4.
+_CPU_DEVICES = 8
+_HARDLY_MORE = 1.02
 # The bytes of each program; the search, the evaluation and the heat map of a run ask for the same programs.
 _KNOWN: weakref.WeakKeyDictionary[Callable, dict[str, int]] = weakref.WeakKeyDictionary()
 
 
-def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
+def layout(model: Model, counts: Sequence[int], *, masks: int = 0, memory_mib: int = 0) -> dict[str, int]:
     """Return how a search divides its work, for groups of `counts` images; one group at a time lies on the devices.
 
-    The keys are `tile_images` and `chunk`, the tile size and the image batch size. `memory_mib` and the error are as
-    for `most_images`.
+    The keys are `tile_images` and `chunk`, the tile size and the image batch size. Each group goes through `masks`, or
+    a multiple of them; 0 = not known. `memory_mib` and the error are as for `most_images`.
     """
     tile_images = fit(model, resident_images=max(counts), memory_mib=memory_mib)
-    return {"tile_images": tile_images, "chunk": image_batch_size(counts, tile_images)}
+    chunk = image_batch_size(counts, tile_images)
+    if masks:
+        # On a CPU sums have the same bits for any number of devices and processes, since their tiles are the same.
+        on_cpu, pairs = parallel.free_bytes() is None, masks * len(counts)
+        devices, processes = (_CPU_DEVICES, 1) if on_cpu else (parallel.mesh().size, parallel.process()[1])
+        ends = {*range(0, pairs + 1, masks), *(pairs * index // processes for index in range(processes + 1))}
+        tile_images = chunk * masks_per_tile(np.diff(sorted(ends)), max(1, tile_images // chunk), devices)
+    return {"tile_images": tile_images, "chunk": chunk}
+
+
+def masks_per_tile(runs: Int[np.ndarray, " runs"], most: int, devices: int) -> int:
+    """Return how many masks a device takes at once, at most `most`, for runs of masks that no tile spans.
+
+    Of a quarter of the most and larger sizes it is the largest that pads hardly more masks than the best.
+    """
+    most = min(most, -(-int(runs.max()) // devices))
+    sizes = np.arange(max(1, most // 4), most + 1)
+    padded = (-(-runs // (sizes[:, None] * devices))).sum(1) * sizes
+    return int(sizes[padded <= _HARDLY_MORE * padded.min()][-1])
 
 
 def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:

@@ -60,7 +60,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     stages, share = plan_stages(problem.options, problem.plane), problem.options.hierarchical.share
     candidates = Candidates(problem.plane, stages, problem.seed, share)
-    layout = tile_size.layout(problem.searched_model, problem.counts, memory_mib=problem.run.memory_mib)
+    fewest, memory_mib = min(stage.count for stage in stages), problem.run.memory_mib
+    layout = tile_size.layout(problem.searched_model, problem.counts, masks=fewest, memory_mib=memory_mib)
     layout = problem.partial_results(layout).layout  # of all stages, also after a restart
     shares = tuple(sorted(problem.options.shares))
     # Share -> the stage, each class's best candidate there, and its loss where a candidate fits the budget.

@@ -158,7 +158,7 @@ def evaluate_masks(
     """
     model, count = problem.searched_model, shares * len(candidates)
     images_of_class = np.minimum(problem.counts, problem.options.learned.judged)
-    layout = tile_size.layout(model, images_of_class.tolist(), memory_mib=problem.run.memory_mib)
+    layout = tile_size.layout(model, images_of_class.tolist(), masks=shares, memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results(layout, name)
 
     def read(label: int) -> WeightedImages:

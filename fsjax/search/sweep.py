@@ -59,7 +59,7 @@ def sweep(
         return images, weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
 
     model = model or problem.searched_model
-    layout = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
+    layout = layout or tile_size.layout(model, problem.counts, masks=masks.count, memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({**layout, "masks": masks.count})
     shape, label = (replicates or 1, masks.count), label or f"search {problem.options.method}"
     sums = sweep_statistics(problem, model, partial_results, read, lambda _: masks, ("loss",), shape, label)[:, 0]

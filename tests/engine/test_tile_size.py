@@ -8,10 +8,13 @@ import pytest
 
 from fsjax import models
 from fsjax.engine import tile_size
+from fsjax.engine.engine import Engine
 from fsjax.engine.model import GraftModel, Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
+from fsjax.search import removal
+from tests.helpers.search_problem import make_problem, on_devices
 
 IMAGE = (16, 16, 3)
 
@@ -145,6 +148,36 @@ def test_a_tile_needs_no_more_memory_however_it_is_cut(model):
 )
 def test_image_batch_size_wastes_the_fewest_padded_images_and_then_little_of_a_tile(counts, tile_images, expected):
     assert tile_size.image_batch_size(counts, tile_images) == expected
+
+
+@pytest.mark.parametrize("devices", range(1, 9))
+@pytest.mark.parametrize(
+    ("masks", "images", "processes", "least"),
+    [(421, 50, 1, 0.95), (25_091, 50, 1, 0.95), (421, 50, 4, 0.95), (421, 100, 16, 0.93), (2000, 30, 3, 0.95)],
+)
+def test_masks_fill_the_tiles_of_any_number_of_accelerators(monkeypatch, devices, masks, images, processes, least):
+    """Counted class by class as a search goes: each process has a part of the (class, mask) pairs."""
+    answers = {"free_bytes": 2**30, "mesh": SimpleNamespace(size=devices), "process": (0, processes)}
+    for name, answer in answers.items():
+        monkeypatch.setattr(parallel, name, lambda answer=answer: answer)
+    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 2048)
+    layout, places = tile_size.layout(Model(lambda *_: None, {}, IMAGE), [images] * 10, masks=masks), 0
+    at_once = layout["tile_images"] // images * devices
+    for process in range(processes):
+        monkeypatch.setattr(parallel, "process", lambda process=process: (process, processes))
+        of_classes = np.bincount(np.arange(10 * masks)[parallel.share(10 * masks)] // masks)
+        places += sum(-(-of_class // at_once) * at_once for of_class in of_classes)
+    assert (layout["chunk"] == images and 512 <= layout["tile_images"] <= 2048) or processes > 1
+    assert 10 * masks >= least * places
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_search_on_cpus_pads_few_masks_and_the_same_tiles_on_any_number(monkeypatch, devices):
+    sizes, place = [], Engine._place
+    monkeypatch.setattr(Engine, "_place", lambda self, *given: sizes.append(given[1]) or place(self, *given))
+    on_devices(monkeypatch, devices)
+    removal.search(make_problem(plane=(16, 16)))
+    assert set(sizes) == {17 * devices} and 0.95 * sum(sizes) <= 3 * 131
 
 
 @pytest.mark.parametrize(("mib", "images"), [(0.125, 88), (0.5, 22), (0.9, 16), (1.5, 14), (5, 4), (30, 1)])
