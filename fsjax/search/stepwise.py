@@ -1,6 +1,7 @@
 """Searches that go step by step: independent tasks, such as one for each class, that run side by side."""
 
 import abc
+import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -22,6 +23,8 @@ from fsjax.search.sweep import Throughput
 State = TypeVar("State")
 # States, inputs and batches hold NumPy arrays on the host and JAX arrays on the devices.
 AnyArray: TypeAlias = Any
+# A call of an accelerator takes as many steps as fit into this time, for which a stop has to wait.
+_SECONDS_A_CALL = 0.25
 # The number of a step, and the state before it.
 Carry: TypeAlias = tuple[AnyArray, Any]
 
@@ -48,8 +51,8 @@ def cut_batches(
 class StepwiseSearch(abc.ABC, Generic[State]):
     """Independent tasks with equally many steps, and with states of the same shapes.
 
-    A step measures each batch, adds the measurements up, and updates the state with the sum. The batches are separate
-    calls: inside a compiled loop a CPU's convolutions are not threaded and many times slower.
+    A step measures each batch, adds the measurements up, and updates the state with the sum. Accelerators loop over
+    steps in one call. CPUs take a call for each batch: in a compiled loop their convolutions are nine times slower.
 
     States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update` for one task.
 
@@ -123,11 +126,12 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
     return runner.merge(results)
 
 
-def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Callable, Callable]:
-    """Return `measure` and `update` of all tasks at once, jitted and split over the mesh by tasks.
+def make_steps(search: StepwiseSearch, mesh: Mesh, precision: str, *, loops: bool) -> Callable:
+    """Return (params, shared, inputs, batches, count, carry) -> the carry after `count` steps of all tasks at once.
 
-    They take the inputs of all steps, and (step, state) for a state. All arguments but `params` and `shared` have a
-    leading axis of tasks.
+    Tasks are split over the mesh: all arguments but `params`, `shared` and `count` have a leading axis of tasks.
+    `inputs` are of all steps. With `loops` it is one program for any count, so that bits do not depend on where a
+    search was stopped; else `count` is 1, and each batch a call.
     """
 
     def measure(params: PyTree, shared: Any, carry: Carry, inputs: PyTree, batch: Any) -> Any:
@@ -139,10 +143,19 @@ def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Calla
         return step + 1, search.update(state, jax.tree.map(lambda leaf: leaf[step], inputs), measured)
 
     measures = jax.vmap(measure, in_axes=(None, None, 0, 0, 0))
-    return (
-        over_devices(measures, mesh, (False, False, True, True, True), precision),
-        over_devices(jax.vmap(update), mesh, (True, True, True), precision),
-    )
+    measure_all = over_devices(measures, mesh, (False, False, True, True, True), precision)
+    update_all = over_devices(jax.vmap(update), mesh, (True, True, True), precision)
+
+    def steps(params: PyTree, shared: Any, inputs: PyTree, batches: list[Any], count: AnyArray, carry: Carry) -> Carry:
+        def step(_: AnyArray, carry: Carry) -> Carry:
+            measured = measure_all(params, shared, carry, inputs, batches[0])
+            for batch in batches[1:]:
+                measured = jax.tree.map(jnp.add, measured, measure_all(params, shared, carry, inputs, batch))
+            return update_all(carry, inputs, measured)
+
+        return jax.lax.fori_loop(0, count, step, carry) if loops else step(0, carry)
+
+    return jax.jit(steps) if loops else steps
 
 
 class _Runner:
@@ -153,8 +166,8 @@ class _Runner:
         self.width = search.tasks_per_device * mesh.size
         self._split, self._replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
         self._params = jax.device_put(problem.model.params, self._replicated)
-        self._measure, self._update = make_step(search, mesh, problem.searched_model.matmul_precision)
-        self._add = jax.jit(lambda measured, more: jax.tree.map(jnp.add, measured, more))
+        self._loops, self._steps_a_call = parallel.free_bytes() is not None, 1
+        self._take = make_steps(search, mesh, problem.searched_model.matmul_precision, loops=self._loops)
         # All tasks have arrays of the same shapes.
         self._like_state = search.initial_state(0)
         self._like_result = search.result(0, self._like_state)
@@ -167,12 +180,17 @@ class _Runner:
             shared = jax.device_put(search.shared(self._filled(tasks)), self._replicated)
             inputs = self._place([search.inputs(task) for task in tasks])
             batches = [self._place(list(batch)) for batch in zip(*map(search.batches, tasks), strict=True)]
+            count, began = 0, 0.0  # of the call before
             while step < search.steps:
-                previous, state = state, self._step(shared, state, inputs, batches)
-                # At most one step ahead of the devices, since a stop waits for all queued steps.
+                size = min(self._steps_a_call, search.steps - step)
+                previous, state = state, self._take(self._params, shared, inputs, batches, size, state)
+                # At most one call ahead of the devices, since a stop waits for all queued calls.
                 jax.block_until_ready(previous)
-                step += 1
-                throughput.count(len(tasks), len(tasks) * search.images_per_step)
+                if self._loops and count:
+                    self._steps_a_call = max(1, int(count * _SECONDS_A_CALL / (time.perf_counter() - began)))
+                count, began = size, time.perf_counter()
+                step += count
+                throughput.count(len(tasks) * count, len(tasks) * count * search.images_per_step)
                 if self._partial_results.is_due():
                     self._write(tasks, step, self._fetch(state, len(tasks)))
                     saved_step = step
@@ -206,12 +224,6 @@ class _Runner:
 
         values = jax.tree.map(known, self._like_result, *(results.get(task, unknown) for task in tasks))
         return [jax.tree.map(lambda leaf, row=row: leaf[row], values) for row in tasks]
-
-    def _step(self, shared: PyTree, state: Carry, inputs: PyTree, batches: list[PyTree]) -> Carry:
-        measured = self._measure(self._params, shared, state, inputs, batches[0])
-        for batch in batches[1:]:
-            measured = self._add(measured, self._measure(self._params, shared, state, inputs, batch))
-        return self._update(state, inputs, measured)
 
     def _place(self, trees: list[PyTree]) -> PyTree:
         """Stack the arrays of the tasks on the devices; the last task fills free places."""

@@ -146,14 +146,19 @@ def test_by_mirror_descent_logits_move_as_by_adam_with_one_scale_for_all_orbits(
 
 
 def test_nothing_is_sent_to_the_devices_once_a_class_has_begun(monkeypatch):
-    taken, step = [], stepwise._Runner._step
+    taken, make_steps = [], stepwise.make_steps
 
-    def guarded(*arguments):
-        taken.append(1)
-        with jax.transfer_guard_host_to_device("disallow_explicit"):
-            return step(*arguments)
+    def guarded(*arguments, **options):
+        take = make_steps(*arguments, **options)
 
-    monkeypatch.setattr(stepwise._Runner, "_step", guarded)
+        def steps(*arguments):
+            taken.append(1)
+            with jax.transfer_guard_host_to_device("disallow_explicit"):
+                return take(*arguments)
+
+        return steps
+
+    monkeypatch.setattr(stepwise, "make_steps", guarded)
     learned.search(make_problem())
     assert len(taken) >= 8
 
@@ -333,3 +338,41 @@ def test_masks_are_judged_by_some_images_of_the_class():
         np.testing.assert_allclose(found_loss[label, share], loss, atol=1e-5)
     assert passes == (6 + 5 + 7) * 8
     assert learned.evaluate_masks(make_problem(), tuple(candidates), 2, "tried")[1] == (7 + 5 + 7) * 8
+
+
+# Steps in a call
+
+
+def test_an_accelerators_loop_takes_the_same_steps_in_few_calls_and_goes_on_after_a_stop(tmp_path, monkeypatch):
+    fields = {"steps": 24, "restarts": 3}
+    problem = make_problem(tmp_path / "whole", **fields)
+    scores = learned.as_quantiles(lambda label: learned.energy(problem, label))
+    budgets = [7]
+
+    def run(directory, limit=np.inf):
+        """The logits of all tasks after the last step, and the steps of each call."""
+        own = dataclasses.replace(problem, directory=directory)
+        optimisation = MaskOptimisation(own, budgets, lambda label, share: scores(label), LAYOUT)
+        monkeypatch.setattr(optimisation, "result", lambda task, state: state)
+        with monkeypatch.context() as patch:
+            seen = search_problem.stop_after(patch, limit)
+            try:
+                states = stepwise.run(own, optimisation, own.partial_results(LAYOUT))
+            except search_problem.Stopped:
+                return None, [units for units, *_ in seen]
+        return np.array([state.logits for state in states]), [units for units, *_ in seen]
+
+    one_by_one, calls = run(tmp_path / "cpu")
+    assert calls == [1] * 9 * 24
+    monkeypatch.setattr(stepwise.parallel, "free_bytes", lambda: 2**30)
+    monkeypatch.setattr(stepwise, "_SECONDS_A_CALL", 1e6)
+    looped, calls = run(tmp_path / "whole")
+    assert calls == [1, 1, 22] + [24] * 8
+    np.testing.assert_allclose(looped, one_by_one, atol=1e-4)
+    monkeypatch.setattr(stepwise, "_SECONDS_A_CALL", 1e-9)
+    stopped, calls = run(tmp_path / "stopped", limit=40)
+    assert stopped is None and calls == [1] * 40
+    monkeypatch.setattr(stepwise, "_SECONDS_A_CALL", 1e6)
+    resumed, calls = run(tmp_path / "stopped")
+    assert sum(calls) == 9 * 24 - 40 and len(calls) < 15
+    np.testing.assert_array_equal(resumed, looped)
