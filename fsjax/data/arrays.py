@@ -38,9 +38,8 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
     labels, images = np.asarray(labels).reshape(-1), _channels_last(images, str(images_path))
     check_labels(labels, labels_name)
     if len(images) != len(labels):
-        raise InputError(
-            f"{labels_name}: got {len(labels)} labels; expected {len(images)}, as {images_path} has images"
-        )
+        expected = f"{len(images)}, as {images_path} has images"
+        raise InputError(f"{labels_name}: got {len(labels)} labels; expected {expected}")
     numbers = [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
     choice = choose_classes(data_config.classes, numbers, labels_name)
     rows, labels = choice.relabel(labels)

@@ -46,9 +46,8 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     host = tuple(name for name in chosen if name in HOST_AUGMENTATIONS)
     device = tuple(name for name in chosen if name in AUGMENTATIONS)
     if chosen != [*host, *device]:
-        raise InputError(
-            f"train.augment: got {names!r}; expected {', '.join(HOST_AUGMENTATIONS)} before {', '.join(AUGMENTATIONS)}"
-        )
+        expected = f"{', '.join(HOST_AUGMENTATIONS)} before {', '.join(AUGMENTATIONS)}"
+        raise InputError(f"train.augment: got {names!r}; expected {expected}")
     return host, device
 
 

@@ -22,9 +22,8 @@ def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
 
     split: a name or a slice, 'train[:80%]'; a set without splits has the split 'train'. The columns are the only Image
     and the only ClassLabel, or data.huggingface.image and .label; a label may also be a whole number, with classes '0',
-    '1', ..., or a string. Labels are read here, in one pass; images are decoded on access.
-    Raises InputError for a set that cannot be opened, an unknown split, columns that
-    are missing or ambiguous, and labels that are missing or negative.
+    '1', ..., or a string. Labels are read here, in one pass; images are decoded on access. Raises InputError for a set
+    that cannot be opened, an unknown split, columns that are missing or ambiguous, and labels missing or negative.
     """
     splits, name = _open(data_config)
     records, where = _choose_split(splits, split, name, data_config), f"{name}, split {split}"
@@ -73,9 +72,8 @@ def _open(data_config: ConfigDict) -> tuple[dict[str, datasets.Dataset], str]:
             opened = datasets.load_dataset(str(path))
     except Exception as error:  # of the hub, of files, of Arrow: many types; the cause stays attached
         cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
-        raise InputError(
-            f"{field}: got {got!r}, which cannot be opened ({one_line(cause or error)}); expected {expected}"
-        ) from error
+        reason = one_line(cause or error)
+        raise InputError(f"{field}: got {got!r}, which cannot be opened ({reason}); expected {expected}") from error
     return opened if isinstance(opened, dict) else {str(opened.split or "train"): opened}, got
 
 
@@ -90,10 +88,8 @@ def _choose_split(
         return datasets.concatenate_datasets(rows)
     except Exception as error:  # an unknown name, a malformed or empty slice; the cause stays attached
         field = "data.test_split" if split == data_config.test_split else "data.train_split"
-        raise InputError(
-            f"{field}: got {split!r} of {name} ({one_line(error)}); expected {', '.join(splits)}, or a part of one, "
-            f"such as {next(iter(splits))}[:80%]"
-        ) from error
+        expected = f"{', '.join(splits)}, or a part of one, such as {next(iter(splits))}[:80%]"
+        raise InputError(f"{field}: got {split!r} of {name} ({one_line(error)}); expected {expected}") from error
 
 
 def _only_column(records: datasets.Dataset, feature: type, where: str, advice: str) -> str:
@@ -110,12 +106,7 @@ def _kind(records: datasets.Dataset, column: str) -> str:
 
 
 def _read(
-    records: datasets.Dataset,
-    image: str,
-    label: str,
-    classes: str | Sequence[str],
-    where: str,
-    folders: Sequence[str] = (),
+    records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str, folders: Sequence = ()
 ) -> EncodedSource:
     """Return the images of a set; those that are files have to lie in one of the folders, if any are given."""
     records = records.with_format(None)  # else a set's format or transform changes its rows

@@ -122,10 +122,9 @@ def _arrays(
     images = _check_shape(images, field)
     if images.dtype.kind == "f":
         if not (images.min() >= 0 and images.max() <= 1):  # also False for NaN
-            raise InputError(
-                f"{field}: got floats from {images.min():g} to {images.max():g} beside mean_std; expected pixels in "
-                "[0, 1] or uint8, or no mean_std where images are normalised already"
-            )
+            got = f"floats from {images.min():g} to {images.max():g} beside mean_std"
+            expected = "pixels in [0, 1] or uint8, or no mean_std where images are normalised already"
+            raise InputError(f"{field}: got {got}; expected {expected}")
         return images.astype(np.float32) * np.float32(255), labels
     if images.dtype != np.uint8:
         raise InputError(f"{field}: got {images.dtype}; expected uint8, or floats in [0, 1]")
@@ -169,8 +168,6 @@ def _check_shape(images: np.ndarray, field: str) -> Num[np.ndarray, "images heig
     if images.ndim != 4 or not len(images):
         raise InputError(f"{field}: got shape {images.shape}; expected [images, height, width, channels], one or more")
     if images.shape[1] in _CHANNELS and min(images.shape[2:]) > 4:
-        raise InputError(
-            f"{field}: got shape {images.shape}, channels first; expected [images, height, width, channels]: "
-            "images.transpose(0, 2, 3, 1)"
-        )
+        expected = "[images, height, width, channels]: images.transpose(0, 2, 3, 1)"
+        raise InputError(f"{field}: got shape {images.shape}, channels first; expected {expected}")
     return images

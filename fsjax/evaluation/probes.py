@@ -36,27 +36,21 @@ _COUNTS = np.unique(np.round(np.sqrt(2.0) ** np.arange(40))).astype(int)
 class ProbeRound:
     """One probe: a network trained for a part of the steps, under what earlier rounds had found.
 
-    Attributes:
-      end: share of the whole training that it went through.
-      own: whether it had a training of its own; otherwise it is the final training up to there.
-      accuracy: of its network on the test images.
-      base, swapped, psi, psi_ci: of each class, as in `graft_results`, under the prefix that `measure` chooses; NaN
-        without pairs of images.
-      positions, used: size of this prefix, and whether the network uses it.
-      added, share: positions that the prefixes in use add, and share of the plane that is grafted after this round.
+    `base`, `swapped`, `psi` and `psi_ci` are as in `graft_results`, under the prefix that `measure` chooses. Without
+    pairs of images they are NaN.
     """
 
-    end: float
-    own: bool
-    accuracy: float
+    end: float  # share of the whole training that it went through
+    own: bool  # whether it had a training of its own; otherwise it is the final training up to there
+    accuracy: float  # on the test images
     base: Float[np.ndarray, " classes"]
-    positions: tuple[int, ...]
+    positions: tuple[int, ...]  # size of the prefix of each class
     swapped: Float[np.ndarray, " classes"]
     psi: Float[np.ndarray, " classes"]
     psi_ci: Float[np.ndarray, "classes 2"]
-    used: tuple[bool, ...]
-    added: int
-    share: float
+    used: tuple[bool, ...]  # whether the network uses the prefix
+    added: int  # positions that the prefixes in use add
+    share: float  # of the plane that is grafted after this round
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -75,9 +75,9 @@ class MethodEvaluation:
     """Measurements on the maps of one search method, which `searched_on` the split 'train' or 'test'.
 
     The search spent `forward_equivalents` image forward passes; a backward pass counts 2. `agreement` is None where
-    config.search.precision is 'highest'. `shares` has the rates under
-    the maps by share as text, `grid` the rates under masks cut from their scores on the first images of each class,
-    `planted` recoveries by class. `grafts` is None where evaluate.pairs is 0.
+    config.search.precision is 'highest'. `shares` has the rates under the maps by share as text, `grid` the rates under
+    masks cut from their scores on the first images of each class, `planted` recoveries by class. `grafts` is None where
+    evaluate.pairs is 0.
     """
 
     searched_on: str
@@ -91,9 +91,8 @@ class MethodEvaluation:
     def at(self, share: float) -> MapRates:
         """Return the rates under the maps at one of their shares; raises InputError for another share."""
         if (name := f"{share:g}") not in self.shares:
-            raise InputError(
-                f"evaluation.json: no rates of the maps at {100 * share:g} %; run the stage evaluate again"
-            )
+            at = f"at {100 * share:g} %"
+            raise InputError(f"evaluation.json: no rates of the maps {at}; run the stage evaluate again")
         return self.shares[name]
 
     def nearest(self, share: float) -> float:

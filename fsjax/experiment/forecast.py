@@ -89,13 +89,8 @@ def announce(
 ) -> dict[str, float]:
     """Say how long each part takes, and what shortens the longest; return the seconds, {} where they are few.
 
-    Args:
-      head: beginning of the lines.
-      model: the model, or one as fast.
-      searched, test: the splits that are searched and judged, if any.
-      training: what trains the model, if anything does.
-      field: how to write a field, from its last name {0} and its dotted name {1}.
-      quick: how to ask for a first look, if one can.
+    Lines begin with `head`. `model` is as fast as the run's. `field` says how to write a field, from its last name {0}
+    and its dotted name {1}; `quick` is how to ask for a first look, if one can.
     """
     work = {part: passes for part, passes in work.items() if passes}
     if not is_long(work, model.image_shape[0]):

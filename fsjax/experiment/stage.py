@@ -39,9 +39,8 @@ class Workspace:
         """
         file, available = directory / "config.json", [maps.stem for maps in dfm.files_in(directory)]
         if not available:
-            raise InputError(
-                f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran"
-            )
+            expected = "a folder where the stage search ran"
+            raise InputError(f"workdir: got {directory}, which has no maps; expected {expected}")
         if method not in available and (method is not None or len(available) > 1):
             got, names = "nothing" if method is None else repr(method), ", ".join(available)
             raise InputError(f"method: got {got}; expected one of {names}, which have maps in {directory}")
@@ -78,10 +77,8 @@ class Workspace:
         opened = {split: self.dataset(split) for split in dict.fromkeys(splits)}
         for having, lacking in itertools.permutations(opened, 2):
             if missing := [name for name in opened[having].classes if name not in opened[lacking].classes]:
-                raise InputError(
-                    f"data: got no class {', '.join(map(repr, missing[:3]))} in the {lacking} images, which the "
-                    f"{having} images have; expected the same classes in every split, or data.classes=..."
-                )
+                got = f"no class {', '.join(map(repr, missing[:3]))} in the {lacking} images, which the {having} images"
+                raise InputError(f"data: got {got} have; expected the same classes in every split, or data.classes=...")
         for name in {dataset.classes[0] for dataset in opened.values() if len(dataset.classes) == 1}:
             raise InputError(f"data: got one class, {name!r}; expected two or more")
         return opened

@@ -61,9 +61,8 @@ def as_model(model: Any, images: Float[np.ndarray, "images height width channels
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
         raise InputError(f"model: {_reason(error, model, kind, shape)}") from error
     if logits.ndim != 2 or logits.shape[0] != count or logits.shape[1] < num_classes:
-        raise InputError(
-            f"model: got shape {logits.shape} for {count} images; expected [{count}, K], K >= {num_classes}"
-        )
+        expected = f"[{count}, K], K >= {num_classes}"
+        raise InputError(f"model: got shape {logits.shape} for {count} images; expected {expected}")
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise InputError(f"model: got logits of {logits.dtype}; expected floats, not predicted classes")
     few = images[np.linspace(0, len(images) - 1, _TRIED).round().astype(int)]
@@ -178,11 +177,9 @@ def _try(model: Model, few: Float[np.ndarray, "n height width channels"], expect
         (alone - together[:1], "alone than beside others"),
         (again - together, "when called again"),
     ):
-        if np.abs(difference).max() > _APART * largest:
-            raise InputError(
-                f"model: got other logits for an image {case} (by {np.abs(difference).max():.2g}), as in training "
-                f"mode; {expected}"
-            )
+        if (apart := np.abs(difference).max()) > _APART * largest:
+            got = f"other logits for an image {case} (by {apart:.2g}), as in training mode"
+            raise InputError(f"model: got {got}; {expected}")
 
 
 def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callable, list[Array]]:
@@ -197,9 +194,8 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
     def apply(arrays: list[Array], images: Shaped[Array, "images ..."]) -> Shaped[Array, "..."]:
         closed = _trace(function, images.shape)
         if [const.shape for const in closed_over(closed)] != [array.shape for array in arrays]:
-            raise InputError(
-                "model: got other closed-over arrays for another number of images; expected the same for any number"
-            )
+            got = "other closed-over arrays for another number of images"
+            raise InputError(f"model: got {got}; expected the same for any number")
         (result,) = evaluate(closed.jaxpr, iter(arrays), [images])
         return result
 

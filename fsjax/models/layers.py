@@ -25,10 +25,8 @@ def conv(
 ) -> nnx.Conv:
     """Return a convolution with explicit padding, since "SAME" shifts strided ones; `arguments` are nnx.Conv's."""
     del axis_name
-    around = ((padding, padding), (padding, padding))
-    return nnx.Conv(
-        channels, width, (kernel, kernel), padding=around, conv_general_dilated=conv_general_dilated, **arguments
-    )
+    own: dict[str, Any] = {"padding": ((padding, padding),) * 2, "conv_general_dilated": conv_general_dilated}
+    return nnx.Conv(channels, width, (kernel, kernel), **own, **arguments)
 
 
 def max_pool(x: Float[Array, "n h w c"], side: int, stride: int, padding: int) -> Float[Array, "n h2 w2 c"]:

@@ -122,10 +122,9 @@ def _serialize(
                 errors.append(error)
     finally:
         jax.config.update("jax_traceback_in_locations_limit", named)
-    raise InputError(
-        f"save_model: got {type(errors[0]).__name__} from jax.export ({one_line(errors[0])[:200]}); expected a "
-        "function of any number of images, of operators that every device has"
-    ) from errors[0]
+    got = f"{type(errors[0]).__name__} from jax.export ({one_line(errors[0])[:200]})"
+    expected = "a function of any number of images, of operators that every device has"
+    raise InputError(f"save_model: got {got}; expected {expected}") from errors[0]
 
 
 def load_model(path: str | Path) -> Model:

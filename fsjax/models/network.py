@@ -23,13 +23,17 @@ class Network:
     `variables` is {"params": ..., "batch_stats": ...}: nested dicts with string keys, named after the PyTorch modules,
     and float32 arrays at the leaves (`batch_stats` is empty for a network without BatchNorm). Two networks built from
     the same entry with the same arguments are equal and hash alike, so either may be a static argument of jit.
+
+    `builder` is called as in `fsjax.models.MODELS`; `image_size` is in pixels. `dtype` is of computation, float32 or
+    bfloat16: variables and logits are always float32. `packed_frequencies` are those that the network sees of an image,
+    a bit each; empty = all.
     """
 
-    builder: Callable[..., nnx.Module]  # called as in `fsjax.models.MODELS`
-    num_classes: int  # number of logits
-    image_size: int  # height and width in pixels
-    dtype: jnp.dtype  # of computation, float32 or bfloat16; variables and logits are always float32
-    packed_frequencies: bytes = b""  # those that the network sees of an image, a bit each; empty = all
+    builder: Callable[..., nnx.Module]
+    num_classes: int
+    image_size: int
+    dtype: jnp.dtype
+    packed_frequencies: bytes = b""
 
     def limited_to(self, frequencies: Bool[np.ndarray, "size size"] | None) -> "Network":
         """Return the network behind a fixed filter that keeps these centred frequencies of an image; None = all."""

@@ -19,13 +19,11 @@ from fsjax.runtime.errors import InputError
 class ResNet(nnx.Module):
     """A residual network; any image size from the first convolution's on, since it ends in an average over positions.
 
-    Args:
-        block: BasicBlock or Bottleneck; the latter as a partial for the form of ResNeXts or of wide ResNets.
-        depths: blocks in each stage.
-        widths: channels of each stage, before the block's expansion; every stage but the first halves the resolution.
-        imagenet_stem: True for a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2; False for the form that
-            the frequency-shortcut papers train, also at 224 pixels: a 3x3 convolution of stride 1 and no pool.
-        num_classes: and the others as in fsjax.models.MODELS.
+    `depths` are blocks in each stage, `widths` channels of each stage before the block's expansion; every stage but the
+    first halves the resolution. Other arguments are as in fsjax.models.MODELS.
+
+    imagenet_stem: True for a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2; False for the form that the
+    frequency-shortcut papers train, also at 224 pixels: a 3x3 convolution of stride 1 and no pool.
     """
 
     def __init__(
@@ -41,13 +39,9 @@ class ResNet(nnx.Module):
     ):
         kernel = 7 if imagenet_stem else 3
         if image_size < kernel:
-            raise InputError(
-                f"data.image_size: got {image_size}; expected {kernel} or more for a ResNet whose first convolution is "
-                f"{kernel} x {kernel}"
-            )
-        channels = widths[0]
-        self.imagenet_stem = imagenet_stem
-        self.stages = len(depths)
+            expected = f"{kernel} or more for a ResNet whose first convolution is {kernel} x {kernel}"
+            raise InputError(f"data.image_size: got {image_size}; expected {expected}")
+        channels, self.imagenet_stem, self.stages = widths[0], imagenet_stem, len(depths)
         self.conv1 = _conv(3, channels, kernel, strides=2 if imagenet_stem else 1, **shared)
         self.bn1 = BatchNorm(channels, **shared)
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
@@ -110,10 +104,9 @@ class BasicBlock(_Block):
 class Bottleneck(_Block):
     """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut.
 
-    Args:
-        groups: of the 3x3 convolution; more than one makes the block of ResNeXts (Xie et al. 2017).
-        group_width: channels of a group in a stage of width 64, as torchvision counts them: 128 makes the block of wide
-            ResNets (Zagoruyko and Komodakis 2016), twice as wide inside.
+    Several groups of the 3x3 convolution make the block of ResNeXts (Xie et al. 2017). `group_width` is a group's
+    channels in a stage of width 64, as torchvision counts them: 128 makes the block of wide ResNets (Zagoruyko and
+    Komodakis 2016), twice as wide inside.
     """
 
     expansion = 4

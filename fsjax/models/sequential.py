@@ -32,12 +32,9 @@ _GRID = 7
 class AlexNet(nnx.Module):
     """Five convolutions with ReLU, max-pools of stride 2 after the first, second and fifth, and three linear layers.
 
-    Args:
-        imagenet: True for torchvision's, from 63 pixels on: 3x3 pools, averages on a 6x6 grid, biases and no BatchNorm.
-            False for the form of the frequency-shortcut papers, for 32 pixels: 3x3 convolutions, each with ReLU and
-            then BatchNorm, 2x2 pools, and no biases.
-        head_width: channels of each of the two hidden linear layers.
-        num_classes: and the others as in fsjax.models.MODELS.
+    imagenet: True for torchvision's, from 63 pixels on: 3x3 pools, averages on a 6x6 grid, biases and no BatchNorm.
+    False for the form of the frequency-shortcut papers, for 32 pixels: 3x3 convolutions, each with ReLU and then
+    BatchNorm, 2x2 pools, and no biases. head_width: channels of each hidden linear layer.
     """
 
     def __init__(self, *, imagenet: bool, head_width: int = 4096, num_classes: int, image_size: int, **shared: Any):
@@ -79,13 +76,11 @@ class AlexNet(nnx.Module):
 class VGG(nnx.Module):
     """Stages of 3x3 convolutions with biases, each with BatchNorm and ReLU, and a 2x2 max-pool after every stage.
 
-    Args:
-        depths: convolutions in each stage.
-        widths: channels of each stage.
-        imagenet_head: True for torchvision's averages on a 7x7 grid and three linear layers with dropout; False for
-            the form of the frequency-shortcut papers: the average over all positions and one linear layer.
-        head_width: channels of the two hidden layers in torchvision's head.
-        num_classes: and the others as in fsjax.models.MODELS; InputError where the pools leave no pixel.
+    `depths` are convolutions in each stage, `widths` its channels. Raises InputError where the pools leave no pixel.
+
+    imagenet_head: True for torchvision's averages on a 7x7 grid and three linear layers with dropout, two of them with
+    `head_width` channels; False for the form of the frequency-shortcut papers: the average over all positions and one
+    linear layer.
     """
 
     def __init__(
@@ -101,11 +96,9 @@ class VGG(nnx.Module):
     ):
         smallest = 2 ** len(depths)
         if image_size < smallest:
-            raise InputError(
-                f"data.image_size: got {image_size}; expected {smallest} or more for {len(depths)} pools of 2 x 2"
-            )
-        self.depths = tuple(depths)
-        self.imagenet_head = imagenet_head
+            expected = f"{smallest} or more for {len(depths)} pools of 2 x 2"
+            raise InputError(f"data.image_size: got {image_size}; expected {expected}")
+        self.depths, self.imagenet_head = tuple(depths), imagenet_head
         self.features: nnx.Dict = nnx.Dict()
         channels = 3
         for stage, place in _places(self.depths):

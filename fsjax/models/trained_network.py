@@ -51,11 +51,10 @@ def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
         if step is None:
             raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
         metadata = checkpoints.metadata(step)
-        if (metadata["model"], metadata["image_size"]) != (config.model.name, config.data.image_size):
-            raise InputError(
-                f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected the values "
-                f"of the model in {directory}: {metadata['model']}, {metadata['image_size']}"
-            )
+        given, trained = (config.model.name, config.data.image_size), (metadata["model"], metadata["image_size"])
+        if given != trained:
+            expected = f"the values of the model in {directory}: {trained[0]}, {trained[1]}"
+            raise InputError(f"model.name, data.image_size: got {given[0]}, {given[1]}; expected {expected}")
         if step != metadata["steps"]:
             raise InputError(
                 f"{directory}: the newest whole checkpoint is of step {step} of {metadata['steps']}; delete "
@@ -69,9 +68,7 @@ def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
         network = models.build(config.model.name, num_classes=len(classes), image_size=size)
         network = network.limited_to(frequencies.read(config.data.frequencies, size))
         if network.packed_frequencies.hex() != metadata.get(frequencies.FIELD, ""):
-            raise InputError(
-                f"{frequencies.FIELD}: got {config.data.frequencies!r}; expected the frequencies that the model in "
-                f"{directory} was trained on"
-            )
+            expected = f"the frequencies that the model in {directory} was trained on"
+            raise InputError(f"{frequencies.FIELD}: got {config.data.frequencies!r}; expected {expected}")
         variables = checkpoints.restore("variables", step, jax.eval_shape(lambda: network.init(config.seed)))
     return TrainedNetwork(network, variables, (np.array(metadata["mean"]), np.array(metadata["std"])), classes)

@@ -22,20 +22,17 @@ _layer_norm = functools.partial(nnx.LayerNorm, epsilon=1e-6)
 
 
 class VisionTransformer(nnx.Module):
-    """A pre-norm transformer over patches.
+    """A pre-norm transformer over patches of `patch` x `patch` pixels; the softmax and LayerNorms are float32.
+
+    Raises InputError where the patch does not divide the image. Arguments not listed are as in fsjax.models.MODELS.
 
     Args:
-        patch: height and width of a patch in pixels.
-        width: channels of a token.
-        depth: number of blocks.
-        heads: attention heads; divides width.
+        width, depth, heads: channels of a token, blocks, and attention heads, which divide the width.
         mlp_ratio: hidden channels of a block's MLP, over width.
         class_token: True to read the logits at a class token; False at the average over the patches, which the last
             LayerNorm, `fc_norm`, then normalises: timm's form with global_pool='avg' and no class token.
         norm_tokens: without a class token, True to normalise the tokens (`norm`) before the average: the form of the
             weights that timm publishes, with fc_norm=False.
-        num_classes: and the others as in fsjax.models.MODELS; raises InputError where patch does not divide image_size.
-            The softmax and LayerNorm's statistics are float32 for every dtype.
     """
 
     def __init__(
@@ -95,9 +92,8 @@ def interpolate_positions(
     patches = pos_embed.shape[1] - prefix
     side = math.isqrt(max(patches, 0))
     if not side or side**2 != patches:
-        raise InputError(
-            f"pos_embed: got {pos_embed.shape[1]} tokens; expected a square of patches, and {prefix} before them"
-        )
+        expected = f"a square of patches, and {prefix} before them"
+        raise InputError(f"pos_embed: got {pos_embed.shape[1]} tokens; expected {expected}")
     square = pos_embed[0, prefix:].astype(np.float64).reshape(side, side, -1)
     with jax.enable_x64(True):
         resized = jax.image.resize(square, (tokens_per_side, tokens_per_side, square.shape[2]), "cubic")

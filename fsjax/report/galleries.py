@@ -110,9 +110,8 @@ def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None,
 def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
     """Return the section about the first test images of these classes, config.report.attributions of each at most.
 
-    The section shows at most 24 images. The baseline is the mean colour, and `fsjax.attribute`
-    gives the same numbers. The figure also goes to figures/. None without images, for a model of one output, and for a
-    plane too small for a set of frequencies.
+    It shows at most 24 images. The baseline is the mean colour, and `fsjax.attribute` gives the same numbers. The
+    figure also goes to figures/. None without images, for a model of one output, and for a plane too small for a set.
     """
     config, model, test = subject.config, subject.model, subject.test
     shares = attribution.default_shares(model.image_shape[:2])
@@ -125,10 +124,8 @@ def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
     try:
         grafts = BaselineGrafts(model, images, np.zeros_like(images))
         found = attribution.attribute(grafts, shares=shares, seed=config.seed)
-    except InputError as error:
-        # Searches need forward passes alone, so a model may have no gradient.
-        body = html.template("attribution_section.html").render(trouble=str(error))
-        return Section(_ATTRIBUTION, body)
+    except InputError as error:  # searches need forward passes alone, so a model may have no gradient
+        return Section(_ATTRIBUTION, html.template("attribution_section.html").render(trouble=str(error)))
     pictured = iter(_attributed(grafts, found, model))
     file = subject.folder / "figures" / "attribution.png"
     body = html.template("attribution_section.html").render(

@@ -111,8 +111,7 @@ def panels(
 
     A row has at most `columns` panels, and fewer where they would be narrower than the smaller of `sizes`, the limits
     of a panel's width with its gap. `ratio` is a panel's height over its width; `margins` are the room beside the
-    panels, and above and below them, in inches. `shared` holds sharex and sharey, as `subplots` takes them. Surplus
-    axes of the last row are switched off.
+    panels, and above and below them, in inches; `shared` is for `subplots`. Surplus axes are switched off.
     """
     smallest, largest = sizes
     columns = max(1, min(count, columns, int((width - margins[0]) / smallest)))

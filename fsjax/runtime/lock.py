@@ -53,10 +53,9 @@ def _locked(file: Path, run: dict) -> Iterator[str]:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = {"pid": "?", "host": "?"} | _read(file)
-            raise InputError(
-                f"--workdir: {file.parent} is in use by a run with process {owner['pid']} on {owner['host']}; expected "
-                "one run at a time, or another --workdir"
-            ) from None
+            user = f"a run with process {owner['pid']} on {owner['host']}"
+            expected = "one run at a time, or another --workdir"
+            raise InputError(f"--workdir: {file.parent} is in use by {user}; expected {expected}") from None
         except OSError as error:
             logger.warning("%s: no lock (%s); make sure that a single run writes there", file, error.strerror)
         with files.writing(file):
@@ -76,10 +75,8 @@ def _check_all_see(file: Path, run: str) -> None:
             break
     unseeing = np.flatnonzero(parallel.total(seen) == 0)
     if processes > 1 and len(unseeing):
-        raise InputError(
-            f"--workdir: process {unseeing[0]} does not see what process 0 wrote to {file.parent}; expected a folder "
-            "that all processes share, or gs://..., s3://..."
-        )
+        got = f"process {unseeing[0]} does not see what process 0 wrote to {file.parent}"
+        raise InputError(f"--workdir: {got}; expected a folder that all processes share, or gs://..., s3://...")
 
 
 def _read(file: Path) -> dict:

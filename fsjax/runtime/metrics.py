@@ -108,9 +108,8 @@ def check_wandb(options: ConfigDict) -> None:
     try:
         from wandb import init  # noqa: F401 - a folder of this name counts as a package, without init
     except ImportError as error:
-        raise InputError(
-            f"wandb.project: {options.project!r} needs a missing package: pip install 'fsjax[wandb]'"
-        ) from error
+        advice = "needs a missing package: pip install 'fsjax[wandb]'"
+        raise InputError(f"wandb.project: {options.project!r} {advice}") from error
 
 
 def start_wandb(config: ConfigDict, directory: Path) -> "_WeightsAndBiases | None":

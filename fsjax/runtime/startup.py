@@ -59,10 +59,8 @@ def initialize(
             raise
         if launcher == "TPU" and "coordinator_address" in str(error):
             return False  # no TPU VM
-        raise InputError(
-            f"{launcher} started several processes, which JAX does not find ({error}); give --coordinator=HOST:PORT, "
-            "--processes=N and --process=I"
-        ) from error
+        got = f"{launcher} started several processes, which JAX does not find ({error})"
+        raise InputError(f"{got}; give --coordinator=HOST:PORT, --processes=N and --process=I") from error
     return parallel.process()[1] > 1
 
 
@@ -110,10 +108,9 @@ def _are_given(coordinator: str | None, processes: int | None, index: int | None
     host, _, port = (coordinator or "").rpartition(":")
     is_address = host and port.isdecimal() and 0 < int(port) < 65536
     if not is_address or processes is None or index is None or not 0 <= index < processes:
-        raise InputError(
-            f"--coordinator, --processes, --process: got {coordinator}, {processes}, {index}; expected HOST:PORT of "
-            "process 0, such as 10.0.0.1:8476, a number N, and 0 to N-1"
-        )
+        got = f"{coordinator}, {processes}, {index}"
+        expected = "HOST:PORT of process 0, such as 10.0.0.1:8476, a number N, and 0 to N-1"
+        raise InputError(f"--coordinator, --processes, --process: got {got}; expected {expected}")
     return True
 
 

@@ -56,10 +56,8 @@ def check_reachable(where: Path, field: str) -> None:
     except FileNotFoundError:
         pass
     except Exception as error:  # each driver has its own errors
-        reason = one_line(error)[:300]
-        raise InputError(
-            f"{field}: {where} cannot be reached ({reason}); expected a store that answers this machine"
-        ) from error
+        got = f"{where} cannot be reached ({one_line(error)[:300]})"
+        raise InputError(f"{field}: {got}; expected a store that answers this machine") from error
 
 
 @contextlib.contextmanager

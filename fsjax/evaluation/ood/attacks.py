@@ -38,16 +38,12 @@ def parse(text: str) -> Attack:
     kind, *numbers = (part.strip() for part in text.split(":"))
     try:
         radius, *steps = Fraction(numbers[0]), *map(int, numbers[1:])
-        valid = (
-            kind in ("fgsm", "pgd") and 0 < radius <= 1 and len(steps) == (kind == "pgd") and min(steps, default=1) > 0
-        )
     except (IndexError, ValueError, ZeroDivisionError):
-        valid = False
-    if not valid:
-        raise InputError(
-            f"ood.attacks: got {text!r}; expected fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], "
-            "such as fgsm:4/255 or pgd:0.03:10"
-        )
+        kind, radius, steps = "", Fraction(0), []
+    count = {"fgsm": 0, "pgd": 1}.get(kind)
+    if not 0 < radius <= 1 or len(steps) != count or min(steps, default=1) < 1:
+        expected = "fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], such as fgsm:4/255 or pgd:0.03:10"
+        raise InputError(f"ood.attacks: got {text!r}; expected {expected}")
     return Attack(text.strip(), radius, *steps)
 
 

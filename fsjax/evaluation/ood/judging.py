@@ -27,10 +27,8 @@ def check(config: ConfigDict) -> None:
     """Raise InputError for a field of config.ood that cannot be used, and for missing folders."""
     folder_sets, attacks = sets.parse(config)
     if not folder_sets and not attacks and not corruptions.parse(config.ood.corruptions):
-        raise InputError(
-            "ood.sets, ood.attacks, ood.corruptions: got nothing; expected MAPPING=ROOT, an attack such as fgsm:4/255, "
-            "or corruptions, separated by commas"
-        )
+        expected = "MAPPING=ROOT, an attack such as fgsm:4/255, or corruptions, separated by commas"
+        raise InputError(f"ood.sets, ood.attacks, ood.corruptions: got nothing; expected {expected}")
     for folder_set in folder_sets:
         folder_set.places(config.data)
 

@@ -137,16 +137,14 @@ def find_places(
         places.append((groups, images))
         for files, first in zip(images, places[0][1], strict=True) if mapping.repeated and not bad else ():
             if len(files) != len(first):
-                raise InputError(
-                    f"{where}: got {len(files)} images in {os.path.dirname(files[0])}; expected {len(first)} as in "
-                    "the set's first place (repeated: true)"
-                )
+                got = f"{len(files)} images in {os.path.dirname(files[0])}"
+                expected = f"{len(first)} as in the set's first place (repeated: true)"
+                raise InputError(f"{where}: got {got}; expected {expected}")
     if bad:
+        got = f"{len(bad)} of {len(places) * sum(map(len, names))} class folders in {root} missing or without an image"
         listed = ", ".join(str(folder.relative_to(root)) for folder in bad[:_LISTED])
-        raise InputError(
-            f"{where}: got {len(bad)} of {len(places) * sum(map(len, names))} class folders in {root} missing or "
-            f"without an image: {listed}; expected images ({', '.join(EXTENSIONS)}) in every folder that it names"
-        )
+        expected = f"images ({', '.join(EXTENSIONS)}) in every folder that it names"
+        raise InputError(f"{where}: got {got}: {listed}; expected {expected}")
     return places
 
 

@@ -16,10 +16,8 @@ def check(config: ConfigDict) -> None:
     """Raise InputError for a config whose model PyTorch's module would not be."""
     model_source(config).check_export()
     if config.data.frequencies:
-        raise InputError(
-            f"data.frequencies: got {config.data.frequencies!r}; expected '' with the stage export, since weights "
-            "alone do not tell PyTorch to filter the images"
-        )
+        expected = "'' with the stage export, since weights alone do not tell PyTorch to filter the images"
+        raise InputError(f"data.frequencies: got {config.data.frequencies!r}; expected {expected}")
 
 
 def _run(workspace: Workspace) -> None:

@@ -8,7 +8,6 @@ from fsjax import data
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
 from fsjax.experiment import forecast
-from fsjax.experiment.forecast import Work
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel, storage
@@ -48,7 +47,7 @@ def _files_read(workspace: Workspace) -> list[Path]:
     return [*source.weights_files(), *(file for file in others if file)]
 
 
-def _work(config: ConfigDict, datasets: Mapping[str, Dataset]) -> Work:
+def _work(config: ConfigDict, datasets: Mapping[str, Dataset]) -> forecast.Work:
     if not model_source(config).trains:
         return {}
     # With probes the final training continues from the last probed point.

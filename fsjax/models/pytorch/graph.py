@@ -79,10 +79,9 @@ def from_torch(module: Any, example: Any) -> Model:
         try:
             logits = np.asarray(jax.jit(apply)(params, np.moveaxis(noise, 1, -1)))
         except Exception as error:  # arguments of operators that ours do not have
-            raise InputError(
-                f"from_torch: got {type(error).__name__} from JAX ({one_line(error)[:200]}); expected operators with "
-                "arguments that fsjax/models/pytorch takes: write the module with others"
-            ) from error
+            got = f"{type(error).__name__} from JAX ({one_line(error)[:200]})"
+            operators = "operators with arguments that fsjax/models/pytorch takes: write the module with others"
+            raise InputError(f"from_torch: got {got}; expected {operators}") from error
     if apart := difference(logits, expected):
         raise InputError(f"from_torch: got logits that differ from PyTorch's by {apart}")
     check_logits(logits, "from_torch")

@@ -28,29 +28,24 @@ def logits_of_noise(module: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np
                 warnings.simplefilter("ignore")
                 outputs = torch.utils._pytree.tree_leaves(module(images.clone()))
         except Exception as error:  # the module's code may raise anything
-            raise InputError(
-                f"from_torch: got {type(error).__name__} for images {list(images.shape)} ({one_line(error)[:200]}); "
-                "expected a module of images [n, C, H, W] for any n, each by itself"
-            ) from error
+            got = f"{type(error).__name__} for images {list(images.shape)} ({one_line(error)[:200]})"
+            expected = "a module of images [n, C, H, W] for any n, each by itself"
+            raise InputError(f"from_torch: got {got}; expected {expected}") from error
         outputs = [value for value in outputs if value is not None]
         if len(outputs) != 1:
-            raise InputError(
-                f"from_torch: got {len(outputs)} outputs; expected one, the logits [n, K]: wrap the module in one "
-                "whose forward returns them"
-            )
+            expected = "one, the logits [n, K]: wrap the module in one whose forward returns them"
+            raise InputError(f"from_torch: got {len(outputs)} outputs; expected {expected}")
         if np.ndim(outputs[0]) != 2 or len(outputs[0]) != len(images):
-            raise InputError(
-                f"from_torch: got an output of shape {list(np.shape(outputs[0]))}; expected logits [{len(images)}, K]"
-            )
+            got = f"an output of shape {list(np.shape(outputs[0]))}"
+            raise InputError(f"from_torch: got {got}; expected logits [{len(images)}, K]")
         found.append(torch.as_tensor(outputs[0]).float().numpy())
     together, alone = found[0], np.concatenate(found[1:])
     if not np.isfinite(together).all():
         raise InputError("from_torch: got logits that are not finite for images of noise; expected finite numbers")
     if apart := difference(alone, together):
-        raise InputError(
-            f"from_torch: got other logits for an image alone than beside another, by {apart}; expected each image by "
-            "itself: BatchNorm with running statistics, no dropout, nothing computed over the batch"
-        )
+        got = f"other logits for an image alone than beside another, by {apart}"
+        expected = "BatchNorm with running statistics, no dropout, nothing computed over the batch"
+        raise InputError(f"from_torch: got {got}; expected each image by itself: {expected}")
     return noise.numpy(), together
 
 
