@@ -20,16 +20,16 @@ from fsjax.evaluation.ood.results import InDistribution, SetResult, average_tpr
 from fsjax.evaluation.results import Rates, read_evaluation
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages.evaluate import OOD
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.fourier import masks
 from fsjax.report import sections
 from fsjax.runtime import files
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
+from tests.helpers.linear_classifier import MEAN_STD, make_maps
 from tests.helpers.refused import refused
 
 SIZE = 8
 CLASSES, FOLDERS = ("cat", "dog", "ship"), ("n1", "n2", "n3")
-MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 WEIGHTS = np.random.default_rng(1).normal(size=(SIZE * SIZE * 3, 4)).astype(np.float32)  # one output is no class
 
 
@@ -86,17 +86,7 @@ class World:
         self.classifier = Model(
             lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, shape, CLASSES, MEAN_STD
         )
-        orbits = spectrum.orbits(SIZE, SIZE)
-        self.maps = dfm.from_scores(
-            np.random.default_rng(2).normal(size=(3, orbits.max() + 1))[:, orbits],
-            (0.2, 0.5),
-            classes=CLASSES,
-            method="removal",
-            searched_on="train",
-            images=np.full(3, 3),
-            forward_equivalents=99,
-            provenance={},
-        )
+        self.maps = dataclasses.replace(make_maps(3), classes=CLASSES)
         self.directory = root / "run"
         evaluate.run(self.config, self.directory, self.classifier, self.maps, self.test)
 
@@ -167,11 +157,7 @@ def looped(world, images, allowed=(0, 1, 2, 3), pool=slice(None)):
             others = calls[pool][~is_class[pool]] if name == "filtered" else calls[~is_class]
             rows[name]["fpr"][label] = (others == label).mean() if len(others) else None
             rows[name]["others"][label] = len(others)
-    return {
-        "images": [len(images.get(label, ())) for label in range(3)],
-        "accuracy": (plain == labels).mean(),
-        **rows,
-    }
+    return {"images": [len(images.get(label, ())) for label in range(3)], "accuracy": (plain == labels).mean(), **rows}
 
 
 def assert_rates(one, expected):

@@ -82,17 +82,10 @@ def test_what_is_added_is_the_hermitian_part_of_components(height, width, transf
     np.testing.assert_allclose(found, batch[None] + waves_added[:, None], atol=3e-6)
 
 
-@pytest.mark.parametrize(("height", "width"), PLANES)
-def test_single_frequency_patches_are_the_orbits_and_partition_the_plane(height, width):
-    singles = patches.masks(height, width, 1)
-    assert (singles.sum(0) == 1).all()
-    assert spectrum.is_hermitian(singles)
-    orbits = spectrum.orbits(height, width)
-    assert all(len(np.unique(orbits[patch])) == 1 for patch in singles)
-    assert len(singles) == orbits.max() + 1
-
-
-@pytest.mark.parametrize(("height", "width", "patch"), [(32, 32, 4), (8, 8, 2), (9, 15, 3), (12, 20, 4)])
+@pytest.mark.parametrize(
+    ("height", "width", "patch"),
+    [(32, 32, 4), (8, 8, 2), (9, 15, 3), (12, 20, 4), *((*plane, 1) for plane in PLANES)],  # of 1: the orbits
+)
 def test_a_patch_is_a_block_with_its_true_conjugate(height, width, patch):
     masks = patches.masks(height, width, patch)
     assert masks.any(0).all(), "every position is visited"
