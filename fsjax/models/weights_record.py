@@ -95,7 +95,7 @@ def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) ->
     return dataclasses.replace(model, apply=ordered(model.apply), apply_bfloat16=low, classes=classes)
 
 
-def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> list[tuple[int, ...]]:
+def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> list[list[int]]:
     """Return a model's outputs, the data's classes first: by model.outputs, by name or by place; then the others."""
     available, named = model.num_logits, model.classes
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
@@ -105,7 +105,7 @@ def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) 
                 f"model.weights: {weights} has no class {missing[0]!r}; expected data of its classes "
                 f"({', '.join(named[:4])}{', ...' if len(named) > 4 else ''}), or model.outputs"
             )
-        chosen = [(named.index(name),) for name in classes]
+        chosen = [[named.index(name)] for name in classes]
     elif available < count:
         raise InputError(f"model.weights: {weights} has {available} outputs; the data has {count} classes")
     elif given == imagenet.CLASSES:
@@ -113,18 +113,18 @@ def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) 
             raise InputError(f"model.outputs: got {given!r} for {weights} with {available} outputs; expected 1000")
         folders = {display: name for name, display in parse_classes(config.data.classes)}
         wnids = [folders.get(name, name) for name in classes]
-        chosen = [(index,) for index in imagenet.outputs(wnids, f"model.outputs={given}")]
+        chosen = [[index] for index in imagenet.outputs(wnids, f"model.outputs={given}")]
     elif given:
         texts = [[text.strip() for text in group.split("|")] for group in given.split(",")]
-        chosen = [tuple(int(text) for text in group if text.isdecimal() and int(text) < available) for group in texts]
+        chosen = [[int(text) for text in group if text.isdecimal() and int(text) < available] for group in texts]
         if len({*chain(*chosen)}) != sum(map(len, texts)) or len(texts) != count:
             raise InputError(
                 f"model.outputs: got {given!r}; expected {count} different numbers from 0 to {available - 1}, one a "
                 "class of the data, or several as 3|5, separated by commas; or imagenet"
             )
     else:
-        chosen = [(index,) for index in range(count)]
-    return [*chosen, *((index,) for index in sorted(set(range(available)) - {*chain(*chosen)}))]
+        chosen = [[index] for index in range(count)]
+    return [*chosen, *([index] for index in sorted(set(range(available)) - {*chain(*chosen)}))]
 
 
 def check_logits(path: str, model: Model) -> str:
