@@ -7,9 +7,7 @@
 
 `lite0` is EfficientNet-Lite0, whose weights come with the extra. Classes are the folders, found among the network's
 1,000 outputs by their names, which are ImageNet's ids (wnids). Give another network the image size it was trained at;
-timm's config.json beside the weights names mean and std. The search is small, so that ten classes take less than half
-an hour on two cores; --config.search.graft.paths=60 --config.search.graft.steps=8 --config.evaluate.pairs=120 are the
-usual ones.
+timm's config.json beside the weights names mean and std.
 """
 
 from ml_collections import ConfigDict
@@ -44,7 +42,5 @@ def get_config(arg: str = "torchvision/resnet50") -> ConfigDict:
     elif arg.startswith("torchvision/"):
         data.interpolation, (data.mean, data.std) = "bilinear", common.IMAGENET
     config.search.method, config.search.patch, config.search.shares = "graft", 8, (0.05,)
-    config.search.graft.paths, config.search.graft.steps, config.search.resamples = 24, 4, 0
-    config.evaluate.pairs, config.evaluate.images_per_class = 40, 20
     config.report.attributions = 0
     return config
