@@ -10,7 +10,7 @@ ROWS = (
     ("the command line", "experiment/"),
     ("the stages of experiments", "experiment/runner experiment/stages/"),
     ("running stages", "experiment/pipeline experiment/study_tables experiment/stage experiment/forecast"),
-    ("pages and figures", "report/"),
+    ("pages and figures", "explore/ report/"),
     ("training", "training/"),
     ("rates, controls, measures", "evaluation/"),
     ("searches", "search/"),

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,15 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Verdict
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, planted_positions, read_method
 from fsjax.experiment.stage import Workspace
+from fsjax.explore import subject
 from fsjax.fourier import dfm
 from fsjax.report import answer, gate, html, page, verdict_figures
 from fsjax.runtime import files, storage
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError, require, unknown
 from fsjax.runtime.storage import Path
+
+if TYPE_CHECKING:
+    from fsjax.explore.server import Page
 
 # A notebook shows the first classes.
 _MOST_SHOWN = 40
@@ -114,6 +118,35 @@ class Result:
         directory = self.save(path)
         page.write(ConfigDict(self.config), directory, model, self.maps, test)
         return html.page_folder(directory, self.method) / "index.html"
+
+    def open(self) -> "Result":
+        """Return a result read from a run's workdir with the run's model and test images; writes nothing.
+
+        Raises InputError for results without a run, and for a model or images that are gone.
+        """
+        if self.model is not None and self.test is not None:
+            return self
+        assert self.directory is not None, "a result without a workdir has its model"
+        if not (self.directory / "stages").exists():
+            raise InputError(f"open: got {self.directory}, results alone; expected the workdir of a run")
+        workspace = Workspace.finished(self.directory, self.method)
+        return dataclasses.replace(self, model=workspace.classifier, test=workspace.dataset("test"))
+
+    def explore(self, port: int = 0) -> "Page":
+        """Serve a page on this machine on which one paints frequencies and sees what the model says.
+
+        port: 0 = a free one. Returns at once: `page.address` is the page's, `page.close()` ends it. The extra `explore`
+        has what it needs. Raises InputError where `open` does, and for images without 1 or 3 channels.
+        """
+        opened, lines = self.open(), "# result = fsjax.analyse(...), or another result that has its model"
+        require("explore")
+        from fsjax.explore.server import Page  # the extra may not be installed
+
+        if self.model is None and self.directory is not None:
+            lines = f"result = fsjax.load_result({str(self.directory.absolute())!r}, {self.method!r}).open()"
+        assert opened.model is not None and opened.test is not None
+        name = self.directory.name if self.directory is not None else self.config["model"]["name"]
+        return Page(subject.Subject(opened.model, opened.test, self.maps, name, lines), port)
 
     def save(self, path: str | Path) -> Path:
         """Write the files that `fsjax.load_result` reads into a folder, and return it.

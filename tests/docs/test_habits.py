@@ -116,7 +116,7 @@ sys.meta_path.insert(0, Hidden())
 def test_the_core_alone_searches_and_draws(tmp_path):
     hidden = [module for modules in EXTRAS.values() for module in modules]
     hidden = [*hidden, "tensorflow", "torch", "torchvision", "wandb"]
-    needing = ["fsjax.data.huggingface", "fsjax.data.tfds"]
+    needing = ["fsjax.data.huggingface", "fsjax.data.tfds", "fsjax.explore.server"]
     (tmp_path / "sitecustomize.py").write_text(HIDE.format(modules=hidden))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(

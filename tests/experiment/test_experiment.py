@@ -6,14 +6,18 @@ import logging
 import pathlib
 import re
 import shutil
+import urllib.request
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import fsjax
 from configs import augment, dfm_resnet, dfm_vit, study
 from fsjax import search
-from fsjax.experiment import runner
+from fsjax.experiment import command, runner
+from fsjax.explore.subject import Subject
 from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
 from fsjax.report.answer import NO_VERDICT
@@ -122,6 +126,52 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     assert shown["names"] == evaluation["classes"] and set(shown["shares"]) >= {0.01, 0.05, 0.1, 0.2}
     with Image.open(done / "report" / "removal" / "figures" / "maps.png") as figure:
         assert figure.size[0] > 300
+
+
+def test_the_live_page_opens_a_workdir_and_writes_nothing_into_it(done, monkeypatch, capsys):
+    server = pytest.importorskip("fsjax.explore.server")
+    before = {file: file.stat().st_mtime_ns for file in done.rglob("*")}
+
+    def wait(page):
+        with urllib.request.urlopen(page.address) as reply:
+            assert f"Explore {done.name}" in reply.read().decode()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server.Page, "wait", wait)
+    assert command.main(["fsjax", "explore", str(done), "--method=removal"]) == 0
+    assert capsys.readouterr().out.startswith("explore: http://127.0.0.1:")
+    opened = fsjax.load_result(done, "removal").open()
+    request = {
+        "recipient": {"class": 0, "nth": 1},
+        "donor": {"class": 2, "nth": 0},
+        "operation": "graft",
+        "mask": "3.5",
+    }
+    subject = Subject(opened.model, opened.test, opened.maps, "", f"result = fsjax.load_result({str(done)!r}).open()")
+    lines = {}
+    exec(subject.python(request)["lines"], lines)
+    printed = np.array(re.findall(r"\d\.\d+", capsys.readouterr().out), float).reshape(2, 4)
+    expected = jax.nn.softmax(opened.model(lines["edited"]))[0]
+    np.testing.assert_allclose(printed[1], expected, atol=2e-5)
+    assert {file: file.stat().st_mtime_ns for file in done.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "explore: got 0 folders; expected one, the workdir of a run: fsjax explore WORKDIR"),
+        (["{}", "--porrt=1"], "Unknown command line flag 'porrt'. Did you mean: port ?"),
+        (["{}", "--port=99999"], "flag --port=99999: 99999 is not an integer in the range [0, 65535]"),
+        (["{}/figures"], "workdir: got {}/figures, which has no maps; expected a folder where the stage search ran"),
+        (["{}"], "open: got {}, results alone; expected the workdir of a run"),
+    ],
+)
+def test_what_cannot_be_explored_is_one_line(done, tmp_path, capsys, words, said):
+    shutil.copytree(done / "dfm", tmp_path / "dfm")
+    for name in ("config.json", "evaluation.json"):
+        shutil.copy(done / name, tmp_path)
+    assert command.main(["fsjax", "explore", *(word.format(tmp_path) for word in words)]) == 2
+    assert capsys.readouterr().err == f"error: {said.format(tmp_path)}\n"
 
 
 def test_settings_of_how_a_run_goes_may_change(done, caplog):

@@ -1,0 +1,1 @@
+"""The live page, on which a person edits the frequencies of an image and sees what the model says."""

@@ -1,0 +1,107 @@
+"""The server of the live page: on this machine only, for whoever holds the token, without a state of any tab."""
+
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from fsjax.explore.subject import Subject
+from fsjax.report import html
+from fsjax.runtime.errors import InputError, one_line
+
+_HOST = "127.0.0.1"
+
+
+class Page:
+    """A served page; `address` holds its token. Raises InputError for a port that is taken."""
+
+    def __init__(self, subject: Subject, port: int = 0):
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((_HOST, port))
+        except OSError as error:
+            raise InputError(f"port: got {port} ({one_line(error)}); expected a free one, or 0") from error
+        token = secrets.token_urlsafe(16)
+        self.address = f"http://{_HOST}:{self._socket.getsockname()[1]}/?token={token}"
+        options = uvicorn.Config(application(subject, token), log_config=None, lifespan="off")
+        self._server = uvicorn.Server(options)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+
+    def wait(self) -> None:
+        """Return when the page is closed; Ctrl-C ends the wait."""
+        while self._thread.is_alive():
+            self._thread.join(0.2)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def __repr__(self) -> str:
+        return f"<fsjax page at {self.address}>"
+
+
+def application(subject: Subject, token: str) -> Starlette:
+    """Return the routes, each of which asks for the token and for this machine's own name."""
+    lock = threading.Lock()  # two answers at once would share the cores
+
+    def route(path: str, answer: Callable[[dict], dict], method: str = "POST") -> Route:
+        def locked(content: dict) -> dict:
+            with lock:
+                return answer(content)
+
+        async def respond(request: Request) -> Response:
+            if refusal := _refusal(request, token):
+                return refusal
+            try:
+                content = await _read(request) if method == "POST" else {}
+                return _json(await run_in_threadpool(locked, content))
+            except InputError as error:
+                return _json({"error": one_line(error)}, 400)
+            except Exception as error:  # of the caller's model, or ours: the page shows a line
+                return _json({"error": f"{type(error).__name__}: {one_line(error)}"}, 500)
+
+        return Route(path, respond, methods=[method])
+
+    async def page(request: Request) -> Response:
+        return _refusal(request, token) or HTMLResponse(html.template("live.html").render(title=subject.title))
+
+    posts = [route(f"/{name}", getattr(subject, name)) for name in ("image", "answer", "others", "attribute", "python")]
+    return Starlette(routes=[Route("/", page), route("/state", lambda _: subject.state(), "GET"), *posts])
+
+
+def _refusal(request: Request, token: str) -> Response | None:
+    # Another site's name may lead to this machine (DNS rebinding): the browser then sends that name.
+    if request.headers.get("host", "").partition(":")[0] != _HOST:
+        return PlainTextResponse(f"host: expected {_HOST}", 400)
+    if not secrets.compare_digest(request.query_params.get("token", "").encode(), token.encode()):
+        return PlainTextResponse("token: expected the address that `fsjax explore` printed", 403)
+    return None
+
+
+async def _read(request: Request) -> dict:
+    try:
+        content = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise InputError("request: got no JSON; expected an object") from error
+    if not isinstance(content, dict):
+        raise InputError(f"request: got {type(content).__name__}; expected an object")
+    return content
+
+
+def _json(content: dict, status: int = 200) -> Response:
+    return Response(json.dumps(content, separators=(",", ":")), status, media_type="application/json")

@@ -1,0 +1,247 @@
+"""What the live page answers about one model and its test images: pure functions of a request."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy
+from jaxtyping import Bool, Float, PyTree
+from matplotlib.colors import Normalize
+from PIL import Image
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import normalise
+from fsjax.engine.model import Model
+from fsjax.engine.programs import at_precision
+from fsjax.evaluation import attribution
+from fsjax.explore import edits
+from fsjax.fourier import spectrum
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
+from fsjax.report import html
+from fsjax.runtime.config_fields import check_number
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.search import mask_rule
+
+Picture: TypeAlias = Float[np.ndarray, "height width channels"]
+# Other images that every edit is tried on, in groups that delay the next stroke little.
+OTHERS, GROUP = 32, 8
+_NAMES = ("image", "donor")
+_IMPORTS = (
+    "import fsjax, jax, numpy as np",
+    "from fsjax.data.normalisation import normalise",
+    "from fsjax.explore import edits",
+)
+# Images whose lowest and highest values become black and white, where the model's mean and std are not known.
+_LEVELS = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A model, its maps, the images to edit, and the Python lines that name them `result`."""
+
+    model: Model
+    test: Dataset
+    maps: DominantFrequencyMaps
+    title: str
+    lines: str
+
+    def __post_init__(self) -> None:
+        if self.model.image_shape[2] not in (1, 3):
+            raise InputError(f"explore: got images of {self.model.image_shape[2]} channels; expected 1 or 3")
+
+    def state(self) -> dict[str, Any]:
+        """Return what the page knows from the beginning."""
+        (height, width, _), outputs = self.model.image_shape, self.model.num_logits
+        return {
+            "height": height,
+            "width": width,
+            "classes": self.maps.classes,
+            "outputs": [*self.maps.classes, *(f"output {label}" for label in range(len(self.maps.classes), outputs))],
+            "counts": [len(rows) for rows in self._by_class],
+            "operations": edits.OPERATIONS,
+            "take_a_donor": edits.TAKE_A_DONOR,
+            "groups": OTHERS // GROUP,
+            "patch": self.maps.provenance.get(WHOLE_PATCHES, 1),
+            "share": max(self.maps.shares),
+        }
+
+    def image(self, request: dict) -> dict[str, Any]:
+        """Return a picture, its log amplitudes on the plane, its name and what the model predicts for it."""
+        image, name, _ = self._open(request.get("image"))
+        amplitudes = np.log1p(np.asarray(spectrum.amplitude(jnp.asarray(image[None])))[0].mean(-1))
+        plane, _ = html.plane_levels(amplitudes, Normalize(0, max(float(amplitudes.max()), 1e-6)))
+        predicted = int(self._logits(image[None]).argmax())
+        return {"picture": self._png(image), "plane": plane, "name": name, "predicted": predicted}
+
+    def answer(self, request: dict) -> dict[str, Any]:
+        """Return the edited image, its difference, and the probabilities before and after."""
+        edit = self._edit(request)
+        edited, after = self._edited(edit, edit.image[None], edit.donor[None])
+        before, (_, std) = self._logits(edit.image[None]), self._mean_std
+        change, levels = 255 * std * (edited[0] - edit.image), self._grey_levels(edited[0])
+        gain = 127 / max(float(np.abs(change).max()), 1.0)
+        return {
+            "picture": self._png(edited[0]),
+            "clipped": float(((levels < -0.5) | (levels > 255.5)).mean()),
+            "difference": html.png(_image(128 + gain * change)),
+            "gain": gain,
+            "mask": edits.write_mask(edit.mask),
+            "positions": int(edit.mask.sum()),
+            "before": _probabilities(before),
+            "after": _probabilities(after),
+            "target": self._target(edit, after),
+        }
+
+    def others(self, request: dict) -> dict[str, Any]:
+        """Return what the same edit does to one group of the other images, as pictures and predicted classes."""
+        edit, group = self._edit(request), request.get("group", 0)
+        check_number("group", group, f"[0, {OTHERS // GROUP - 1}]", whole=True)
+        check_number("target", request.get("target"), f"[0, {self.model.num_logits - 1}]", whole=True)
+        rows = self._others(request["target"], edit.indices)[group * GROUP :][:GROUP]
+        if not len(rows):
+            return {"images": []}
+        # A group with fewer images has the same shape, so the same program serves it.
+        images = self._normalised(np.resize(rows, GROUP))
+        edited, after = self._edited(edit, images, np.broadcast_to(edit.donor, images.shape))
+        before, after = self._logits(images).argmax(1).tolist(), after.argmax(1).tolist()
+        each = zip(map(self._png, edited[: len(rows)]), before, after, strict=False)
+        return {"images": [{"picture": picture, "before": was, "after": now} for picture, was, now in each]}
+
+    def attribute(self, request: dict) -> dict[str, Any]:
+        """Return the fewest frequencies that keep the prediction for an image, as `fsjax.attribute` finds them."""
+        image, _, _ = self._open(request.get("recipient"))
+        grafts = attribution.BaselineGrafts(self.model, image[None], np.zeros_like(image[None]))
+        found = attribution.attribute(grafts)
+        return {"mask": edits.write_mask(found.smallest[0]), "predicted": int(found.predicted[0])}
+
+    def python(self, request: dict) -> dict[str, str]:
+        """Return Python lines that reproduce `answer`."""
+        edit, plane = self._edit(request), self.model.image_shape[:2]
+        lines = [*_IMPORTS, self.lines]
+        for name, index, spec in zip(_NAMES, edit.indices, (request["recipient"], request["donor"]), strict=True):
+            levels, mean_std = f"result.test.images([{index}])", "*result.model.mean_std"
+            if index < 0:
+                levels = f'edits.read_image("{spec["png"]}", {self.model.image_shape})[None]'
+                mean_std = ", ".join(str(values.tolist()) for values in self._mean_std)
+            lines.append(f"{name} = normalise({levels}, {mean_std})")
+        lines += [
+            f'mask = edits.read_mask("{edits.write_mask(edit.mask)}", {plane})',
+            f'edited = edits.edit("{edit.operation}", image, donor, mask, np.array({edit.amplitude.tolist()}))',
+            "print(jax.nn.softmax(result.model(np.concatenate([image, edited]))))",
+        ]
+        return {"lines": "\n".join([*lines, ""])}
+
+    def _edit(self, request: dict) -> "_Edit":
+        """Return a checked request."""
+        (image, _, recipient), (donor, _, given) = map(self._open, map(request.get, ("recipient", "donor")))
+        operation = str(request.get("operation"))
+        if operation not in edits.OPERATIONS:
+            raise unknown("operation", operation, edits.OPERATIONS)
+        check_number("amplitude", request.get("amplitude", 0), "[0, 255]")
+        if (chosen := request.get("map")) is None:
+            mask = edits.read_mask(request.get("mask", ""), self.model.image_shape[:2])
+        else:
+            mask = self._class_map(chosen)
+        amplitude = request.get("amplitude", 0) / (255 * self._mean_std[1])
+        return _Edit(operation, image, donor, mask, amplitude.astype(np.float32), (recipient, given))
+
+    def _class_map(self, chosen: Any) -> Bool[np.ndarray, "height width"]:
+        """Return a class's map at a share, cut from its scores where there are any, else at the nearest share."""
+        label, share = chosen if isinstance(chosen, list) and len(chosen) == 2 else (str(chosen), 0)
+        check_number("map", label, f"[0, {len(self.maps.classes) - 1}]", whole=True)
+        check_number("share", share, "(0, 1]")
+        if self.maps.scores is None or share in self.maps.shares:
+            return self.maps.at(self.maps.nearest(share))[label]
+        return mask_rule(self.maps)(np.asarray(self.maps.scores[label]), share)
+
+    def _open(self, spec: Any) -> tuple[Picture, str, int]:
+        """Return a normalised image, its name and its index in the test images; -1 for a dropped one."""
+        if not isinstance(spec, dict) or not ({"png"} == set(spec) or {"class", "nth"} == set(spec)):
+            raise InputError(f"image: got {str(spec)[:40]}; expected a class and a number, or a file")
+        if "png" in spec:
+            return normalise(edits.read_image(spec["png"], self.model.image_shape), *self._mean_std), "your image", -1
+        check_number("class", spec["class"], f"[0, {len(self.maps.classes) - 1}]", whole=True)
+        rows = self._by_class[spec["class"]]
+        check_number("nth", spec["nth"], f"[0, {len(rows) - 1}]", whole=True)
+        index = rows[spec["nth"]]
+        return self._normalised([index])[0], self.maps.classes[spec["class"]], index
+
+    def _target(self, edit: "_Edit", after: np.ndarray) -> int:
+        """Return the class that an edit aims at: the donor's, or what the model now predicts."""
+        if edit.operation not in edits.TAKE_A_DONOR:
+            return int(after.argmax())
+        index = edit.indices[1]
+        return int(self._logits(edit.donor[None]).argmax() if index < 0 else self.test.labels[index])
+
+    def _others(self, target: int, left_out: tuple[int, int]) -> list[int]:
+        """Return test images of other classes than the target, always the same."""
+        order = np.random.default_rng(0).permutation(len(self.test))
+        usable = (self.test.labels[order] != target) & ~np.isin(order, left_out)
+        return order[usable][:OTHERS].tolist()
+
+    @functools.cached_property
+    def _by_class(self) -> list[list[int]]:
+        return [np.flatnonzero(self.test.labels == label).tolist() for label in range(len(self.maps.classes))]
+
+    @functools.cached_property
+    def _mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """The model's mean and std per channel, or such that the images' range goes from black to white."""
+        mean, std = self.model.mean_std
+        if not len(mean):
+            values = np.asarray(self.test.images(np.arange(min(len(self.test), _LEVELS))))
+            low, span = float(values.min()), max(float(np.ptp(values)), 1e-6)
+            mean, std = np.array([-low / span]), np.array([1 / span])
+        channels = self.model.image_shape[2]
+        return np.broadcast_to(mean, channels).astype(float), np.broadcast_to(std, channels).astype(float)
+
+    def _normalised(self, indices: Any) -> Float[np.ndarray, "n height width channels"]:
+        return normalise(self.test.images(indices), *self.model.mean_std)
+
+    def _grey_levels(self, image: Picture) -> Picture:
+        mean, std = self._mean_std
+        return 255 * (image * std + mean)
+
+    def _png(self, image: Picture) -> str:
+        return html.png(_image(self._grey_levels(image)))
+
+    @functools.cached_property
+    def _programs(self) -> tuple[Any, Any]:
+        apply, precision = self.model.apply, self.model.matmul_precision
+
+        def edited(params: PyTree, *edit: Any) -> Any:
+            images = edits.edit(*edit)
+            return images, apply(params, images)
+
+        return jax.jit(at_precision(precision, edited)), jax.jit(at_precision(precision, apply))
+
+    def _edited(self, edit: "_Edit", images: np.ndarray, donors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return images edited alike, and their logits. Only two numbers of images occur, so two programs do."""
+        number = np.int32(list(edits.OPERATIONS).index(edit.operation))
+        edited, logits = self._programs[0](self.model.params, number, images, donors, edit.mask, edit.amplitude)
+        return np.asarray(edited), np.asarray(logits, np.float32)
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self._programs[1](self.model.params, images), np.float32)
+
+
+class _Edit(NamedTuple):
+    """A checked request; `amplitude` is in normalised units per channel, `indices` are -1 for dropped images."""
+
+    operation: str
+    image: Picture
+    donor: Picture
+    mask: Bool[np.ndarray, "height width"]
+    amplitude: Float[np.ndarray, " channels"]
+    indices: tuple[int, int]
+
+
+def _probabilities(logits: Float[np.ndarray, "one outputs"]) -> list[float]:
+    return np.asarray(scipy.special.softmax(logits[0].astype(float))).round(5).tolist()
+
+
+def _image(levels: Picture) -> Image.Image:
+    pixels = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

@@ -1,0 +1,275 @@
+"use strict";
+// Edits frequencies of an image on the plane. The server computes every number and keeps nothing of a tab: the address
+// holds the state, but for dropped images, which the tab keeps.
+(async () => {
+  const at = (id) => document.getElementById(id);
+  const token = encodeURIComponent(new URLSearchParams(location.search).get("token"));
+  const trouble = (error) => (at("trouble").textContent = error.message);
+  const tell = (work) => (...given) => work(...given).catch(trouble);
+  const ask = async (route, body) => {
+    const options = body && { method: "POST", body: JSON.stringify(body) };
+    const reply = await fetch(`${route}?token=${token}`, options).catch(() => null);
+    if (!reply) throw new Error("The server has ended: start it again.");
+    const content = await reply.json();
+    if (content.error) throw new Error(content.error);
+    return content;
+  };
+
+  const known = await ask("state");
+  const sides = [known.height, known.width];
+  const [height, width] = sides;
+  const state = { recipient: "0.0", donor: "1.0", operation: "graft", mask: "", map: "", share: known.share, amplitude: 16 };
+  const undo = [];
+  const painted = new Uint8Array(height * width);
+  let [shown, wanted, below, cursor, last] = [0, 0, null, [height >> 1, width >> 1], null];
+  const limit = (value, axis) => Math.min(Math.max(value, 0), sides[axis] - 1);
+  const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
+
+  // ---- the state and its address ----
+
+  const image = (text) => {
+    const png = sessionStorage.getItem(text);
+    if (png) return { png };
+    if (text.startsWith("file-")) throw new Error("The dropped image is not in this tab: drop it again.");
+    const [label, nth] = text.split(".").map(Number);
+    return { class: label, nth };
+  };
+  const request = () => ({
+    recipient: image(state.recipient),
+    donor: image(state.donor),
+    operation: state.operation,
+    amplitude: Number(state.amplitude),
+    ...(state.map === "" ? { mask: state.mask } : { map: [Number(state.map), Number(state.share)] }),
+  });
+  // The lengths of runs of unpainted and painted positions in turn, in base 36.
+  const encode = () => {
+    const edges = [...painted.keys(), painted.length].filter((i) => painted[i] !== (painted[i - 1] ?? 0));
+    return edges.map((edge, n) => (edge - (edges[n - 1] ?? 0)).toString(36)).join(".");
+  };
+  const decode = (text) => {
+    painted.fill(0);
+    text.split(".").reduce((start, run, n) => {
+      const end = start + parseInt(run || "0", 36);
+      if (n % 2) painted.fill(1, start, end);
+      return end;
+    }, 0);
+    draw();
+  };
+  const keep = () => undo.push({ ...state, mask: encode() }) > 500 && undo.shift();
+  const change = (values) => (Object.assign(state, values), follow());
+
+  // ---- drawing ----
+
+  const draw = () => {
+    const canvas = at("plane");
+    const pixels = new ImageData(width, height);
+    const marked = canvas.matches(":focus-visible") ? cursor[0] * width + cursor[1] : -1;
+    for (let i = 0; i < height * width; i++) {
+      const grey = below ? below[4 * i] * 0.8 : 40;
+      const colour = i === marked ? [120, 220, 255] : painted[i] ? [255, 110 + grey / 4, 40] : [grey, grey, grey];
+      pixels.data.set([...colour, 255], 4 * i);
+    }
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+  };
+  const controls = () => {
+    for (const who of ["recipient", "donor"]) {
+      const [label, nth] = state[who].split(".");
+      if (nth) [at(`${who}-class`).value, at(`${who}-nth`).value] = [label, nth];
+      at(`${who}-nth`).max = (known.counts[label] ?? 1) - 1;
+    }
+    for (const name of ["operation", "amplitude", "map"]) at(name).value = state[name];
+    at("share").value = Math.log10(state.share);
+    at("share").disabled = state.map === "";
+    at("height").hidden = state.operation !== "wave";
+    at("donor").hidden = at("donor-row").hidden = !known.take_a_donor.includes(state.operation);
+    at("undo").disabled = !undo.length;
+    const said = { share: percent(state.share), amplitude: state.amplitude, brush: 2 * at("brush").value + 1 };
+    for (const [name, text] of Object.entries(said)) at(name).nextElementSibling.textContent = text;
+  };
+  const bars = (before, after) => {
+    const most = (label) => Math.max(before[label], after[label]);
+    const order = [...before.keys()].sort((a, b) => most(b) - most(a)).slice(0, 6);
+    const cell = (tag, name, text) => Object.assign(document.createElement(tag), { className: name, textContent: text });
+    const pair = (name, value) => {
+      const bar = cell("i", name, "");
+      bar.style.width = `${100 * value}%`;
+      return [bar, cell("span", name, `${(100 * value).toFixed(1)} %`)];
+    };
+    const rows = order.map((label) => [label, pair("before", before[label]), pair("after", after[label])]);
+    at("bars").replaceChildren(...rows.flatMap(([label, ...pairs]) => [cell("b", "", known.outputs[label]), ...pairs.flat()]));
+  };
+  const others = (images, target) => {
+    const count = (test) => images.filter(test).length;
+    at("captures").textContent =
+      `The same edit captures ${count((one) => one.after === target)} of ${images.length} other images for ` +
+      `${known.outputs[target]} (${count((one) => one.before === target)} were so before), and changes the class of ` +
+      `${count((one) => one.before !== one.after)}.`;
+    at("others").replaceChildren(
+      ...images.map(({ picture, before, after }) => {
+        const title = `${known.outputs[before]} → ${known.outputs[after]}`;
+        return Object.assign(new Image(), { src: picture, alt: title, title, className: after === target ? "captured" : "" });
+      }),
+    );
+  };
+  const save = () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1240, height: 420 });
+    const context = canvas.getContext("2d");
+    Object.assign(context, { fillStyle: "#fff", font: "15px sans-serif", imageSmoothingEnabled: false });
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.fillStyle = "#000";
+    const pictures = [...document.querySelectorAll(".pictures img"), at("plane")];
+    const texts = [...document.querySelectorAll(".pictures figcaption"), at("painted")];
+    pictures.forEach((picture, n) => {
+      context.drawImage(picture, 10 + 245 * n, 10, 235, (235 * height) / width);
+      context.fillText(texts[n].textContent, 10 + 245 * n, 30 + (235 * height) / width, 235);
+    });
+    const lines = [at("result").textContent, at("captures").textContent, at("bars").innerText.replace(/\s+/g, "  ")];
+    lines.forEach((line, n) => context.fillText(line, 10, 330 + 28 * n, 1220));
+    Object.assign(document.createElement("a"), { href: canvas.toDataURL(), download: `${document.title}.png` }).click();
+  };
+
+  // ---- asking ----
+
+  // One request at a time, always about the newest state; the other images follow in groups.
+  const follow = async () => {
+    controls();
+    document.body.dataset.wanted = ++wanted;
+    if (wanted - shown > 1) return;
+    while (shown < wanted) {
+      const now = wanted;
+      const given = new URLSearchParams(Object.entries(state).filter(([, value]) => value !== ""));
+      history.replaceState(null, "", `${location.pathname}${location.search}#${given}`);
+      at("trouble").textContent = "";
+      await answer(now).catch(trouble);
+      shown = now;
+    }
+    document.body.dataset.shown = shown;
+  };
+  const answer = async (now) => {
+    const asked = request();
+    const got = await ask("answer", asked);
+    if (state.map !== "" && wanted === now) decode(got.mask);
+    [at("edited").src, at("difference").src] = [got.picture, got.difference];
+    at("clipped").textContent = `edited${got.clipped ? `; ${percent(got.clipped)} of the values lie beyond black or white` : ""}`;
+    at("gain").textContent = `difference × ${got.gain.toPrecision(2)}`;
+    at("painted").textContent = `${got.positions} of ${height * width} positions, ${percent(got.positions / height / width)}`;
+    const [was, is] = [got.before, got.after].map((each) => known.outputs[each.indexOf(Math.max(...each))]);
+    at("result").textContent = was === is ? `The model still says ${is}.` : `${was} has become ${is}.`;
+    bars(got.before, got.after);
+    const images = [];
+    for (let group = 0; group < known.groups && wanted === now; group++) {
+      images.push(...(await ask("others", { ...asked, group, target: got.target })).images);
+      if (wanted === now) others(images, got.target);
+    }
+  };
+  const open = async (who) => {
+    const got = await ask("image", { image: image(state[who]) });
+    const [picture, caption] = at(who).children;
+    picture.src = got.picture;
+    caption.textContent = `${who === "donor" ? "donor" : "image"}: ${got.name}, predicted ${known.outputs[got.predicted]}`;
+    if (who === "donor") return;
+    const plane = Object.assign(new Image(), { src: got.plane });
+    await plane.decode();
+    const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+    context.drawImage(plane, 0, 0);
+    below = context.getImageData(0, 0, width, height).data;
+    draw();
+  };
+  const choose = tell(async (who, text) => (change({ [who]: text }), await open(who)));
+  const drop = tell(async (who, file) => {
+    const url = await new Promise((done) => Object.assign(new FileReader(), { onload() { done(this.result); } }).readAsDataURL(file));
+    const { picture } = await ask("image", { image: { png: url.split(",")[1] } });
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(picture)));
+    const key = `file-${[...digest.slice(0, 6)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    sessionStorage.setItem(key, picture.split(",")[1]);
+    await choose(who, key);
+  });
+
+  // ---- the hand ----
+
+  const dab = (row, column) => {
+    const radius = Number(at("brush").value);
+    for (let r = row - radius; r <= row + radius; r++) {
+      for (let c = column - radius; c <= column + radius; c++) {
+        const outside = (r - row) ** 2 + (c - column) ** 2 > radius * (radius + 0.5) || r !== limit(r, 0) || c !== limit(c, 1);
+        if (outside) continue;
+        const twin = [r, c].map((value, axis) => (2 * (sides[axis] >> 1) - value + sides[axis]) % sides[axis]);
+        painted[r * width + c] = painted[twin[0] * width + twin[1]] = at("erase").checked ? 0 : 1;
+      }
+    }
+  };
+  const stroke = (event) => {
+    const box = at("plane").getBoundingClientRect();
+    const share = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+    const next = share.map((value, axis) => limit(Math.floor(value * sides[axis]), axis));
+    const from = last ?? next;
+    const steps = Math.max(1, ...next.map((value, axis) => Math.abs(value - from[axis])));
+    for (let i = 1; i <= steps; i++) dab(...from.map((value, axis) => Math.round(value + ((next[axis] - value) * i) / steps)));
+    last = next;
+    draw();
+    change({ map: "", mask: encode() });
+  };
+  at("plane").onpointerdown = (event) => {
+    at("plane").setPointerCapture(event.pointerId);
+    keep();
+    last = null;
+    stroke(event);
+  };
+  at("plane").onpointermove = (event) => event.buttons && stroke(event);
+  at("plane").onkeydown = (event) => {
+    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], " ": [0, 0] }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    cursor = cursor.map((value, axis) => limit(value + move[axis], axis));
+    if (event.key === " ") keep(), dab(...cursor), change({ map: "", mask: encode() });
+    draw();
+  };
+  for (const who of ["recipient", "donor"]) {
+    known.classes.forEach((name, label) => at(`${who}-class`).add(new Option(name, label)));
+    at(`${who}-class`).onchange = (event) => choose(who, `${event.target.value}.0`);
+    at(`${who}-nth`).onchange = (event) => choose(who, `${at(`${who}-class`).value}.${Number(event.target.value)}`);
+    at(`${who}-file`).onchange = (event) => drop(who, event.target.files[0]);
+    at(who).ondragover = (event) => event.preventDefault();
+    at(who).ondrop = (event) => (event.preventDefault(), drop(who, event.dataTransfer.files[0]));
+  }
+  Object.entries(known.operations).forEach(([name, text]) => at("operation").add(new Option(`${name}: ${text}`, name)));
+  known.classes.forEach((name, label) => at("map").add(new Option(name, label)));
+  at("operation").onchange = (event) => (keep(), change({ operation: event.target.value }));
+  at("amplitude").oninput = (event) => change({ amplitude: event.target.value });
+  at("brush").oninput = controls;
+  at("map").onchange = (event) => (keep(), change({ mask: encode(), map: event.target.value }));
+  at("share").oninput = (event) => change({ share: Number((10 ** event.target.value).toPrecision(3)) });
+  at("clear").onclick = () => (keep(), decode(""), change({ map: "", mask: "" }));
+  at("undo").onclick = () => {
+    const { mask, map, share, operation } = undo.pop();
+    decode(mask);
+    change({ mask, map, share, operation });
+  };
+  at("attribute").onclick = tell(async () => {
+    at("result").textContent = "Asking which frequencies decided …";
+    const { mask } = await ask("attribute", request());
+    keep();
+    decode(mask);
+    change({ mask, map: "", operation: "keep" });
+  });
+  at("python").onclick = tell(async () => {
+    at("lines").value = (await ask("python", request())).lines;
+    at("lines").hidden = false;
+    at("lines").select();
+    document.execCommand("copy");
+  });
+  at("figure").onclick = save;
+
+  const begin = tell(async () => {
+    for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (name in state) state[name] = value;
+    decode(state.mask);
+    follow();
+    await Promise.all([open("recipient"), open("donor")]);
+  });
+  [at("plane").width, at("plane").height] = [width, height];
+  at("plane").style.setProperty("--ratio", `${width} / ${height}`);
+  at("brush").value = Math.round(width / 64);
+  if (known.patch > 1) at("patch").textContent = `The maps of this run take whole patches of ${known.patch} × ${known.patch}.`;
+  addEventListener("hashchange", begin);
+  begin();
+})();
