@@ -103,10 +103,7 @@ def test_augmentations_are_applied_in_the_order_named():
 
 
 @pytest.mark.parametrize(
-    "arguments, found",
-    [
-        ({"names": "flip,spin"}, "train.augment: got 'spin'; expected flip, crop, resized_crop"),
-    ],
+    "arguments, found", [({"names": "flip,spin"}, "train.augment: got 'spin'; expected flip, crop, resized_crop")]
 )
 def test_what_cannot_be_applied_is_refused_in_one_line(arguments, found):
     refused(found, augment.make_augment, **arguments)

@@ -102,8 +102,7 @@ def test_where_nothing_is_to_be_measured_nothing_is_left():
 
 
 @pytest.mark.parametrize(
-    ("method", "fields"),
-    [("removal", {}), ("removal", {"compat": True}), ("greedy", {"tolerance": 0.1})],
+    ("method", "fields"), [("removal", {}), ("removal", {"compat": True}), ("greedy", {"tolerance": 0.1})]
 )
 def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method, fields):
     """Of a model that most frequencies are nothing to, so that many scores are nearly equal."""

@@ -75,10 +75,7 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, monk
     )
     assert (status, said[1:]) == (
         1,
-        [
-            *(f"refused: {each['sentence']}" for each in verdicts),
-            "4 of 4 classes are refused.",
-        ],
+        [*(f"refused: {each['sentence']}" for each in verdicts), "4 of 4 classes are refused."],
     )
     assert (tmp_path / "a.xml").read_text().count("<failure ") == 4 and (tmp_path / "card.md").exists()
     allowed = check("--allow=C0,C1,C2", f"--kinds={verdicts[3]['kind']}")

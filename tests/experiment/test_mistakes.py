@@ -202,10 +202,7 @@ FOLDER = {"train": "/nowhere", "image_size": 8, "mean_std": ((0, 0, 0), (1, 1, 1
 PAIR = ((0.0,), (1.0,))
 CALLS = {
     "a mistyped path": (FOLDER, "train: got '/nowhere'; expected a folder with <class>/ folders in it"),
-    "a class without test images": (
-        {"test": (IMAGES[LABELS > 0], LABELS[LABELS > 0])},
-        "got no image of class 0",
-    ),
+    "a class without test images": ({"test": (IMAGES[LABELS > 0], LABELS[LABELS > 0])}, "got no image of class 0"),
     "fewer labels than images": ({"test": (IMAGES, LABELS[:3])}, "test labels: got int64 of shape (3,); expected 12"),
     "pixels of uint8": (
         {"train": ((IMAGES * 50 + 99).astype(np.uint8), LABELS)},
@@ -261,10 +258,7 @@ CALLS = {
         {"train": (-IMAGES, LABELS + 1), "classes": NAMES},
         "train labels: got labels 1 to 3; expected 0 to 2 (labels count from 0)",
     ),
-    "labels of -1": (
-        {"test": (IMAGES, LABELS - 1)},
-        "test labels: got labels -1 to 1; expected 0 to 99999 (is the",
-    ),
+    "labels of -1": ({"test": (IMAGES, LABELS - 1)}, "test labels: got labels -1 to 1; expected 0 to 99999 (is the"),
     "identities for labels": (
         {"test": (IMAGES, LABELS + 10**9)},
         "test labels: got labels 1000000000 to 1000000002; exp",

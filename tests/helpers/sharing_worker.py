@@ -99,10 +99,7 @@ def evaluate_all(case):
     told(case, "grafts", to_json(judge_maps.judge_maps(config, classifier, maps, dataset, unfiltered, usable, None)))
 
     context = EvaluatorContext(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
-    validate, count = (
-        ValidationEvaluator(context),
-        dynamics.make_counter(context, ("1234", "12", "4"), dataset),
-    )
+    validate, count = (ValidationEvaluator(context), dynamics.make_counter(context, ("1234", "12", "4"), dataset))
     for turn, state in (("first", variables), ("second", model.init(2))):
         told(case, f"validation, {turn}", dict(validate.run(1, state)))
         told(case, f"dynamics, {turn}", count(state).tolist())

@@ -110,10 +110,7 @@ def test_other_layouts_and_dimensions_and_groups_of_images():
 def test_a_cpu_leaves_xlas_own_where_it_is_slow_and_other_platforms_never_do(kernel, stride, size, groups, on_cpu):
     case = (kernel, stride, (1, 1), (kernel[0] // 2, kernel[1] // 2), groups, CHANNELS)
     arrays = drawn(case, size)
-    forms = {
-        1: lambda *arrays: ours(*arrays, case),
-        2: jax.grad(lambda *arrays: ours(*arrays, case).sum(), (0, 1)),
-    }
+    forms = {1: lambda *arrays: ours(*arrays, case), 2: jax.grad(lambda *arrays: ours(*arrays, case).sum(), (0, 1))}
     for own, function in forms.items():
         found = operations(function, arrays, "cpu")
         assert found["stablehlo.convolution"] == own * on_cpu

@@ -283,10 +283,7 @@ ALONE = "got other logits for an image alone than beside another, by .*; expecte
         (Of(lambda x: x.softmax(0)), ALONE),
         (Of(lambda x: functional.dropout(x, 0.5, training=True)), ALONE),
         (Of(lambda x: x if (0 * x).sum() == 0 else -x), "torch.export .*does not branch on their values .torch.where"),
-        (
-            Of(lambda x: torch.linalg.svdvals(x)),
-            r"uses aten._linalg_svd.default; expected .*write it with others",
-        ),
+        (Of(lambda x: torch.linalg.svdvals(x)), r"uses aten._linalg_svd.default; expected .*write it with others"),
         (Of(lambda x: functional.max_pool2d(x, 2, return_indices=True)[1]), "uses the indices of aten.max_pool2d"),
         (
             Of(lambda x: x.scatter(1, x.argmax(1, keepdim=True), x, reduce="add")),

@@ -14,11 +14,7 @@ NAMES, PAIR = ("ox", "zebra", "frog", "ship"), ("zebra", "ox")
 
 def test_a_row_has_the_verdict_of_its_class_and_the_rates_under_its_map():
     grafts = results.grafts(
-        PAIR,
-        ("shortcut by phase", "spread"),
-        smallest=[0.006, None],
-        psi=[0.9, 0.1],
-        psi_ci=[[0.8, 1.0], [0.0, 0.2]],
+        PAIR, ("shortcut by phase", "spread"), smallest=[0.006, None], psi=[0.9, 0.1], psi_ci=[[0.8, 1.0], [0.0, 0.2]]
     )
     rates = results.map_rates([0.75, 0.5], [0.1, None], tpr_ci=[[0.6, 0.9], [0.4, 0.6]])
     zebra, ox = class_rows(PAIR, rates, grafts)

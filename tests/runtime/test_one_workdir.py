@@ -41,14 +41,7 @@ def test_one_process_of_a_run_writes_and_all_read_the_same(tmp_path):
     assert (
         one
         == other
-        == {
-            "refused": "process 0 refuses",
-            "newest": 4,
-            "best": 2,
-            "about": {"at": 4},
-            "values": [2.0, 4.0],
-            "left": 3,
-        }
+        == {"refused": "process 0 refuses", "newest": 4, "best": 2, "about": {"at": 4}, "values": [2.0, 4.0], "left": 3}
     )
 
 

@@ -73,11 +73,7 @@ def test_too_few_classes_or_images_are_refused(fields, got):
 
 @pytest.mark.parametrize(
     ("method", "message"),
-    [
-        ("removal", "loss on class 'b'"),
-        ("graft", "loss or gradient"),
-        ("learned", "gradient on class 'b'"),
-    ],
+    [("removal", "loss on class 'b'"), ("graft", "loss or gradient"), ("learned", "gradient on class 'b'")],
 )
 def test_a_loss_or_a_gradient_that_is_not_finite_is_refused(method, message):
     images = [np.full((3, 8, 8, 3), value, np.float32) for value in (1, np.inf)]
