@@ -28,7 +28,7 @@ from fsjax.search import mask_rule
 Picture: TypeAlias = Float[np.ndarray, "height width channels"]
 # Other images that every edit is tried on, in groups that delay the next stroke little.
 OTHERS, GROUP = 32, 8
-_NAMES = ("image", "donor")
+_PAIR = ("recipient", "donor")
 _IMPORTS = (
     "import fsjax, jax, numpy as np",
     "from fsjax.data.normalisation import normalise",
@@ -121,7 +121,7 @@ class Subject:
         """Return Python lines that reproduce `answer`."""
         edit, plane = self._edit(request), self.model.image_shape[:2]
         lines = [*_IMPORTS, self.lines]
-        for name, index, spec in zip(_NAMES, edit.indices, (request["recipient"], request["donor"]), strict=True):
+        for name, spec, index in zip(("image", "donor"), map(request.get, _PAIR), edit.indices, strict=True):
             levels, mean_std = f"result.test.images([{index}])", "*result.model.mean_std"
             if index < 0:
                 levels = f'edits.read_image("{spec["png"]}", {self.model.image_shape})[None]'
@@ -136,7 +136,7 @@ class Subject:
 
     def _edit(self, request: dict) -> "_Edit":
         """Return a checked request."""
-        (image, _, recipient), (donor, _, given) = map(self._open, map(request.get, ("recipient", "donor")))
+        (image, _, recipient), (donor, _, given) = map(self._open, map(request.get, _PAIR))
         operation = str(request.get("operation"))
         if operation not in edits.OPERATIONS:
             raise unknown("operation", operation, edits.OPERATIONS)

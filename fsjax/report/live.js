@@ -95,14 +95,20 @@
       bar.style.width = `${100 * value}%`;
       return [bar, cell("span", name, `${(100 * value).toFixed(1)} %`)];
     };
-    const rows = order.map((label) => [label, pair("before", before[label]), pair("after", after[label])]);
-    at("bars").replaceChildren(...rows.flatMap(([label, ...pairs]) => [cell("b", "", known.outputs[label]), ...pairs.flat()]));
+    const row = (label) => [
+      cell("b", "", known.outputs[label]),
+      ...pair("before", before[label]),
+      ...pair("after", after[label]),
+    ];
+    at("bars").replaceChildren(...order.flatMap(row));
+    const said = order.map((label) => `${known.outputs[label]} ${percent(before[label])} → ${percent(after[label])}`);
+    at("bars").title = said.join(", ");
   };
   const others = (images, target) => {
     const count = (test) => images.filter(test).length;
     at("captures").textContent =
       `The same edit captures ${count((one) => one.after === target)} of ${images.length} other images for ` +
-      `${known.outputs[target]} (${count((one) => one.before === target)} were so before), and changes the class of ` +
+      `${known.outputs[target]} (${count((one) => one.before === target)} before it), and changes the class of ` +
       `${count((one) => one.before !== one.after)}.`;
     at("others").replaceChildren(
       ...images.map(({ picture, before, after }) => {
@@ -112,18 +118,17 @@
     );
   };
   const save = () => {
-    const canvas = Object.assign(document.createElement("canvas"), { width: 1240, height: 420 });
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1240, height: 400 });
     const context = canvas.getContext("2d");
     Object.assign(context, { fillStyle: "#fff", font: "15px sans-serif", imageSmoothingEnabled: false });
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.fillStyle = "#000";
-    const pictures = [...document.querySelectorAll(".pictures img"), at("plane")];
-    const texts = [...document.querySelectorAll(".pictures figcaption"), at("painted")];
-    pictures.forEach((picture, n) => {
+    const figures = [...document.querySelectorAll(".pictures figure:not([hidden])")].map((figure) => [...figure.children]);
+    [...figures, [at("plane"), at("painted")]].forEach(([picture, caption], n) => {
       context.drawImage(picture, 10 + 245 * n, 10, 235, (235 * height) / width);
-      context.fillText(texts[n].textContent, 10 + 245 * n, 30 + (235 * height) / width, 235);
+      context.fillText(caption.textContent, 10 + 245 * n, 30 + (235 * height) / width, 235);
     });
-    const lines = [at("result").textContent, at("captures").textContent, at("bars").innerText.replace(/\s+/g, "  ")];
+    const lines = [at("result").textContent, at("captures").textContent, at("bars").title];
     lines.forEach((line, n) => context.fillText(line, 10, 330 + 28 * n, 1220));
     Object.assign(document.createElement("a"), { href: canvas.toDataURL(), download: `${document.title}.png` }).click();
   };
@@ -150,7 +155,7 @@
     const got = await ask("answer", asked);
     if (state.map !== "" && wanted === now) decode(got.mask);
     [at("edited").src, at("difference").src] = [got.picture, got.difference];
-    at("clipped").textContent = `edited${got.clipped ? `; ${percent(got.clipped)} of the values lie beyond black or white` : ""}`;
+    at("clipped").textContent = `edited, ${percent(got.clipped)} beyond black or white`;
     at("gain").textContent = `difference × ${got.gain.toPrecision(2)}`;
     at("painted").textContent = `${got.positions} of ${height * width} positions, ${percent(got.positions / height / width)}`;
     const [was, is] = [got.before, got.after].map((each) => known.outputs[each.indexOf(Math.max(...each))]);
