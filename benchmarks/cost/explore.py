@@ -4,7 +4,7 @@
 
 Prints a row for each network of --networks, name@pixels, with random weights and images. Times are of requests to the
 server, in ms, median and largest of --strokes: `answer` is the edited image with its probabilities, `others` the same
-edit on one group of eight of the 32 other images. `grown_mib` is what the process's largest memory grew by after the
+edit on one group of the 32 other images. `grown_mib` is what the process's largest memory grew by after the
 first 20 strokes.
 """
 
@@ -24,11 +24,11 @@ from fsjax import models
 from fsjax.data.dataset import ArrayDataset
 from fsjax.explore import edits
 from fsjax.explore.server import Page
-from fsjax.explore.subject import Subject
+from fsjax.explore.subject import GROUP, OTHERS, Subject
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.trained_network import TrainedNetwork
 
-NETWORKS = flags.DEFINE_list("networks", ["vit_tiny_patch4@32", "resnet18_imagenet@224"], "Networks, a row each.")
+NETWORKS = flags.DEFINE_list("networks", ["vit_micro_patch8@32", "resnet18_imagenet@224"], "Networks, a row each.")
 STROKES = flags.DEFINE_integer("strokes", 200, "Number of strokes.")
 _WARM, _MEAN_STD = 20, (np.full(3, 0.5), np.full(3, 0.25))
 
@@ -73,7 +73,7 @@ def measure(subject: Subject, strokes: int) -> dict:
         request = {"recipient": {"class": 0, "nth": 0}, "donor": {"class": 1, "nth": 0}, "mask": edits.write_mask(mask)}
         request["operation"] = list(edits.OPERATIONS)[stroke % len(edits.OPERATIONS)]
         target = ask("answer", request)["target"]
-        ask("others", {**request, "group": stroke % 4, "target": target})
+        ask("others", {**request, "group": stroke % (OTHERS // GROUP), "target": target})
         if stroke == _WARM:
             after_warm = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - after_warm

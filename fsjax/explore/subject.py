@@ -27,7 +27,9 @@ from fsjax.search import mask_rule
 
 Picture: TypeAlias = Float[np.ndarray, "height width channels"]
 # Other images that every edit is tried on, in groups that delay the next stroke little.
-OTHERS, GROUP = 32, 8
+OTHERS, GROUP = 32, 4
+# Pixels of the longer side of their pictures.
+_THUMBNAIL = 96
 _PAIR = ("recipient", "donor")
 _IMPORTS = (
     "import fsjax, jax, numpy as np",
@@ -54,7 +56,7 @@ class Subject:
 
     def state(self) -> dict[str, Any]:
         """Return what the page knows from the beginning."""
-        (height, width, _), outputs = self.model.image_shape, self.model.num_logits
+        (height, width, _), outputs = self.model.image_shape, self._outputs
         return {
             "height": height,
             "width": width,
@@ -97,17 +99,18 @@ class Subject:
 
     def others(self, request: dict) -> dict[str, Any]:
         """Return what the same edit does to one group of the other images, as pictures and predicted classes."""
-        edit, group = self._edit(request), request.get("group", 0)
+        edit, group, target = self._edit(request), request.get("group", 0), request.get("target", -1)
         check_number("group", group, f"[0, {OTHERS // GROUP - 1}]", whole=True)
-        check_number("target", request.get("target"), f"[0, {self.model.num_logits - 1}]", whole=True)
-        rows = self._others(request["target"], edit.indices)[group * GROUP :][:GROUP]
+        check_number("target", target, f"[0, {self._outputs - 1}]", whole=True)
+        rows = self._others(target, edit.indices)[group * GROUP :][:GROUP]
         if not len(rows):
             return {"images": []}
         # A group with fewer images has the same shape, so the same program serves it.
         images = self._normalised(np.resize(rows, GROUP))
         edited, after = self._edited(edit, images, np.broadcast_to(edit.donor, images.shape))
         before, after = self._logits(images).argmax(1).tolist(), after.argmax(1).tolist()
-        each = zip(map(self._png, edited[: len(rows)]), before, after, strict=False)
+        pictures = [self._png(image, _THUMBNAIL) for image in edited[: len(rows)]]
+        each = zip(pictures, before, after, strict=False)
         return {"images": [{"picture": picture, "before": was, "after": now} for picture, was, now in each]}
 
     def attribute(self, request: dict) -> dict[str, Any]:
@@ -183,6 +186,10 @@ class Subject:
         return order[usable][:OTHERS].tolist()
 
     @functools.cached_property
+    def _outputs(self) -> int:
+        return self.model.num_logits  # it traces the model, and JAX keeps each trace
+
+    @functools.cached_property
     def _by_class(self) -> list[list[int]]:
         return [np.flatnonzero(self.test.labels == label).tolist() for label in range(len(self.maps.classes))]
 
@@ -204,8 +211,10 @@ class Subject:
         mean, std = self._mean_std
         return 255 * (image * std + mean)
 
-    def _png(self, image: Picture) -> str:
-        return html.png(_image(self._grey_levels(image)))
+    def _png(self, image: Picture, most: int = 2**16) -> str:
+        picture = _image(self._grey_levels(image))
+        picture.thumbnail((most, most))
+        return html.png(picture)
 
     @functools.cached_property
     def _programs(self) -> tuple[Any, Any]:
