@@ -124,7 +124,8 @@ class Subject:
         """Return Python lines that reproduce `answer`."""
         edit, plane = self._edit(request), self.model.image_shape[:2]
         lines = [*_IMPORTS, self.lines]
-        for name, spec, index in zip(("image", "donor"), map(request.get, _PAIR), edit.indices, strict=True):
+        specs = [request[name] for name in _PAIR]
+        for name, spec, index in zip(("image", "donor"), specs, edit.indices, strict=True):
             levels, mean_std = f"result.test.images([{index}])", "*result.model.mean_std"
             if index < 0:
                 levels = f'edits.read_image("{spec["png"]}", {self.model.image_shape})[None]'
