@@ -74,7 +74,7 @@ def measure(subject: Subject, strokes: int) -> dict:
         request["operation"] = list(edits.OPERATIONS)[stroke % len(edits.OPERATIONS)]
         target = ask("answer", request)["target"]
         ask("others", {**request, "group": stroke % (OTHERS // GROUP), "target": target})
-        if stroke == _WARM:
+        if stroke == min(_WARM, strokes // 2):
             after_warm = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - after_warm
     page.close()
