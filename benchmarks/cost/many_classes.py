@@ -1,7 +1,8 @@
 """Measure what many classes cost: the peak memory of each search, and the time of an evaluation.
 
 python benchmarks/cost/many_classes.py --method=removal,hierarchical,learned --classes=250,1000
-python benchmarks/cost/many_classes.py --method=evaluate --classes=10,1000
+python benchmarks/cost/many_classes.py --method=evaluate --classes=10,100,1000
+python benchmarks/cost/many_classes.py --method=analyse --classes=1000
 
 No search at 224 pixels holds the whole result.
 
@@ -12,7 +13,8 @@ files. `result_mib` is the size that masks and scores would have in memory. `gre
 class are too many here.
 
 A row of `evaluate` judges random maps of one share on 2,000 test images or more of 16 pixels, two or more a class, by
-rates and grafts. CPU seconds hardly change while other work takes the cores.
+rates and grafts. CPU seconds hardly change while other work takes the cores. A row of `analyse` is the whole of
+`fsjax.analyse` with its page, for two training and two test images a class of 16 pixels.
 """
 
 import functools
@@ -30,6 +32,7 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+import fsjax
 from benchmarks.common import memory
 from configs import common
 from fsjax import search
@@ -39,7 +42,7 @@ from fsjax.evaluation import evaluate, rates
 from fsjax.fourier import dfm, spectrum
 from fsjax.runtime import startup
 
-SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
+SIZE, PIXELS, IMAGES, SHARES = 224, 16, 2, (0.01, 0.05, 0.1, 0.2)
 # The least work that each method accepts, because only memory is measured.
 FIELDS = {
     "removal": {},
@@ -47,7 +50,7 @@ FIELDS = {
     "learned": {"steps": 1, "batch": 1, "restarts": 1, "judged": 1},
 }
 
-METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES, or evaluate.")
+METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES, evaluate or analyse.")
 CLASSES = flags.DEFINE_list("classes", ["250", "1000"], "Numbers of classes, a row each.")
 HERE = flags.DEFINE_bool("here", False, "Search in this process; set for the process of a row.")
 
@@ -55,8 +58,9 @@ HERE = flags.DEFINE_bool("here", False, "Search in this process; set for the pro
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     if HERE.value:
-        of_method = evaluate_here if METHOD.value == ["evaluate"] else functools.partial(search_here, METHOD.value[0])
-        of_method(int(CLASSES.value[0]))
+        (method,), (classes,) = METHOD.value, map(int, CLASSES.value)
+        wholes = {"evaluate": evaluate_here, "analyse": analyse_here}
+        wholes.get(method, functools.partial(search_here, method))(classes)
         return
     for method in METHOD.value:
         for classes in CLASSES.value:
@@ -102,12 +106,9 @@ def search_here(method: str, classes: int) -> None:
 
 def evaluate_here(classes: int) -> None:
     """Evaluate random maps in this process twice, and print the row of the second time, which compiles nothing."""
-    rng, each, plane = np.random.default_rng(0), max(IMAGES, 2000 // classes), (16, 16)
-    names, labels = tuple(f"class {label}" for label in range(classes)), np.repeat(np.arange(classes), each)
-    weights = rng.normal(size=(8 * 8 * 3, classes)).astype(np.float32)
-    patterns = np.kron(weights.T.reshape(classes, 8, 8, 3), np.ones((1, 2, 2, 1)))
-    noise = rng.normal(size=(len(labels), *plane, 3))
-    test = ArrayDataset(np.clip(128 + 20 * patterns[labels] + 40 * noise, 0, 255).astype(np.uint8), labels, names)
+    rng, plane, each = np.random.default_rng(0), (PIXELS, PIXELS), max(IMAGES, 2000 // classes)
+    weights, test = classifier_and_images(rng, classes, each)
+    labels, names = test.labels, test.classes
     model = Model(apply, weights, (*plane, 3), names, (np.full(3, 0.5), np.full(3, 0.25)))
     scores = [rng.normal(size=spectrum.orbits(*plane).max() + 1)[spectrum.orbits(*plane)] for _ in names]
     about = {"method": "removal", "searched_on": "train", "forward_equivalents": 0, "provenance": {}}
@@ -124,6 +125,40 @@ def evaluate_here(classes: int) -> None:
     print(
         json.dumps(row | {"cpu_seconds": round(cpu_seconds, 1), "cpu_ms_a_class": round(cpu_seconds / classes * 1e3)})
     )
+
+
+def analyse_here(classes: int) -> None:
+    """Search, judge and show classes in this process, and print the row."""
+    startup.use_cores(128)
+    rng = np.random.default_rng(0)
+    weights, train = classifier_and_images(rng, classes, IMAGES)
+    test = classifier_and_images(rng, classes, IMAGES, weights)[1]
+    splits = {"train": (train.images(np.arange(len(train))), train.labels)}
+    splits["test"] = test.images(np.arange(len(test))), test.labels
+    started = time.perf_counter()
+    result = fsjax.analyse(functools.partial(apply, weights), **splits, classes=test.classes, mean_std=(0.5, 0.25))
+    judged = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        page = result.report(folder)
+        shown = time.perf_counter()
+        sizes = [path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    row = {"benchmark": "many_classes", "method": "analyse", "classes": classes, "image_size": PIXELS, "images": IMAGES}
+    row |= {"seconds": round(judged - started, 1), "page_seconds": round(shown - judged, 1)}
+    print(json.dumps(row | {"page": str(page), "page_mb": round(sum(sizes) / 1e6, 1)}))
+
+
+def classifier_and_images(
+    rng: np.random.Generator, classes: int, each: int, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, ArrayDataset]:
+    """Return weights for `apply` (default: random) and noisy images in uint8 of what each class's weights look for."""
+    names, labels = tuple(f"class {label}" for label in range(classes)), np.repeat(np.arange(classes), each)
+    if weights is None:
+        weights = rng.normal(size=(8 * 8 * 3, classes)).astype(np.float32)
+    fields = PIXELS // 8
+    patterns = np.kron(weights.T.reshape(classes, 8, 8, 3), np.ones((1, fields, fields, 1)))
+    noise = rng.normal(size=(len(labels), PIXELS, PIXELS, 3))
+    pixels = np.clip(128 + 20 * patterns[labels] + 40 * noise, 0, 255).astype(np.uint8)
+    return weights, ArrayDataset(pixels, labels, names)
 
 
 def apply(weights: jax.Array, images: jax.Array) -> jax.Array:
