@@ -68,7 +68,7 @@ def lower_training_step(network: Any, optimizer: Any, augment: Any, images: int,
     from fsjax.training import state, step
 
     size = network.image_size
-    update = step.pmap_update(step.Update(network, optimizer, augment, (np.zeros(3), np.ones(3)), 0), devices)
+    update = step.PmappedUpdate(step.Update(network, optimizer, augment, (np.zeros(3), np.ones(3)), 0), devices)
     variables = jax.eval_shape(lambda: network.init(0))
     replica = state.TrainState(**variables, optimizer=jax.eval_shape(optimizer.init, variables["params"]))
     numbers = {name: jax.ShapeDtypeStruct((images,), np.int32) for name in ("label", "index", "epoch")}

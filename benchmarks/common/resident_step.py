@@ -32,7 +32,7 @@ def stepper(update: Callable, replicas: TrainState, batch: dict[str, Any]) -> Ca
 
     def run(count: int) -> int:
         for _ in range(count):
-            held[0], values, _ = update(held[0], batch, 1.0, no_stop)
+            held[0], values, _ = update(held[0], batch, 0.01, no_stop)
         jax.block_until_ready((held[0], values))
         return count
 

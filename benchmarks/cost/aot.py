@@ -119,7 +119,7 @@ def training(network: Network, images: int, mesh: Mesh) -> Any:
     """Return the lowered pmapped step of a run that augments by flips and crops; `images` counts one device's."""
     train = common.base().train
     augment = make_augment("flip,crop", pad=train.pad, min_scale=train.min_scale)
-    optimizer = optimizers.make(train, 10**6)
+    optimizer = optimizers.make(train)
     return ahead_of_time.lower_training_step(network, optimizer, augment, images, list(mesh.devices))
 
 

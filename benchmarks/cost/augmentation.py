@@ -85,7 +85,7 @@ def step_side(name: str, size: int) -> Callable[[], int]:
     if name == "frequencies":
         network = network.limited_to(frequencies.read("low:0.25", size))
     masks = np.random.default_rng(0).random((CLASSES, size, size)) < 0.1
-    optimizer = optimizers.make(ConfigDict(options), 100)
+    optimizer = optimizers.make(ConfigDict(options))
     augment = make_augment(name if name in AUGMENTATIONS else "")
     changes = {
         "dfmx": dfmx.make_dfmx(masks, 0.3),
@@ -94,7 +94,7 @@ def step_side(name: str, size: int) -> Callable[[], int]:
         "orbit_dropout": orbit_dropout.make_orbit_dropout(size, **options.orbit_dropout),
     }
     ways = [changes[name]] if name in changes else []
-    update = step.pmap_update(step.Update(network, optimizer, augment, common.CIFAR10, 0, ways))
+    update = step.PmappedUpdate(step.Update(network, optimizer, augment, common.CIFAR10, 0, ways))
     batch = resident_step.place(resident_step.random_batch(BATCH.value, size, CLASSES))
     run = resident_step.stepper(update, state.replicate(state.create(network.init(0), optimizer)), batch)
     return lambda: run(STEPS.value) * BATCH.value

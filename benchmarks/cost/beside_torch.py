@@ -36,7 +36,7 @@ from fsjax import models
 from fsjax.engine.programs import over_devices
 from fsjax.runtime import parallel, startup
 from fsjax.training import optimizers, state
-from fsjax.training.step import Update, pmap_update
+from fsjax.training.step import PmappedUpdate, Update
 
 DEFAULT = (
     "torchvision/resnet18,torchvision/resnet50,timm/efficientnet_lite0,timm/efficientnet_b0,"
@@ -144,11 +144,11 @@ def theirs(module: torch.nn.Module, images: np.ndarray) -> Sides:
 def our_steps(name: str) -> Callable[[], int]:
     """Return a side of `paired.rates`, compiled: a training step of our network on a resident batch."""
     count = BATCHES[32]
-    network, optimizer = models.build(name, num_classes=10, image_size=32), optimizers.make(common.base().train, 10**6)
+    network, optimizer = models.build(name, num_classes=10, image_size=32), optimizers.make(common.base().train)
     update = Update(network, optimizer, lambda keys, images: images, (np.full(3, 0.5), np.full(3, 0.25)), 0)
     batch = resident_step.place(resident_step.random_batch(count, 32, 10))
     replicas = state.replicate(state.create(network.init(0), optimizer))
-    run = resident_step.stepper(pmap_update(update), replicas, batch)
+    run = resident_step.stepper(PmappedUpdate(update), replicas, batch)
     run(1)
     return lambda: run(1) * count
 

@@ -40,7 +40,7 @@ from fsjax.runtime.image_files import decode, resize
 from fsjax.runtime.workers import core_count
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
-from fsjax.training.step import Update, on_devices, pmap_update
+from fsjax.training.step import PmappedUpdate, Update, on_devices
 
 # (model, image size, batch) measured without --model; the batches are small enough for two cores.
 MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
@@ -167,10 +167,10 @@ def step(name: str, size: int, batch: int) -> dict:
     """Measure training steps a second, input pipeline included, over bare steps a second."""
     config = common.base().train
     network = models.build(name, num_classes=10, image_size=size, dtype=PRECISIONS[PRECISION.value])
-    optimizer = optimizers.make(config, 10**6)
+    optimizer = optimizers.make(config)
     augment = make_augment(AUGMENT.value, pad=config.pad, min_scale=config.min_scale)
     mean_std = (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
-    update = pmap_update(Update(network, optimizer, augment, mean_std, 0))
+    update = PmappedUpdate(Update(network, optimizer, augment, mean_std, 0))
     dataset = folder(size) if ROOT.value else made_up(size, max(1024, 4 * batch))
     fresh = state.create(network.init(0), optimizer)
     replicas = {"fed": state.replicate(fresh)}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from fsjax.data.host_augment import HOST_AUGMENTATIONS
 from fsjax.runtime.errors import InputError, unknown
@@ -51,7 +51,7 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return host, device
 
 
-def image_keys(seed: int, epochs: Int[Array, " n"], indices: Int[Array, " n"]) -> Key[Array, " n"]:
+def image_keys(seed: int | UInt32[Array, ""], epochs: Int[Array, " n"], indices: Int[Array, " n"]) -> Key[Array, " n"]:
     """Fold one key an image from seed, epoch and index in the dataset; never from device or place in the batch."""
     base = jax.random.key(seed)
     return jax.vmap(lambda epoch, index: jax.random.fold_in(jax.random.fold_in(base, epoch), index))(epochs, indices)

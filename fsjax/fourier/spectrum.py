@@ -150,25 +150,39 @@ def graft(
     return change, recipients + change
 
 
+def half_positions(mask: Bool[np.ndarray, "height width"], least: int) -> Int[np.ndarray, "2 kept"]:
+    """Return where a mask's frequencies lie in a half spectrum, for `coefficients`.
+
+    Their number is `least` times a power of 4, or all of the half, so that masks of about a size share a program. The
+    rest lies beyond the plane.
+    """
+    half = _half(mask)
+    found, count = np.array(np.nonzero(half), np.int32), least
+    while count < found.shape[1]:
+        count *= 4
+    return np.pad(found, ((0, 0), (0, min(count, half.size) - found.shape[1])), constant_values=max(half.shape))
+
+
 def coefficients(
-    images: Float[Array, "n height width channels"], mask: Bool[np.ndarray, "height width"]
+    images: Float[Array, "n height width channels"], positions: Int[Array, "2 kept"] | Int[np.ndarray, "2 kept"]
 ) -> Complex[Array, "n kept channels"]:
-    """Return the DFT of images at a mask's frequencies in half the plane, for `from_coefficients`."""
-    rows, columns = np.nonzero(_half(mask))
-    return spectra(images)[:, rows, columns]
+    """Return the DFT of images at `half_positions`, 0 beyond the plane, for `from_coefficients`."""
+    return spectra(images).at[:, positions[0], positions[1]].get(mode="fill", fill_value=0)
 
 
 def from_coefficients(
-    values: Complex[Array, "n kept channels"], mask: Bool[np.ndarray, "height width"]
+    values: Complex[Array, "n kept channels"],
+    positions: Int[Array, "2 kept"] | Int[np.ndarray, "2 kept"],
+    height: int,
+    width: int,
 ) -> Float[Array, "n height width channels"]:
-    """Invert `coefficients`: return images with these coefficients at a mask's frequencies, and 0 elsewhere.
+    """Invert `coefficients`: return images with these coefficients at the positions of a mask, and 0 elsewhere.
 
     The mask is constant on orbits.
     """
-    half = _half(mask)
-    rows, columns = np.nonzero(half)
-    spectrum = jnp.zeros((len(values), *half.shape, values.shape[-1]), values.dtype).at[:, rows, columns].set(values)
-    return jnp.fft.irfft2(spectrum, s=mask.shape, axes=(1, 2))
+    spectrum = jnp.zeros((len(values), height, width // 2 + 1, values.shape[-1]), values.dtype)
+    spectrum = spectrum.at[:, positions[0], positions[1]].set(values, mode="drop")
+    return jnp.fft.irfft2(spectrum, s=(height, width), axes=(1, 2))
 
 
 @jax.jit

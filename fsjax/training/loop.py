@@ -54,12 +54,13 @@ def run_steps(
     evaluate_every, checkpoint_every = options.evaluate_every or epoch, run.checkpoint_every or epoch
     measured: list[dict[str, jax.Array]] = []  # since the last line of metrics
     stops: collections.deque[jax.Array] = collections.deque(maxlen=2)  # of the last two steps
+    rates = training.rates.tolist()
     done, total, note = loop.step * options.batch_size, steps * options.batch_size, ""
     with Progress("train", total, "images", done=done) as progress:
         for batch in on_devices(_batches(training, loop.step)):
             scale = float(loop.plateau.scale)
             requested = np.full(jax.local_device_count(), interrupt.requested())
-            replicas, values, stop = training.update(loop.replicas, batch, scale, requested)
+            replicas, values, stop = training.update(loop.replicas, batch, scale * rates[loop.step], requested)
             loop = dataclasses.replace(loop, step=loop.step + 1, replicas=replicas)
             measured.append(values)
             stops.append(stop)

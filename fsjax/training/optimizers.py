@@ -9,19 +9,22 @@ from fsjax.runtime.errors import unknown
 
 OPTIMIZERS = {
     # As in torch.optim.SGD, weight decay is added to the gradient before the momentum.
-    "sgd": lambda rate, train: optax.chain(
-        optax.add_decayed_weights(train.weight_decay), optax.sgd(rate, train.momentum, nesterov=True)
+    "sgd": lambda train: optax.chain(
+        optax.add_decayed_weights(train.weight_decay), optax.sgd(1.0, train.momentum, nesterov=True)
     ),
-    "adamw": lambda rate, train: optax.adamw(rate, weight_decay=train.weight_decay),
+    "adamw": lambda train: optax.adamw(1.0, weight_decay=train.weight_decay),
 }
 SCHEDULES = ("cosine", "plateau", "constant")
 
 
-def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """Return the optimiser of a config, with its schedule; raise InputError for an unknown name."""
+def make(train: ConfigDict) -> optax.GradientTransformation:
+    """Return the optimiser of a config, at a learning rate of 1; raise InputError for an unknown name.
+
+    The rate multiplies its updates, so trainings of any length share a compiled step.
+    """
     if train.optimizer not in OPTIMIZERS:
         raise unknown("train.optimizer", train.optimizer, sorted(OPTIMIZERS))
-    return OPTIMIZERS[train.optimizer](learning_rate(train, steps), train)
+    return OPTIMIZERS[train.optimizer](train)
 
 
 def learning_rate(train: ConfigDict, steps: int) -> Callable:

@@ -18,7 +18,8 @@ PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 def check(config: ConfigDict) -> None:
     """Raise InputError for a train field that cannot be used."""
     options, devices = config.train, jax.device_count()
-    optimizers.make(options, 1)
+    optimizers.make(options)
+    optimizers.learning_rate(options, 1)
     make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
     if split_names(options.augment)[0]:
         require("augment")

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax import models
@@ -24,7 +25,7 @@ from fsjax.runtime.storage import Path
 from fsjax.training import optimizers, state, ways
 from fsjax.training.settings import PRECISIONS, last_step, num_steps
 from fsjax.training.state import LoopState, TrainState
-from fsjax.training.step import Update, pmap_update
+from fsjax.training.step import PmappedUpdate, Update
 from fsjax.training.ways import dfmx, graft
 from fsjax.training.ways.way import Copies, Setting
 
@@ -42,8 +43,9 @@ class Training:
     start: Path | None  # workdir of the run that the training continues; None = random weights
     network: Network
     optimizer: optax.GradientTransformation
+    rates: Float[np.ndarray, " steps"]  # learning rate of each step
     plateau: optax.GradientTransformationExtraArgs
-    update: Callable  # from step.pmap_update
+    update: Callable  # from step.PmappedUpdate
     auxiliary: bool  # whether copies have BatchNorms apart from the classifier's
     metadata: dict[str, Any]  # of each checkpoint
 
@@ -58,7 +60,8 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         image_size=config.data.image_size,
         dtype=PRECISIONS[options.precision],
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
-    optimizer, steps = optimizers.make(options, num_steps(options, len(images))), last_step(options, len(images))
+    optimizer, steps = optimizers.make(options), last_step(options, len(images))
+    schedule = optimizers.learning_rate(options, num_steps(options, len(images)))
     changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
     update = Update(
         network,
@@ -89,8 +92,9 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         start=graft.start(options, directory) if "graft" in ways.chosen(options) else None,
         network=network,
         optimizer=optimizer,
+        rates=np.broadcast_to(jax.jit(schedule)(np.arange(steps)), steps),
         plateau=optimizers.plateau(options),
-        update=pmap_update(update),
+        update=PmappedUpdate(update),
         auxiliary=any(isinstance(way, Copies) and way.auxiliary for way in changes),
         metadata=metadata,
     )

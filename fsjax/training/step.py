@@ -1,14 +1,17 @@
 """One training step: a pure function on one device, and the same function on all devices with jax.pmap."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.jax_utils import prefetch_to_device
-from jaxtyping import Array, Float, Int, PyTree
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from fsjax.data.augment import image_keys
 from fsjax.data.normalisation import normalise
@@ -22,15 +25,16 @@ Batch = dict[str, jax.Array]
 # Arrays of the network, and of its BatchNorms for copies; the second is None where there are none.
 Pair = tuple[PyTree, PyTree]
 Values = dict[str, jax.Array]
+# Compiled programs that a process keeps: of a step without a way of training, and with it.
+_KEPT = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Update:
     """The step of one device, to be called inside pmap over `parallel.AXIS`.
 
-    It maps (state, batch, scale) to (state, {"loss", "accuracy"}). `scale`, which the plateau schedule lowers,
-    multiplies the updates. Gradients are averaged over the devices; BatchNorm takes its statistics over the images of
-    all devices.
+    It maps (state, batch, scale) to (state, {"loss", "accuracy"}). `scale`, the learning rate, multiplies the updates.
+    Gradients are averaged over the devices; BatchNorm takes its statistics over the images of all devices.
 
     Attributes:
       network: the classifier.
@@ -47,7 +51,7 @@ class Update:
     optimizer: optax.GradientTransformation
     augment: Callable
     mean_std: tuple
-    seed: int
+    seed: int | UInt32[Array, ""]
     ways: Sequence[Transform | Copies] = ()
     label_smoothing: float = 0.0
 
@@ -112,19 +116,41 @@ def _folded(keys: Keys, number: int) -> Keys:
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def pmap_update(update: Update, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Return the step on all devices: (state, batch, scale, stop) -> (state, values, stop), its state donated.
+class PmappedUpdate:
+    """The step on all devices: (state, batch, scale, stop) -> (state, values, stop), its state donated.
 
     State and batch have a leading axis of local devices. `stop` [devices] says whether this process was asked to stop;
-    it comes back True on every device of every process where any process was.
+    it comes back True on every device of every process where any process was. Steps that differ in the seed and in the
+    arrays of their ways (of each `jax.tree_util.Partial`) alone share a compiled program.
     """
 
-    def update_and_agree(state: TrainState, batch: Batch, scale: jax.Array | float, stop: jax.Array) -> tuple:
-        return *update(state, batch, scale), jax.lax.pmax(stop, parallel.AXIS)
+    _programs: ClassVar[dict[str, Callable]] = {}
 
-    return jax.pmap(
-        update_and_agree, axis_name=parallel.AXIS, in_axes=(0, 0, None, 0), donate_argnums=0, devices=devices
-    )
+    def __init__(self, update: Update, devices: Sequence[jax.Device] | None = None):
+        def update_and_agree(varied: tuple, state: TrainState, batch: Batch, scale: Any, stop: jax.Array) -> tuple:
+            seed, arrays = varied[0], list(varied[1])
+            ways = [Partial(way.func, *arrays.pop(0)) if isinstance(way, Partial) else way for way in update.ways]
+            of_these = dataclasses.replace(update, seed=seed, ways=ways)
+            return *of_these(state, batch, scale), jax.lax.pmax(stop, parallel.AXIS)
+
+        axes = (None, 0, 0, None, 0)
+        self._own = jax.pmap(update_and_agree, axis_name=parallel.AXIS, in_axes=axes, donate_argnums=1, devices=devices)
+        arrays = [way.args for way in update.ways if isinstance(way, Partial)]
+        self._varied, self._devices = (np.uint32(update.seed), arrays), devices
+        self._program: Callable | None = None
+
+    def lower(self, state: PyTree, batch: PyTree, scale: float, stop: Any) -> jax.stages.Lowered:
+        """Lower the step for arguments of these shapes."""
+        return self._own.lower(self._varied, state, batch, np.float32(scale), stop)
+
+    def __call__(self, state: TrainState, batch: Batch, scale: float, stop: Any) -> tuple:
+        """Return the states after the step, its values and whether to stop."""
+        if self._program is None:
+            text = f"{self._devices} {self.lower(state, batch, scale, stop).as_text()}"
+            self._program = self._programs.setdefault(hashlib.sha256(text.encode()).hexdigest(), self._own)
+            for oldest in list(self._programs)[:-_KEPT]:
+                del self._programs[oldest]
+        return self._program(self._varied, state, batch, np.float32(scale), stop)
 
 
 def cross_entropy(logits: Float[Array, "n classes"], labels: Int[Array, " n"], smoothing: float) -> Float[Array, ""]:

@@ -11,11 +11,13 @@ import torch
 
 from fsjax import data, models
 from fsjax.data.augment import make_augment
+from fsjax.fourier import spectrum
 from fsjax.models import Network, trained_network
 from fsjax.models.resnet import BasicBlock, ResNet
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import interrupt, parallel, progress
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.training import optimizers, settings, state, step
+from fsjax.training.ways import graft
 from tests.helpers.refused import refused
 from tests.helpers.small_run import (
     MEAN_STD,
@@ -72,7 +74,7 @@ def test_losses_do_not_depend_on_the_device_count():
     dataset = data.load(config.data, "train", 0)
     # A short ResNet: what matters here is its BatchNorm.
     network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
-    optimizer = optimizers.make(config.train, 3)
+    optimizer = optimizers.make(config.train)
     batches = list(data.batches(dataset, batch_size=16, seed=0, num_steps=3))
     variables = network.init(0)
     losses = {}
@@ -88,11 +90,32 @@ def test_losses_do_not_depend_on_the_device_count():
         losses[count] = []
         for batch in batches:
             split = {name: value.reshape(count, -1, *value.shape[1:]) for name, value in batch.items()}
-            replicas, measured = update(replicas, split, 1.0)
+            replicas, measured = update(replicas, split, config.train.learning_rate)
             losses[count].append(float(measured["loss"][0]))
         for leaf in jax.tree.leaves(replicas):
             np.testing.assert_array_equal(np.asarray(leaf), np.broadcast_to(leaf[:1], leaf.shape), "replicas are equal")
     np.testing.assert_allclose(losses[4], losses[1], rtol=1e-5)
+
+
+def test_steps_of_other_seeds_and_grafted_frequencies_share_a_program_and_are_each_their_own(monkeypatch):
+    config, planes = training_config(), spectrum.orbits(24, 24)
+    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
+    optimizer, dataset = optimizers.make(config.train), data.load(config.data, "train", 0)
+    (batch,) = data.batches(dataset, batch_size=8, seed=0, num_steps=1)
+    start = state.create(network.init(0), optimizer)
+    monkeypatch.setattr(step.PmappedUpdate, "_programs", {})
+
+    def compiled_and_loss(seed, orbits):
+        before, changes = progress.compiled()[0], (graft.make_graft(planes < orbits),)
+        own = step.PmappedUpdate(step.Update(network, optimizer, make_augment("flip"), MEAN_STD, seed, changes))
+        replicas, stop = state.replicate(start), np.zeros(jax.local_device_count(), bool)
+        _, measured, _ = own(replicas, next(step.on_devices(iter([batch]))), 0.1, stop)
+        return progress.compiled()[0] - before, float(measured["loss"][0])
+
+    (first, *others), losses = zip(*(compiled_and_loss(*given) for given in ((0, 90), (1, 90), (0, 0))), strict=True)
+    assert first and not any(others) and len(set(losses)) == 3
+    step.PmappedUpdate._programs.clear()
+    assert compiled_and_loss(1, 90)[1] == losses[1], "by a program of its own"
 
 
 def make_update(network, optimizer):

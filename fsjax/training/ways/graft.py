@@ -9,6 +9,7 @@ import logging
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Int, Key
 from ml_collections import ConfigDict
 
@@ -25,6 +26,8 @@ from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Wa
 logger = logging.getLogger(__name__)
 
 FIELD = "train.graft.maps"
+# Frequencies of half the plane for which a step has room.
+_LEAST = 256
 # The value of train.graft.maps that means the union that the stage probe leaves in the workdir.
 PROBE = "probe"
 _ACCEPTED = (
@@ -46,23 +49,23 @@ def make_graft(mask: Bool[np.ndarray, "height width"]) -> Transform:
     """Return (keys, labels, normalised images) -> images: to be called inside pmap over `parallel.AXIS`.
 
     Each image's key draws a donor from the images of all devices in this call; the image gets the donor's coefficients
-    at the mask's frequencies and their conjugates. An image that draws itself is unchanged, bit for bit.
+    at the mask's frequencies and their conjugates. An image that draws itself is unchanged, bit for bit. Where they lie
+    is an argument of the compiled step, so that the rounds of probes share it.
     """
-    mask = mask | spectrum.conjugate(mask)
-    if not mask.any():
-        return lambda keys, labels, images: images
 
-    def apply(keys: Keys, labels: Labels, images: Images) -> Images:
-        coefficients = spectrum.coefficients(images, mask)
+    def apply(
+        positions: Int[Array, "2 kept"] | Int[np.ndarray, "2 kept"], keys: Keys, labels: Labels, images: Images
+    ) -> Images:
+        coefficients = spectrum.coefficients(images, positions)
         everyone = jax.lax.all_gather(coefficients, parallel.AXIS, tiled=True)
 
         def draw(key: Key[Array, ""]) -> Int[Array, ""]:
             return jax.random.randint(jax.random.fold_in(key, Stream.GRAFTED_IMAGES), (), 0, len(everyone))
 
         change = everyone[jax.vmap(draw)(keys)] - coefficients
-        return images + spectrum.from_coefficients(change, mask)
+        return images + spectrum.from_coefficients(change, positions, *images.shape[1:3])
 
-    return apply
+    return Partial(apply, spectrum.half_positions(mask | spectrum.conjugate(mask), _LEAST))
 
 
 def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np.ndarray, "size size"]:
