@@ -99,7 +99,7 @@ def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) 
     """Return a model's outputs, the data's classes first: by model.outputs, by name or by place; then the others."""
     available, named = model.num_logits, model.classes
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
-    chosen: list[tuple[int, ...]]
+    chosen: list[list[int]]
     if named and not given:
         if missing := [name for name in classes if name not in named]:
             raise InputError(
