@@ -344,8 +344,8 @@ def test_masks_are_judged_by_some_images_of_the_class():
 
 
 def test_an_accelerators_loop_takes_the_same_steps_in_few_calls_and_goes_on_after_a_stop(tmp_path, monkeypatch):
-    fields = {"steps": 24, "restarts": 3}
-    problem = make_problem(tmp_path / "whole", **fields)
+    search_problem.on_devices(monkeypatch, 1)
+    problem = make_problem(tmp_path / "whole", steps=24, restarts=3)
     scores = learned.as_quantiles(lambda label: learned.energy(problem, label))
     budgets = [7]
 
