@@ -48,11 +48,18 @@ def test_the_page_of_results_has_the_numbers_of_the_published_rows():
     cell = r" (?:`\w+`|[\d.]+(?: \([\d.]+\))?) \|"
     header, *ways = re.findall(rf"^\| (?:way|`[\w ]+`) \|(?:{cell}){{8}}$", page, re.M)
     kinds = re.findall(r"`(\w+)`", header)
-    assert len(kinds) == 8 and len(ways) == 10
+    assert len(kinds) == 8 and len(ways) == 4
     for row in ways:
         way, *shares = [cell.strip(" `") for cell in row.strip("|").split("|")]
         expected = [line(f"{kind}-32", way) for kind in kinds]
         assert shares == [f"{summary.share:.3f} ({summary.worst:.3f})" for summary in expected], way
+    others = ("standard", "random orbits", "low pruned", "dfmx", "afa", "amplitude_dropout")
+    of_kinds = {kind: [round(line(f"{kind}-32", way).share, 3) for way in others] for kind in kinds}
+    *clean, dropout = of_kinds.pop("clean")
+    some = of_kinds.pop("some")
+    assert f"have {max(max(shares) for shares in of_kinds.values()):.3f} at most on the planted sets" in page
+    assert f"{min(some):.3f} to {max(some):.3f} on `some`" in page
+    assert f"{dropout:.3f} (0.081), the others {min(clean):.3f} to {max(clean):.3f}" in page
     for kind in ("high", "low"):
         probe = line(f"{kind}-32-of-12000", "probe", "vit_micro_patch4_gap, 6000 steps")
         shares = re.search(rf"\| `{kind}` \| 23, 24, 25 \| 6,000 \| ([\d., ]+) \|", page)[1].split(", ")
