@@ -19,7 +19,7 @@ from fsjax.evaluation.results import Evaluation, read_method
 from fsjax.experiment.stage import Workspace
 from fsjax.report import answer, gate, page
 from fsjax.runtime import files, storage
-from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
 REFUSED = 1
@@ -27,23 +27,23 @@ REFUSED = 1
 _VERIFIED = 3
 
 
-def run(argv: list[str]) -> int:
-    """Check the workdir of a command line, `check` its first word after the program's, and return the exit status.
+def define_flags() -> flags.FlagValues:
+    """Return the command's flags, not parsed yet."""
+    values = flags.FlagValues()
+    for name in ("method", "junit", "card", "verify"):
+        flags.DEFINE_string(name, None, name, flag_values=values)
+    flags.DEFINE_list("allow", [], "", flag_values=values)
+    flags.DEFINE_list("kinds", list(gate.REFUSED), "", flag_values=values)
+    flags.DEFINE_float("max-psi", None, "", flag_values=values)
+    return values
 
-    Raises:
-      InputError: an unknown flag, class or kind, a workdir without verdicts, or a card of another workdir.
+
+def run(workdir: str, values: flags.FlagValues) -> int:
+    """Check a workdir, and return the exit status.
+
+    Raises InputError for an unknown class or kind, a workdir without verdicts, and a card of another workdir.
     """
-    values = _define_flags()
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return 0
-    try:
-        _, _, *rest = values(argv)
-    except flags.Error as error:
-        raise InputError(one_line(error)) from error
-    if len(rest) != 1:
-        raise InputError(f"check: got {len(rest)} folders; expected one, the workdir of a run: fsjax check WORKDIR")
-    workspace = Workspace.finished(storage.path(rest[0]), values.method)
+    workspace = Workspace.finished(storage.path(workdir), values.method)
     method = workspace.config.search.method
     evaluation = read_method(workspace.directory / "evaluation.json", method)
     if values.verify:
@@ -53,7 +53,7 @@ def run(argv: list[str]) -> int:
     failing = gate.refused(verdicts, values.allow, values.kinds, values["max-psi"].value)
     headline = answer.headline(evaluation, rows, grafts, share, workspace.config.evaluate.threshold)
     if values.junit:
-        files.write_text(storage.path(values.junit), gate.junit(f"fsjax check {rest[0]}", verdicts, failing))
+        files.write_text(storage.path(values.junit), gate.junit(f"fsjax check {workdir}", verdicts, failing))
     if values.card:
         digests = gate.digests(workspace.classifier, workspace.dataset("test"))
         command, file = page.shell_command(workspace.directory), storage.path(values.card)
@@ -89,14 +89,3 @@ def _verify(workspace: Workspace, evaluation: Evaluation, file: Path) -> int:
         print(f"differs: {each}")
     print(f"Judged again: {', '.join(names[label] for label in labels)}; {len(differences) or 'no'} differences.")
     return REFUSED if differences else 0
-
-
-def _define_flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    values.set_gnu_getopt(True)  # flags may follow the folder
-    for name in ("method", "junit", "card", "verify"):
-        flags.DEFINE_string(name, None, name, flag_values=values)
-    flags.DEFINE_list("allow", [], "", flag_values=values)
-    flags.DEFINE_list("kinds", list(gate.REFUSED), "", flag_values=values)
-    flags.DEFINE_float("max-psi", None, "", flag_values=values)
-    return values

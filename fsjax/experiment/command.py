@@ -77,9 +77,23 @@ def _exit_status(action: Callable[[], int | None]) -> int:
 
 
 def _of_a_workdir(argv: list[str]) -> int:
+    """Run `check` or `explore` on the one folder that the other words name, or print its help."""
     from fsjax.experiment import check, explore  # import JAX, which takes seconds
 
-    return {"check": check, "explore": explore}[argv[1]].run(argv)
+    name = argv[1]
+    command = {"check": check, "explore": explore}[name]
+    if _HELP & set(argv):
+        print(command.__doc__)
+        return 0
+    values = command.define_flags()
+    values.set_gnu_getopt(True)  # flags may follow the folder
+    try:
+        _, _, *rest = values(argv)
+    except flags.Error as error:
+        raise InputError(one_line(error)) from error
+    if len(rest) != 1:
+        raise InputError(f"{name}: got {len(rest)} folders; expected one, the workdir of a run: fsjax {name} WORKDIR")
+    return command.run(rest[0], values)
 
 
 def _help(argv: list[str]) -> str:
