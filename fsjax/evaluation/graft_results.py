@@ -119,6 +119,16 @@ class Verdict:
     smallest: float | None
     sentence: str
 
+    @property
+    def words(self) -> str:
+        """Kind and cause: 'shortcut by phase'."""
+        return f"{self.kind} by {self.by}" if self.by else self.kind
+
+    @property
+    def reason(self) -> str:
+        """The sentence without name and verdict."""
+        return self.sentence.removeprefix(f"{self.name}: {self.words}: ")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grafts:

@@ -38,13 +38,12 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
     verdicts = [_NO_VERDICT] * len(names) if grafts is None else grafts.verdicts
     rows = []
     for label, (name, judged) in enumerate(zip(names, verdicts, strict=True)):
-        words = f"{judged.kind} by {judged.by}" if judged.by else judged.kind
         row = vars(judged) | {
             "name": name,
             "smallest_ci": np.full(2, np.nan) if grafts is None else grafts.curve.smallest_ci[label],
-            "verdict": words,
+            "verdict": judged.words,
             "shortcut": None if grafts is None else judged.kind == "shortcut",
-            "reason": judged.sentence.removeprefix(f"{name}: {words}: "),
+            "reason": judged.reason,
             "tpr": float(rates.tpr[label]),
             "tpr_ci": rates.tpr_ci[label],
             "fpr": float(rates.fpr[label]),

@@ -87,10 +87,8 @@ class Card(ResultFile):
         lines = ["## Frequency shortcuts", "", _cell(self.headline), ""]
         lines += ["| class | verdict | psi [95 %] | why |", "| --- | --- | --- | --- |"]
         for each in self.verdicts:
-            kind = f"{each.kind} by {each.by}" if each.by else each.kind
             psi = "" if each.psi is None else "{:.2f} [{:.2f}, {:.2f}]".format(each.psi, *each.psi_ci)
-            reason = each.sentence.removeprefix(f"{each.name}: {kind}: ")
-            lines.append(f"| {_cell(each.name)} | {kind} | {psi} | {_cell(reason)} |")
+            lines.append(f"| {_cell(each.name)} | {each.words} | {psi} | {_cell(each.reason)} |")
         return "\n".join(
             [
                 *lines,
