@@ -158,17 +158,22 @@ def test_weights_that_change_are_noticed(foreign, images, tmp_path):
     assert files.read_json(tmp_path / "run" / "weights.json")["sha256"] != first["sha256"]
 
 
-def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
+def with_outputs(foreign, images, directory, outputs):
+    """A run's config with these model.outputs, its images, PyTorch's logits of all outputs, and the run's."""
     name, model, weights = foreign
     config = make_config(images, name, weights)
-    config.stages, config.model.outputs = "train", "7, 2,9,0"
-    runner.run(config, tmp_path)
+    config.stages, config.model.outputs = "train", outputs
+    runner.run(config, directory)
     normalised, _ = torch_data(images)
     with torch.no_grad():
-        expected = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).numpy()
-    found = model_source(config).model(tmp_path)
-    logits = np.asarray(jax.jit(found.apply)(found.params, normalised))
-    expected = expected[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]]
+        theirs = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).double()
+    found = model_source(config).model(directory)
+    return config, normalised, theirs, np.asarray(jax.jit(found.apply)(found.params, normalised), np.float64)
+
+
+def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
+    config, normalised, theirs, logits = with_outputs(foreign, images, tmp_path, "7, 2,9,0")
+    expected = theirs.numpy()[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]]
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     config.search.precision = "bfloat16"
     found = model_source(config).model(tmp_path).at("bfloat16")
@@ -176,17 +181,9 @@ def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
 
 
 def test_a_class_of_several_outputs_has_the_sum_of_their_probabilities(foreign, images, tmp_path):
-    name, model, weights = foreign
-    config = make_config(images, name, weights)
-    config.stages, config.model.outputs = "train", "7, 2|4|5,9,0|1"
-    runner.run(config, tmp_path)
-    normalised, _ = torch_data(images)
-    with torch.no_grad():
-        outputs = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).double().softmax(1).numpy()
-    found = model_source(config).model(tmp_path)
-    logits = np.asarray(jax.jit(found.apply)(found.params, normalised), np.float64)
+    _, _, theirs, logits = with_outputs(foreign, images, tmp_path, "7, 2|4|5,9,0|1")
     groups = ([7], [2, 4, 5], [9], [0, 1], [3], [6], [8])
-    expected = np.stack([outputs[:, group].sum(1) for group in groups], axis=1)
+    expected = np.stack([theirs.softmax(1).numpy()[:, group].sum(1) for group in groups], axis=1)
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), expected, atol=1e-5)
     assert files.read_json(tmp_path / "weights.json")["outputs"] == len(groups)
 
