@@ -1,4 +1,4 @@
-"""A table of every config field with its default and its help, for docs/configs.md."""
+"""Tables from declarations: every config field, for docs/configs.md, and every measure of grafts, for docs/files.md."""
 
 import importlib
 import pathlib
@@ -7,6 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from fsjax.evaluation.graft_results import MEASURES
 from fsjax.runtime.config_fields import FIELDS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -23,6 +24,12 @@ def fields() -> str:
         rows.setdefault(name.rpartition(".")[0], []).append(row)
     head = ["| field | default | help |", "| --- | --- | --- |"]
     return "\n\n".join("\n".join([f"### {group or 'The run'}", "", *head, *lines]) for group, lines in rows.items())
+
+
+def measures() -> str:
+    """Return a Markdown table of what evaluation.json says of grafts."""
+    rows = [f"| `{name}` | {_escaped(measure.help)} |" for name, measure in MEASURES.items()]
+    return "\n".join(["| key | what |", "| --- | --- |", *rows])
 
 
 def _experiments() -> list[pathlib.Path]:

@@ -26,9 +26,11 @@ def on_files(pages, config, **_):
 
 
 def on_page_markdown(markdown, **_):
-    """Fill in the tables of files and of config fields; link the pages of notebooks."""
+    """Fill in the tables of files, config fields and measures; link the pages of notebooks."""
     markdown = re.sub(r"(\]\([\w/.]+)\.ipynb", r"\1.md", markdown)
-    for marker, table in (("<!-- files -->", files), ("<!-- fields -->", config_tables.fields)):
+    tables = {"files": files, "fields": config_tables.fields, "measures": config_tables.measures}
+    for name, table in tables.items():
+        marker = f"<!-- {name} -->"
         if marker in markdown:  # making a table reads the package
             markdown = markdown.replace(marker, table())
     return markdown
