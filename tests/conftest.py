@@ -1,6 +1,7 @@
 """Four CPU devices for those who ask, one compilation a program, and every jaxtyping signature of fsjax checked."""
 
 import atexit
+import functools
 import gc
 import importlib.metadata
 import os
@@ -61,6 +62,14 @@ def one_device():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
         yield
+
+
+@pytest.fixture
+def launch(monkeypatch, capfd):
+    """Runs launch.py in this process: arguments -> exit status, what it printed."""
+    from tests.helpers.processes import launched
+
+    return functools.partial(launched, monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from fsjax.data.normalisation import measure_mean_std
 from fsjax.evaluation import adcs
 from fsjax.experiment import runner
 from fsjax.fourier import spectrum
-from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
 MEAN_STD = np.array([0.48, 0.47, 0.43]), np.array([0.26, 0.25, 0.3])
@@ -127,10 +126,3 @@ def test_the_stage_needs_the_data_alone(tmp_path, compat):
     assert found["amplitudes"].dtype == np.float32 and found["adcs"].dtype == np.int16
     assert found["classes"].tolist() == ["C0", "C1", "C2", "C3"] and found["images"].sum() == len(images)
     assert str(found["split"]) == split and found["compat"] == compat
-
-
-def test_an_unknown_split_is_refused_before_anything_is_written(tmp_path):
-    config = small_config(adcs__split="val")
-    config.stages = "adcs"
-    refused(r"^adcs.split: got 'val'; expected train, test$", runner.run, config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()

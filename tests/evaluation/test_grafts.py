@@ -11,9 +11,10 @@ from fsjax.data import selection
 from fsjax.evaluation import graft_measures, graft_outcomes, influence, judge_maps, verdict
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import interrupt, parallel, partial_results
-from fsjax.runtime.errors import InputError
+from fsjax.runtime import parallel, partial_results
 from tests.helpers.graft_problem import SHARES, candidates, problem, said, spectra
+from tests.helpers.processes import stopped
+from tests.helpers.refused import refused
 
 WORLDS = {
     "odd plane": {},
@@ -340,12 +341,7 @@ def test_numbers_are_the_same_on_any_number_of_devices_and_for_any_size_of_a_til
 
 
 def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_path, monkeypatch):
-    rows, checks, bars = [], [], []
-
-    def stop():
-        checks.append(0)
-        if len(checks) == 6:  # among the controls of the first class
-            raise interrupt.Terminated
+    rows, bars = [], []
 
     class Bar(judge_maps.Progress):
         def __init__(self, *arguments):
@@ -357,9 +353,8 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
             super().skip(count)
 
     count_rows(monkeypatch, rows)
-    monkeypatch.setattr(interrupt, "check", stop)
     monkeypatch.setattr(judge_maps, "Progress", Bar)
-    with pytest.raises(interrupt.Terminated):
+    with stopped(5):  # among the controls of the first class
         judge(problem(), memory_mib=1, directory=tmp_path)
     before = sum(rows)
     assert to_json(judge(problem(), memory_mib=1, directory=tmp_path)[0]) == whole[0]
@@ -373,8 +368,8 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
     assert computed[0] == 10 + 30 + 40 * (before - 2) and sum(computed) == sum(whole[0]["made"]) and not computed[2]
     model = problem().model
     doubled = dataclasses.replace(model, params=tuple(2 * part for part in model.params))
-    with pytest.raises(InputError, match="partial results of another model"):
-        judge(dataclasses.replace(problem(), model=doubled), memory_mib=1, directory=tmp_path)
+    other = dataclasses.replace(problem(), model=doubled)
+    refused("partial results of another model", judge, other, memory_mib=1, directory=tmp_path)
 
 
 def test_shares_of_a_curve_begin_with_one_orbit_or_a_thousandth_and_end_with_half_the_plane():

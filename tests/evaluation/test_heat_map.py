@@ -9,16 +9,15 @@ from scipy.stats import spearmanr
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.evaluation import adcs, heat_map
-from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import STAGES
-from fsjax.fourier import dfm, spectrum
+from fsjax.fourier import spectrum
 from fsjax.report import sections
-from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
+from tests.helpers import results
 from tests.helpers.html_page import Page
-from tests.helpers.processes import computed
+from tests.helpers.processes import computed, stopped
 from tests.helpers.small_run import small_config
 
 STD = np.array([0.2, 0.25, 0.3])
@@ -142,16 +141,8 @@ def test_what_is_kept_of_a_stopped_run_is_not_computed_again_and_the_end_is_the_
     layout = {"tile_images": 6, "chunk": 6}
     monkeypatch.setattr(tile_size, "layout", lambda *arguments, **options: layout)
     for tiles in (1, 5):
-        checks = iter(range(tiles))
-        with monkeypatch.context() as stopped:
-
-            def check(checks=checks):
-                if next(checks, None) is None:
-                    raise interrupt.Terminated
-
-            stopped.setattr(interrupt, "check", check)
-            with pytest.raises(interrupt.Terminated):
-                measured(params, batch, labels, directory=tmp_path / "parts")
+        with stopped(tiles):
+            measured(params, batch, labels, directory=tmp_path / "parts")
     kept = computed(tmp_path.rglob("*.npz"))
     assert 0 < kept < 8 * 17
     found = measured(params, batch, labels, directory=tmp_path / "parts")
@@ -199,16 +190,7 @@ def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(
 def test_the_page_has_sections_of_what_has_run_with_the_numbers_that_were_found(tmp_path):
     rng, names, plane = np.random.default_rng(0), ("<b>cat", "dog", "bird"), (8, 6)
     scores = rng.random((3, *plane)) + np.zeros(plane)
-    maps = dfm.from_scores(
-        (scores + spectrum.conjugate(scores)) / 2,
-        (0.05, 0.2),
-        classes=names,
-        method="removal",
-        searched_on="train",
-        images=np.full(3, 9),
-        forward_equivalents=1,
-        provenance={},
-    )
+    maps = results.maps((scores + spectrum.conjugate(scores)) / 2, (0.05, 0.2), names)
     assert sections.sections(tmp_path, maps, 0.2) == [] and sections.inputs(tmp_path, "removal") == []
     energy = rng.random((3, *plane)).astype(np.float32)
     common = {"classes": np.array(names), "images": np.array([4, 5, 6])}
@@ -237,18 +219,3 @@ def test_the_page_has_sections_of_what_has_run_with_the_numbers_that_were_found(
         assert "".join([name, *shown, correlation]) in page.text
     for name in ("adcs", "heat_map", "heat_map_classes"):
         assert (tmp_path / "report" / "removal" / "figures" / f"{name}.png").stat().st_size
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"heat_map__norm": 0.0}, "heat_map.norm: got 0.0; expected above 0 and finite"),
-        ({}, "no trained model; run the stage train first"),
-    ],
-)
-def test_what_the_stage_cannot_use_is_said_in_one_line(tmp_path, fields, message):
-    config = small_config(**fields)
-    config.stages = "heat_map"
-    with pytest.raises(InputError) as caught:
-        runner.run(config, tmp_path / "run")
-    assert message in str(caught.value) and not (tmp_path / "run" / "heat_map.npz").exists()

@@ -15,8 +15,9 @@ from fsjax.evaluation import evaluate, rates
 from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import Filterer, class_rates, confusion_matrix, grid_shares, masks_at
 from fsjax.evaluation.results import read_evaluation
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.fourier import masks, spectrum
 from fsjax.runtime.progress import Progress
+from tests.helpers import results
 from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
@@ -125,8 +126,7 @@ def test_maps_are_cut_from_the_scores_that_are_kept():
     """Scores that float64 tells apart and float32 does not."""
     order = np.random.default_rng(0).permutation(34)
     scores = (1 + 1e-9 * order)[spectrum.orbits(8, 8)]
-    about = {"method": "removal", "searched_on": "train", "images": np.ones(1, int), "forward_equivalents": 0}
-    maps = dfm.from_scores([scores], (0.3,), classes=("a",), provenance={}, **about)
+    maps = results.maps([scores], (0.3,), ("a",))
     assert len(np.unique(maps.scores)) == 1 and grid_shares(maps, (0.5,)) == (0.5,)
 
 

@@ -8,9 +8,8 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.evaluation import triggers
 from fsjax.fourier import spectrum
-from fsjax.runtime import interrupt
 from fsjax.runtime.random_streams import Stream, generator
-from tests.helpers.processes import computed
+from tests.helpers.processes import computed, stopped
 
 PLANE = (8, 8)
 LABELS = np.arange(240) % 3
@@ -147,14 +146,7 @@ def test_a_stopped_measurement_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(tile_size, "layout", lambda *arguments, **options: {"tile_images": 60, "chunk": 60})
     whole = measured(linear, params, images)
     for tiles in (1, 2, 3):
-        checks = iter(range(tiles))
-
-        def check(checks=checks):
-            if next(checks, None) is None:
-                raise interrupt.Terminated
-
-        with monkeypatch.context() as stopped, pytest.raises(interrupt.Terminated):
-            stopped.setattr(interrupt, "check", check)
+        with stopped(tiles):
             measured(linear, params, images, directory=tmp_path)
     assert 0 < computed(tmp_path.rglob("*.npz")) < 1 + 33
     found = measured(linear, params, images, directory=tmp_path)

@@ -1,7 +1,6 @@
 """Two sets of maps beside each other: SciPy's correlations, enumerated and simulated chance, planted overlaps."""
 
 import dataclasses
-import functools
 import html
 import itertools
 import json
@@ -15,10 +14,10 @@ from scipy.stats import rankdata, spearmanr
 from configs import compare as compare_config
 from fsjax.evaluation.comparison import class_names, pair, rank_correlation
 from fsjax.experiment import runner
-from fsjax.fourier import dfm, published_maps, spectrum
+from fsjax.fourier import published_maps, spectrum
 from fsjax.fourier.masks import at_threshold, best_orbits, chance_iou, expected_iou, iou
 from fsjax.runtime.random_streams import Stream, generator
-from tests.helpers.processes import launched
+from tests.helpers import results
 from tests.helpers.refused import refused
 from tests.helpers.undrawn import leave_undrawn
 
@@ -31,9 +30,8 @@ def planes(seed=0, classes=3, size=SIZE):
     return (found + spectrum.conjugate(found)).astype(np.float32)
 
 
-def maps_of(scores, shares=(0.1, 0.25), classes=CLASSES, method="removal"):
-    about = {"method": method, "searched_on": "train", "images": np.full(len(classes), 5), "forward_equivalents": 1}
-    return dfm.from_scores(scores, shares, classes=classes, provenance={}, **about)
+def maps_of(scores, shares=(0.1, 0.25), classes=CLASSES, **about):
+    return results.maps(scores, shares, classes, **about)
 
 
 def config_of(left, right, **changes):
@@ -148,12 +146,6 @@ def test_sides_of_other_classes_or_planes_are_refused():
         refused(message, class_names, left, right)
 
 
-@pytest.fixture
-def launch(monkeypatch, capfd):
-    """Runs launch.py in this process: arguments -> exit status, printed text."""
-    return functools.partial(launched, monkeypatch, capfd, "--config=configs/compare.py")
-
-
 def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_are_alike(
     launch, tmp_path, monkeypatch
 ):
@@ -163,7 +155,7 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     left = dataclasses.replace(left, provenance={"stability": stable})
     left.save(tmp_path / "a" / "dfm" / "removal.npz")
     right.save(tmp_path / "b.npz")
-    arguments = [f"--config.left={tmp_path / 'a'}", f"--config.right={tmp_path / 'b.npz'}"]
+    arguments = ["--config=configs/compare.py", f"--config.left={tmp_path / 'a'}", f"--config.right={tmp_path}/b.npz"]
     arguments += [f"--workdir={tmp_path / 'w'}", "--config.search.shares=(0.1,)", "--config.report.share=0.25"]
     assert launch(*arguments)[0] == 0
     result = json.loads((tmp_path / "w" / "compare.json").read_text())
@@ -198,7 +190,11 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     assert status == 2 and "holds a compare result made with other settings (seed was 0, now 1)" in printed
 
 
-def test_a_side_without_scores_has_no_rankings(tmp_path, undrawn):
+def test_a_side_without_scores_has_no_rankings_and_masks_that_keep_nothing_no_iou(tmp_path, undrawn):
+    maps_of(planes(), (0.01,)).save(tmp_path / "empty.npz")  # not one of 64 positions
+    runner.run(config_of(tmp_path / "empty.npz", tmp_path / "empty.npz"), tmp_path / "e")
+    (row,) = json.loads((tmp_path / "e" / "compare.json").read_text())["shares"]
+    assert row["iou"] == [None] * 3 and row["mean_iou"] is None
     maps_of(planes()).save(tmp_path / "a.npz")
     content = {label: [mask.astype(float)] * 10 for label, mask in enumerate(maps_of(planes()).at(0.25))}
     (tmp_path / "hfss.pkl").write_bytes(pickle.dumps(content))
@@ -208,14 +204,6 @@ def test_a_side_without_scores_has_no_rankings(tmp_path, undrawn):
     assert result["scores"] is None and row["left"] == 0.25 and row["right"] == 16 / 64 and row["iou"] == [1, 1, 1]
     assert result["right"]["images"] is None
     assert "the right side has no scores" in (tmp_path / "w" / "report" / "compare.html").read_text()
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_masks_that_keep_nothing_have_no_iou(tmp_path):
-    maps_of(planes(), (0.01,)).save(tmp_path / "a.npz")  # not one of 64 positions
-    runner.run(config_of(tmp_path / "a.npz", tmp_path / "a.npz"), tmp_path / "w")
-    result = json.loads((tmp_path / "w" / "compare.json").read_text())
-    assert result["shares"][0]["iou"] == [None] * 3 and result["shares"][0]["mean_iou"] is None
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ def end_of(process):
 
 
 @pytest.fixture
-def launch(monkeypatch, capfd, undrawn):
+def launch(launch, undrawn):
     """Runs launch.py in this process: (workdir, fields) -> (exit status, what it said)."""
-    return lambda directory, **changes: launched(monkeypatch, capfd, *words(directory, **changes))
+    return lambda directory, **changes: launch(*words(directory, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -166,19 +166,17 @@ def test_a_damaged_checkpoint_is_not_used(whole, copy, launch, damage):
         assert_same(whole, copy)
 
 
-def test_training_goes_on_from_the_checkpoint_before_one_without_its_hashes(whole, copy, launch):
-    """The state that a kill between a checkpoint and its hashes leaves."""
-    back_to(copy, "train")
-    (copy / "checkpoints" / "15.sha256.json").unlink()
-    status, printed = launch(copy)
-    assert status == 0 and "resumes from step 10 of 15" in printed, printed
-    assert_same(whole, copy)
-
-
-def test_damaged_parts_of_a_search_are_computed_again(whole, copy, launch):
+def test_damaged_parts_of_a_search_are_computed_again_and_a_damaged_layout_is_named(whole, copy, launch):
     back_to(copy, "search-removal")
     parts = sorted((copy / "search" / "removal").rglob("*.npz"))
     assert len(parts) >= 8
+    layout = copy / "search" / "removal" / "layout.json"
+    content = layout.read_bytes()
+    for damage in (truncate, flip):
+        damage(layout)
+        status, printed = launch(copy)
+        assert status == 2 and str(layout) in error_of(printed)
+        layout.write_bytes(content)
     for part, damage in zip(parts[1::2], [truncate, flip], strict=False):
         damage(part)
     kept = {part: part.stat().st_mtime_ns for part in parts[::2]}
@@ -186,14 +184,6 @@ def test_damaged_parts_of_a_search_are_computed_again(whole, copy, launch):
     assert status == 0, printed
     assert_same(whole, copy)
     assert {part: part.stat().st_mtime_ns for part in kept} == kept, "what is whole is not computed again"
-
-
-@each_damage
-def test_a_damaged_layout_of_a_search_is_named(copy, launch, damage):
-    back_to(copy, "search-removal")
-    file = damaged(copy, "search/removal/layout.json", damage)
-    status, printed = launch(copy)
-    assert status == 2 and str(file) in error_of(printed)
 
 
 def test_damaged_notes_of_a_run_do_not_stop_it(whole, copy, launch):
@@ -286,9 +276,9 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(whole, copy, launch, s
 def test_a_workdir_that_cannot_be_made_or_written_is_one_line(tmp_path, launch):
     """Permissions do not hold root back: a file where a folder is needed does, and so does a limit of no bytes."""
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / "run", pathlib.Path("/proc/self/run")):
+    for place in (tmp_path / "file", tmp_path / "file" / "run", pathlib.Path("/proc/self/run")):
         status, printed = launch(place)
-        assert status == 2 and str(place) in error_of(printed) and "expected a folder" in printed
+        assert status == 2 and f"--workdir: {place}" in error_of(printed) and "expected a folder" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     status, printed = end_of(start(tmp_path / "run", before=limited(0), environment=READ_CACHE))
     assert status == 2 and str(tmp_path / "run") in error_of(printed)

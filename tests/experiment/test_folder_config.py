@@ -56,25 +56,23 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
     assert maps.classes == ("heron", "stork") and maps.positions.all()
 
 
+LARGER = "resnet10w16_imagenet"
+
+
 @pytest.mark.parametrize(
-    ("side", "count", "size", "model", "patch", "epochs"),
-    [
-        (20, 8, 32, "resnet20", 1, 60),
-        (40, 8, 32, "resnet20", 1, 60),
-        (100, 8, 96, "resnet10w16_imagenet", 4, 60),
-        (640, 8, 224, "resnet10w16_imagenet", 8, 60),
-    ],
+    ("side", "size", "model", "patch"),
+    [(20, 32, "resnet20", 1), (40, 32, "resnet20", 1), (100, 96, LARGER, 4), (640, 224, LARGER, 8)],
 )
-def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, caplog, side, count, size, model, patch, epochs):
-    write(tmp_path, "train", "a", [(side, side + 9)] * count)
+def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, caplog, side, size, model, patch):
+    write(tmp_path, "train", "a", [(side, side + 9)] * 8)
     write(tmp_path, "test", "a", [(3, 3)])
     config = folder.get_config(str(tmp_path))
     chosen = (config.data.image_size, config.model.name, config.search.patch, config.train.epochs)
     assert config.search.method == "removal" and "graft needs two or more classes of two or more" in caplog.text
-    assert chosen == (size, model, patch, epochs)
+    assert chosen == (size, model, patch, 60)
     assert runner.check(config) == ["train", "search", "evaluate", "report"]
     assert not patch_maps.few(config.search.shares, (size, size), patch) and 0.05 in config.search.shares
-    monkeypatch.setattr(folder, "_PIXELS", 8.0 * size**2 * count)
+    monkeypatch.setattr(folder, "_PIXELS", 8.0 * size**2 * 8)
     assert folder.get_config(str(tmp_path)).train.epochs == 8
 
 

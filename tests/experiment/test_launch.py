@@ -1,6 +1,5 @@
 """The command line as a user meets it: exit statuses, one-line errors, the name of the workdir."""
 
-import functools
 import importlib
 import pathlib
 import re
@@ -14,17 +13,10 @@ from fsjax.evaluation import first_look
 from fsjax.experiment import command, runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
-from tests.helpers.processes import launched
 
 ROOT = pathlib.Path(__file__).parents[2]
 VIT = "--config=configs/dfm_vit.py"
 RATES = {0.05: results.map_rates([0.5, 0.9])}
-
-
-@pytest.fixture
-def launch(monkeypatch, capfd):
-    """Runs launch.py in this process: arguments -> exit status, printed text."""
-    return functools.partial(launched, monkeypatch, capfd)
 
 
 MISTAKES = (
@@ -59,12 +51,6 @@ def test_a_mistake_is_one_line_and_status_2(launch, tmp_path, arguments, message
     assert printed.startswith("error: ") and printed.count("\n") == 1
     assert message in printed and "Traceback" not in printed
     assert not [*tmp_path.rglob("*.npz"), *tmp_path.rglob("stages/*")]
-
-
-def test_a_workdir_that_is_a_file_is_refused(launch, tmp_path):
-    (tmp_path / "file").write_text("")
-    status, printed = launch(VIT, f"--workdir={tmp_path / 'file'}")
-    assert status == 2 and printed.count("\n") == 1 and "--workdir: " in printed
 
 
 def test_a_run_with_a_page_ends_with_its_verdicts_and_another_with_nothing(launch, tmp_path, monkeypatch):

@@ -16,7 +16,6 @@ from fsjax.experiment import command, runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search
 from fsjax.models import model_file
-from tests.helpers.processes import launched
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
@@ -68,7 +67,7 @@ def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog, monkeypatc
     np.testing.assert_allclose(found[:, :4], np.asarray(Small()(images))[:, order], atol=1e-6)
 
 
-def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path, undrawn, monkeypatch, capfd):
+def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path, undrawn, launch):
     """The folder's images are of 40 pixels, the file's of 24; configs/folder.py alone would choose 32."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("test", 3)):
@@ -79,7 +78,7 @@ def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path
                 Image.fromarray(pixels).save(tmp_path / "set" / split / name / f"{number}.png")
     words = [f"--config=configs/folder.py:{tmp_path / 'set'}", f"--config.model.weights={file}", "--quick"]
     few = ["--config.evaluate.pairs=2", "--config.search.graft.paths=2", f"--workdir={tmp_path / 'run'}"]
-    status, printed = launched(monkeypatch, capfd, *words, *few)
+    status, printed = launch(*words, *few)
     said = printed.splitlines()
     full = shlex.join(["python", "launch.py", *words[:2], *few, f"--workdir={tmp_path / 'run'}-full"])
     assert status == 0 and any(line.startswith("First look: ") for line in said) and full in said

@@ -6,7 +6,7 @@ import numpy as np
 from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
 from fsjax.explore.subject import Subject
-from fsjax.fourier import dfm
+from tests.helpers import results
 
 SIZE, CLASSES = 16, ("quiet", "wave", "bright")
 # The place of the wave on the centred plane, and what the lines of `python` begin with.
@@ -36,6 +36,5 @@ def made() -> Subject:
     scores = rng.random((3, SIZE, SIZE)).astype(np.float32) / 10
     scores[1, ROW, COLUMN] = 1
     scores = (scores + np.roll(scores[:, ::-1, ::-1], 1, (1, 2))) / 2
-    about = {"method": "removal", "searched_on": "train", "forward_equivalents": 1, "provenance": {}}
-    maps = dfm.from_scores(scores, (0.01, 0.05), classes=CLASSES, images=np.full(3, 9), **about)
+    maps = results.maps(scores, (0.01, 0.05), CLASSES)
     return Subject(model, ArrayDataset(pixels, labels, CLASSES), maps, "a wave", LINES)

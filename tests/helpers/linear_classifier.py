@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm, spectrum
+from tests.helpers import results
 
 CONFIG = ConfigDict(
     {
@@ -12,14 +13,8 @@ CONFIG = ConfigDict(
         "run": {"memory_mib": 1},
         "report": {"share": 0.2, "first_look": ""},
         "search": {"images_per_class": 3, "precision": "highest", "transform": "auto"},
-        "evaluate": {
-            "threshold": 0.6,
-            "pairs": 0,
-            "images_per_class": 0,
-            "grid": (),
-            "grid_images": 0,
-            "trigger_size": 0,
-        },
+        "evaluate": {"threshold": 0.6, "grid": ()}
+        | dict.fromkeys(("pairs", "images_per_class", "grid_images", "trigger_size"), 0),
     }
 )
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
@@ -61,16 +56,7 @@ def predictions(classifier, images, mask):
 def make_maps(classes, size=8, shares=(0.2, 0.5)):
     orbits = spectrum.orbits(size, size)
     scores = np.random.default_rng(2).normal(size=(classes, orbits.max() + 1))[:, orbits]
-    return dfm.from_scores(
-        scores,
-        shares,
-        classes=tuple(f"class {label}" for label in range(classes)),
-        method="removal",
-        searched_on="train",
-        images=np.full(classes, 3),
-        forward_equivalents=99,
-        provenance={},
-    )
+    return results.maps(scores, shares, tuple(f"class {label}" for label in range(classes)))
 
 
 def save_maps(path, shares=(0.05, 0.2), size=16, classes=("C0", "C1", "C2", "C3"), seed=0):

@@ -1,5 +1,7 @@
 """Searches and evaluations in processes of their own, and launch.py in this one."""
 
+import contextlib
+import itertools
 import logging
 import os
 import pathlib
@@ -9,8 +11,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from fsjax.experiment import command
+from fsjax.runtime import interrupt
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -53,6 +57,15 @@ def finish(workers):
 def computed(files):
     """Rows of tables, such as (class, mask) pairs, in the files; a row that was computed twice counts twice."""
     return sum(len(np.load(file)["items"]) for file in files)
+
+
+@contextlib.contextmanager
+def stopped(looks=0):
+    """A stop is asked for once what runs inside has looked for one this often; it has to end by that."""
+    seen = itertools.count()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(interrupt.Terminated):
+        patch.setattr(interrupt, "requested", lambda: next(seen) >= looks)
+        yield
 
 
 def launched(monkeypatch, capfd, *arguments):

@@ -7,12 +7,19 @@ import numpy as np
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.ood.results import ControlRates
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
+from fsjax.fourier import dfm
 from fsjax.runtime import files
 
 
 def numbers(values):
     """An array of floats, NaN for None."""
     return np.array(values, float)
+
+
+def maps(scores, shares, classes, **about):
+    """Maps cut from scores as `removal` leaves them; `about` are other arguments of `dfm.from_scores`."""
+    own = {"method": "removal", "searched_on": "train", "images": np.full(len(classes), 5), "forward_equivalents": 1}
+    return dfm.from_scores(scores, shares, classes=classes, **own | {"provenance": {}} | about)
 
 
 def unfiltered(tpr, fpr=None, accuracy=0.5, images=5):
@@ -56,29 +63,17 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
     }
     fields["share"] = np.full(count, share)
     rates = GraftRates(**fields | {name: numbers(value) for name, value in values.items()})
-    limits = np.full((every, count, 2), 0.5)
-    curve = Curve(limits[..., 0].copy(), limits, smallest, np.stack([smallest, smallest], 1))
-    baseline = Baseline(
-        pairs=np.full(count, pairs),
-        donors=np.full(count, pairs),
-        recipients=np.full(count, pairs),
-        base=np.full(count, 0.1),
-    )
+    halves = np.full((every, count, 2), 0.5)
+    curve = Curve(halves[..., 0].copy(), halves, smallest, np.stack([smallest, smallest], 1))
+    baseline = Baseline(*(np.full(count, pairs) for _ in range(3)), base=np.full(count, 0.1))
     verdicts = []
     for label, (name, words) in enumerate(zip(names, kinds, strict=True)):
         kind, _, by = words.partition(" by ")
-        psi = float(rates.psi[label])
-        found = Verdict(
-            name=name,
-            kind=kind,
-            by=by,
-            share=share,
-            psi=None if np.isnan(psi) else psi,
-            psi_ci=() if np.isnan(psi) else tuple(rates.psi_ci[label].tolist()),
-            smallest=None if np.isnan(smallest[label]) else float(smallest[label]),
-            sentence=f"{name}: {words}: made up.",
-        )
-        verdicts.append(found)
+        psi, least = float(rates.psi[label]), float(smallest[label])
+        limits = tuple(rates.psi_ci[label].tolist())
+        known = {"psi": None, "psi_ci": ()} if np.isnan(psi) else {"psi": psi, "psi_ci": limits}
+        known |= {"smallest": None if np.isnan(least) else least, "sentence": f"{name}: {words}: made up."}
+        verdicts.append(Verdict(name=name, kind=kind, by=by, share=share, **known))
     return Grafts(baseline, rates, (share,), tuple(curve_shares), curve, np.full(count, 10), tuple(verdicts))
 
 

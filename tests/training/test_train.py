@@ -14,10 +14,11 @@ from fsjax.data.augment import make_augment
 from fsjax.fourier import spectrum
 from fsjax.models import Network, trained_network
 from fsjax.models.resnet import BasicBlock, ResNet
-from fsjax.runtime import interrupt, parallel, progress
+from fsjax.runtime import parallel, progress
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.training import optimizers, settings, state, step
 from fsjax.training.ways import graft
+from tests.helpers.processes import stopped
 from tests.helpers.refused import refused
 from tests.helpers.small_run import (
     MEAN_STD,
@@ -38,19 +39,15 @@ def plain(tmp_path_factory):
     return directory
 
 
-def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch):
+def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path):
     """On the plateau schedule, whose state a fresh start would lose; test_going_on.py has a cosine."""
     config = training_config(train__schedule="plateau", train__evaluate_every=1, train__plateau_patience=0)
-    whole, stopped, seen = tmp_path / "whole", tmp_path / "stopped", []
-    train(config, whole)
-    monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == 4)
-    with pytest.raises(interrupt.Terminated):
-        train(config, stopped)
-    assert Checkpoints(stopped / "checkpoints").newest() == 5, "all processes know of it one step later"
-    monkeypatch.setattr(interrupt, "requested", lambda: False)
-    assert_same_bits(train(config, stopped), final_variables(config, whole))
-    assert sorted(losses_of(stopped)) == [1, 2, 3, 4, 5, 6]
-    assert losses_of(stopped) == losses_of(whole)
+    whole, again = train(config, tmp_path / "whole"), tmp_path / "again"
+    with stopped(3):
+        train(config, again)
+    assert Checkpoints(again / "checkpoints").newest() == 5, "all processes know of it one step later"
+    assert_same_bits(train(config, again), whole)
+    assert losses_of(again) == losses_of(tmp_path / "whole") and sorted(losses_of(again)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_next_batch_lies_on_the_devices_when_a_step_takes_one():

@@ -12,10 +12,11 @@ import torch
 from benchmarks.common.resident_step import random_batch
 from fsjax import data, models
 from fsjax.models import MODELS, Network
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.training import setup, state, step
 from fsjax.training.ways.way import Copies
+from tests.helpers.processes import stopped
 from tests.helpers.small_cnn import MEAN_STD, SmallCnn, TorchCnn, normalised
 from tests.helpers.small_run import assert_same_bits, small_config, train
 
@@ -122,10 +123,8 @@ def test_a_training_with_batchnorms_for_copies_goes_on_bit_for_bit(tmp_path, mon
     fields = {"model__name": "small_cnn", "train__ways": "amplitude_swap,afa", "train__precision": "bfloat16"}
     config = small_config(train__evaluators="", **fields)
     whole = train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(interrupt, "requested", lambda: True)
-        with pytest.raises(interrupt.Terminated):
-            train(config, tmp_path / "stopped")
+    with stopped():
+        train(config, tmp_path / "stopped")
     assert Checkpoints(tmp_path / "stopped" / "checkpoints").newest() == 2
     assert_same_bits(train(config, tmp_path / "stopped"), whole)
     resumed, straight = (resumed_arrays(config, tmp_path / name) for name in ("stopped", "whole"))

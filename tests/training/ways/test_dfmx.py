@@ -14,12 +14,11 @@ from fsjax import data
 from fsjax.data.augment import image_keys
 from fsjax.experiment.stage import Workspace, fingerprint
 from fsjax.experiment.stages import train as train_stage
-from fsjax.runtime import interrupt
-from fsjax.runtime.errors import InputError
 from fsjax.training import ways
 from fsjax.training.ways import dfmx
 from fsjax.training.ways.way import read_masks
 from tests.helpers.linear_classifier import save_maps
+from tests.helpers.processes import stopped
 from tests.helpers.refused import refused
 from tests.helpers.small_run import assert_same_bits, train, training_config
 
@@ -131,8 +130,8 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
     (tmp_path / "maps.pkl").write_bytes(pickle.dumps(content))
     read = checked_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
     np.testing.assert_array_equal(read, planes)
-    with pytest.raises(InputError, match=r"maps\.pkl has the 3 .*; expected the data's 2 classes \['a', 'b'\]$"):
-        checked_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
+    message = r"maps\.pkl has the 3 .*; expected the data's 2 classes \['a', 'b'\]$"
+    refused(message, checked_masks, options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -156,26 +155,24 @@ def small_config(**fields):
     return training_config(train__steps=3, train__evaluators="", data__validation_share=0.0, **changes)
 
 
-def test_a_restart_changes_nothing_and_a_changed_file_is_refused(tmp_path, monkeypatch):
+def test_a_restart_changes_nothing_and_a_changed_file_is_refused(tmp_path):
     config = small_config(maps=str(tmp_path / "maps.npz"), probability=0.9)
     classes = data.load(config.data, "train", 0).classes
     save_maps(tmp_path / "maps.npz", size=24, classes=classes)
     whole = train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(interrupt, "requested", lambda: True)
-        with pytest.raises(interrupt.Terminated):
-            train(config, tmp_path / "stopped")
-    save_maps(tmp_path / "maps.npz", size=24, classes=classes, seed=1)
-    with pytest.raises(InputError, match=r"^train\.dfmx\.maps: the file has changed since .*; put it back, or name"):
+    with stopped():
         train(config, tmp_path / "stopped")
+    save_maps(tmp_path / "maps.npz", size=24, classes=classes, seed=1)
+    changed = r"^train\.dfmx\.maps: the file has changed since .*; put it back, or name"
+    refused(changed, train, config, tmp_path / "stopped")
     save_maps(tmp_path / "maps.npz", size=24, classes=classes)
     assert_same_bits(train(config, tmp_path / "stopped"), whole)
 
 
 def test_maps_of_other_classes_are_refused_before_a_step_is_trained(tmp_path):
     save_maps(tmp_path / "maps.npz", size=24, classes=("a", "b", "c", "d"))
-    with pytest.raises(InputError, match=r"train\.dfmx\.maps: .* has the 4 classes .* expected the data's 4 "):
-        train(small_config(maps=str(tmp_path / "maps.npz")), tmp_path / "run")
+    config, message = small_config(maps=str(tmp_path / "maps.npz")), "has the 4 classes .* expected the data's 4 "
+    refused(rf"train\.dfmx\.maps: .* {message}", train, config, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
