@@ -1,5 +1,6 @@
 """Library calls: any JAX callable, its lifted arrays, and clear refusals."""
 
+import functools
 import pathlib
 import re
 
@@ -12,7 +13,7 @@ from flax import nnx
 import fsjax
 from fsjax.fourier import spectrum
 from fsjax.models.callables import convert_closure
-from fsjax.runtime.errors import InputError
+from tests.helpers.plane import filtered, real, spectra
 from tests.helpers.refused import refused
 
 SHAPE = (6, 10, 1)
@@ -43,9 +44,7 @@ def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
     orbits = spectrum.orbits(6, 10)
 
     def loss(kept, label):
-        centred = np.fft.fftshift(np.fft.fft2(images[labels == label].astype(float), axes=(1, 2)), axes=(1, 2))
-        filtered = np.fft.ifft2(np.fft.ifftshift(centred * kept[:, :, None], axes=(1, 2)), axes=(1, 2)).real
-        logits = np.asarray(model(jnp.asarray(filtered, jnp.float32)), float)
+        logits = np.asarray(model(jnp.asarray(filtered(images[labels == label], kept), jnp.float32)), float)
         return np.mean(np.log(np.exp(logits).sum(1)) - logits[:, label])
 
     for label in range(3):
@@ -108,16 +107,15 @@ def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_pr
 
 def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_path):
     model, images, labels = made
-    first = fsjax.dominant_frequencies(model, images, labels, directory=tmp_path, save_seconds=0, shares=[0.1])
+    again_with = functools.partial(fsjax.dominant_frequencies, directory=tmp_path, shares=[0.1])
+    first = again_with(model, images, labels, save_seconds=0)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     again = fsjax.dominant_frequencies(model, images, labels, directory=tmp_path, shares=[0.2])
     assert files and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == files
     np.testing.assert_array_equal(first.scores, again.scores)
     for other in ((images + 1, labels), (images, labels[::-1])):
-        with pytest.raises(InputError, match="partial results of another search"):
-            fsjax.dominant_frequencies(model, *other, directory=tmp_path, shares=[0.1])
-    with pytest.raises(InputError, match="partial results of another model"):
-        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, directory=tmp_path, shares=[0.1])
+        refused("partial results of another search", again_with, model, *other)
+    refused("partial results of another model", again_with, Model(nnx.Rngs(1)), images, labels)
 
 
 @pytest.mark.parametrize(
@@ -144,28 +142,19 @@ def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_
 def test_what_cannot_be_used_is_named(made, changes, message):
     model, images, labels = made
     arguments = {"model": model, "images": images, "labels": labels, "classes": ["a", "b", "c"], "shares": [0.1]}
-    with pytest.raises(ValueError, match=message):
-        fsjax.dominant_frequencies(**arguments | changes)
+    refused(message, fsjax.dominant_frequencies, **arguments | changes)
 
 
 def test_grafts_and_filters_are_those_of_the_definition(made):
     model, images, _ = made
     mask = np.random.default_rng(2).random((6, 10)) < 0.4
     recipients, donors = images[:5], images[5:10]
-
-    def spectra(images):
-        return np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
-
-    def real(centred):
-        return np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
-
-    chosen = mask[None, :, :, None]
-    expected = real(np.where(chosen, spectra(donors), spectra(recipients)))
+    expected = real(np.where(mask[..., None], spectra(donors), spectra(recipients)))
     found = fsjax.graft(model, recipients, donors, mask)
     np.testing.assert_allclose(found.images, expected, atol=1e-5)
     np.testing.assert_allclose(found.logits, model(jnp.asarray(expected, jnp.float32)), atol=1e-4)
     np.testing.assert_allclose(found.before, model(recipients), atol=1e-5)
-    np.testing.assert_allclose(fsjax.filter(images, mask), real(chosen * spectra(images)), atol=1e-5)
+    np.testing.assert_allclose(fsjax.filter(images, mask), filtered(images, mask), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from benchmarks.accuracy import attribution_rivals as rivals
 from fsjax.engine.model import Model
 from fsjax.evaluation.attribution import BaselineGrafts
 from fsjax.fourier import spectrum
+from tests.helpers.plane import real, spectra
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(11, 3, 4, 2)).astype(np.float32)
@@ -18,18 +19,10 @@ LABELS = (IMAGES.reshape(11, -1) @ WEIGHTS).argmax(1)
 ORBITS = spectrum.orbits(3, 4)
 
 
-def centred(images):
-    return np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
-
-
-def filtered(images, masks):
-    return np.fft.ifft2(np.fft.ifftshift(centred(images) * masks, axes=(1, 2)), axes=(1, 2)).real
-
-
 def rise_by_orbit(images, direction):
     """What each orbit adds to a linear function, [n, orbits]."""
     chosen = [(number == ORBITS)[None, :, :, None] for number in range(ORBITS.max() + 1)]
-    return np.stack([(filtered(images.astype(float), mask) * direction).sum((1, 2, 3)) for mask in chosen], axis=1)
+    return np.stack([(real(spectra(images) * mask) * direction).sum((1, 2, 3)) for mask in chosen], axis=1)
 
 
 def linear_probability(slope):
@@ -44,11 +37,11 @@ def linear_probability(slope):
 
 def test_ffc_scores_are_what_its_formula_says():
     moved, flat, expected = IMAGES.astype(float).reshape(11, -1), WEIGHTS.astype(float), []
-    before = centred(IMAGES.astype(float))
+    before = spectra(IMAGES)
     for _ in range(3):
         slopes = (scipy.special.softmax(moved @ flat, axis=1) - np.eye(3)[LABELS]) @ flat.T
         moved = moved - 1000 * slopes
-        after = centred(moved.reshape(IMAGES.shape))
+        after = spectra(moved.reshape(IMAGES.shape))
         expected.append(2 * (after.conj() * before).real / np.abs(before) - np.abs(before))
     found = rivals.ffc(MODEL, IMAGES, LABELS, (1, 3))
     np.testing.assert_allclose(found, [expected[0], expected[2]], rtol=1e-4, atol=0.05)
@@ -58,7 +51,7 @@ def test_ffc_of_a_linear_model_is_the_amplitude_and_in_proportion_what_a_frequen
     weights = np.stack([np.zeros(24), WEIGHTS[:, 0]], axis=1).astype(np.float32)
     model = Model(MODEL.apply, weights, (3, 4, 2))
     (found,) = rivals.ffc(model, IMAGES, np.ones(11, int), (1,))
-    amplitude = np.abs(centred(IMAGES.astype(float)))
+    amplitude = np.abs(spectra(IMAGES))
     others = 1 - scipy.special.expit(IMAGES.reshape(11, -1).astype(float) @ weights[:, 1])
     # A frequency adds Re(conj(F w) F x) / HW to the margin.
     per_frequency = ((found - amplitude) * amplitude / 12).sum(-1) / (2000 * others[:, None, None])
@@ -102,7 +95,7 @@ def test_sets_are_the_best_orbits_of_the_plane_or_of_single_channels_and_keep_wh
                     break
                 taken[..., channel] |= members
             np.testing.assert_array_equal(chosen[image], taken)
-        logits = filtered(IMAGES.astype(float), chosen).reshape(11, -1) @ WEIGHTS.astype(float)
+        logits = real(spectra(IMAGES) * chosen).reshape(11, -1) @ WEIGHTS.astype(float)
         probability, kept = rivals.outcomes(MODEL, IMAGES, LABELS, chosen)
         np.testing.assert_allclose(probability, scipy.special.softmax(logits, axis=1)[range(11), LABELS], atol=1e-5)
         np.testing.assert_array_equal(kept, logits.argmax(1) == LABELS)
@@ -135,7 +128,7 @@ def test_what_a_part_leaves_has_the_measures_of_every_order(monkeypatch):
     monkeypatch.setattr(attribution, "LEAST", 2 / 12)
     monkeypatch.setattr(attribution, "orders", lambda *_: {attribution.OURS: (0, energies), "other": (0, -energies)})
     energies = rivals.energy(IMAGES[:3])
-    np.testing.assert_allclose(energies[..., 0], (np.abs(centred(IMAGES[:3].astype(float))) ** 2).sum(-1))
+    np.testing.assert_allclose(energies[..., 0], (np.abs(spectra(IMAGES[:3])) ** 2).sum(-1))
     cue = ORBITS[0, 0] == ORBITS
     part = attribution.subjects.Part(MODEL, IMAGES[:3], ["a", "a", "b"], np.broadcast_to(cue, (3, 3, 4)))
     found = attribution.measure(part)

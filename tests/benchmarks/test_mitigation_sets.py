@@ -7,12 +7,12 @@ from PIL import Image
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS, Shortcut
 from fsjax.data import synthetic
+from tests.helpers.plane import spectra
 
 
 def amplitudes(images, places):
     """|F x| at places of the centred plane, mean over channels, in standard deviations of the noise."""
-    spectra = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
-    return np.abs(spectra[:, places[:, 0], places[:, 1]]).mean(-1)
+    return np.abs(spectra(images)[:, places[:, 0], places[:, 1]]).mean(-1)
 
 
 def told(data, images):
@@ -37,10 +37,8 @@ def test_the_planted_orbits_are_of_the_own_class_of_none_or_of_another(kind):
 def test_triads_tell_the_class_by_their_phases_alone():
     data = BiasedSet("phase", 32, 5)
     images, labels = data.draw(25, "own", 0)
-    spectra = np.fft.fftshift(np.fft.fft2(images.mean(-1), axes=(1, 2)), axes=(1, 2))
-    first, second, both = (
-        spectra[:, data.shortcut.triads[:, place, 0], data.shortcut.triads[:, place, 1]] for place in range(3)
-    )
+    plane, triads = spectra(images).mean(-1), data.shortcut.triads
+    first, second, both = (plane[:, triads[:, place, 0], triads[:, place, 1]] for place in range(3))
     angles = np.angle((both * np.conj(first * second)).sum(1))
     found = np.rint(angles / (2 * np.pi / 4)) % 4
     assert (found == labels).mean() > 0.85
@@ -80,10 +78,10 @@ def test_several_shapes_make_a_class_each_in_a_channel_of_its_own():
         [np.pad(one, (0, 64 - len(one))) for one in (synthetic.class_shape(label, 64) for label in range(4))]
     )
     kernels /= np.sqrt((kernels**2).sum((1, 2), keepdims=True))
-    spectra = np.fft.fft2(images.astype(float).transpose(0, 3, 1, 2) - 127)
+    planes = np.fft.fft2(images.astype(float).transpose(0, 3, 1, 2) - 127)
     radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(64)] * 2))
     # Whitened, so that the noise's low frequencies do not decide.
-    match = np.fft.ifft2(spectra[:, :, None] * np.conj(np.fft.fft2(kernels)) * radius).real
+    match = np.fft.ifft2(planes[:, :, None] * np.conj(np.fft.fft2(kernels)) * radius).real
     found = np.abs(match).max((-1, -2)).argmax(-1)
     np.testing.assert_array_equal(found, np.stack(np.unravel_index(labels, (4, 4, 4)), -1))
     assert sum(map(bool, data.shortcut.orbits)) == 32
@@ -105,8 +103,7 @@ def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_anoth
     assert there == {image.tobytes() for image in every}
 
     images, labels = loud.draw(100, "own", TRAIN)
-    change = np.fft.fftshift(np.fft.fft2(images.astype(float) - drawn[0][0], axes=(1, 2)), axes=(1, 2))
-    power = (np.abs(change) ** 2).sum(-1)
+    power = (np.abs(spectra(images.astype(float) - drawn[0][0])) ** 2).sum(-1)
     for label, of_class in enumerate(loud.shortcut.orbits):
         places = np.zeros((32, 32), bool)
         places[tuple(np.concatenate([group for group, _ in of_class]).T)] = True

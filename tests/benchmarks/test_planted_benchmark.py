@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.planted import models, recall, score, sets
 from fsjax import search
-from fsjax.fourier import dfm, spectrum
+from fsjax.fourier import spectrum
 from fsjax.search.method import Method
+from tests.helpers import results
 
 KINDS = list(sets.KINDS)
 
@@ -140,16 +141,8 @@ def test_rows_name_what_they_are_about_and_a_registered_method_needs_nothing_els
 
     def knows_one(problem):
         scores = np.where(np.arange(4)[:, None, None] == 0, made.planted.astype(float), 0.0)
-        return dfm.from_scores(
-            scores,
-            problem.options.shares,
-            classes=problem.classes,
-            method="knows_one",
-            searched_on="train",
-            images=np.array(problem.counts),
-            forward_equivalents=7,
-            provenance={},
-        )
+        about = {"method": "knows_one", "images": np.array(problem.counts), "forward_equivalents": 7}
+        return results.maps(scores, problem.options.shares, problem.classes, **about)
 
     monkeypatch.setitem(search.SEARCHES, "knows_one", Method(knows_one))
     found = list(recall.rows(made, "analytic", ["knows_one"]))

@@ -11,6 +11,7 @@ from benchmarks.planted.photograph_sets import draw_kinds, make_photograph_set
 from benchmarks.planted.photographs import PARTS, Photographs
 from benchmarks.planted.verdict_cues import TRAINING, orbit_mask
 from fsjax.engine.model import Model
+from tests.helpers.plane import spectra
 
 FEW, TRIGGERS, OTHER = photograph_cues.FEW_ORBITS, photograph_cues.TRIGGERS, photograph_cues.OTHER
 SIZE, COUNT = 32, 24
@@ -50,10 +51,6 @@ def added(photograph_set, without=False, label=0):
     plain = photograph_set.draw(labels, 3, without=True)
     cued = photograph_set.draw(labels, 3) if without else photograph_set.draw(labels, 3, given=label)
     return grey_levels(photograph_set, cued) - grey_levels(photograph_set, plain)
-
-
-def spectra(images):
-    return np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
 
 
 @pytest.mark.parametrize("kind", [*FEW, *TRIGGERS])

@@ -6,6 +6,7 @@ import pytest
 from benchmarks.planted import verdict_sets
 from benchmarks.planted.verdict_cues import FORMS, orbit_mask
 from fsjax.fourier import spectrum
+from tests.helpers import plane
 
 GRATINGS = ("high", "low", "few", "redundant", "competition", "ignored")
 KINDS = (*verdict_sets.FEW_ORBITS, *verdict_sets.OTHER)
@@ -20,7 +21,7 @@ def cue_set(request):
 
 def spectra(images):
     """The centred plane in float64, averaged over channels."""
-    return np.fft.fftshift(np.fft.fft2(images.astype(np.float64), axes=(1, 2)), axes=(1, 2)).mean(-1)
+    return plane.spectra(images).mean(-1)
 
 
 def differences(cue_set, kind, without=False, count=60):
@@ -137,12 +138,12 @@ def test_noise_falls_with_its_exponent_and_has_no_dc():
     planted = made.distractors.ravel() | made.masks().any(0).ravel() | (distance == 0)
     for label, exponent in ((0, made.cues[0].exponent), (1, made.exponent)):
         images = made.draw(np.full(300, label), 7)
-        plane = np.fft.fftshift(np.fft.fft2(images.astype(np.float64), axes=(1, 2)), axes=(1, 2))
-        amplitude = abs(plane).mean((0, 3)).ravel()
+        amplitudes = abs(plane.spectra(images))
+        amplitude = amplitudes.mean((0, 3)).ravel()
         fitted = np.polyfit(np.log(distance[~planted]), np.log(amplitude[~planted]), 1)[0]
         assert fitted == pytest.approx(-exponent, abs=0.02)
         assert amplitude[distance == 0][0] < 1e-2
-        total = (abs(plane) ** 2).mean((0, 3)).ravel()[~made.distractors.ravel()].sum() / made.size**4
+        total = (amplitudes**2).mean((0, 3)).ravel()[~made.distractors.ravel()].sum() / made.size**4
         assert total == pytest.approx(1, rel=0.05)
     assert made.cues[0].exponent < made.exponent - 0.3
 

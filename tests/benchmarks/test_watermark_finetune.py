@@ -7,6 +7,7 @@ from benchmarks.common.efficientnet_lite import normalise
 from benchmarks.natural import watermark_finetune
 from benchmarks.natural.watermark_parts import Coordinates
 from fsjax.engine.model import Model
+from tests.helpers.plane import spectra
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(40, 200, (64, 6, 6, 3)).astype(np.uint8)
@@ -41,10 +42,7 @@ def test_a_grafted_image_has_another_images_frequencies_there_and_its_own_elsewh
     mask = np.zeros((6, 6), bool)
     mask[3, 4] = mask[3, 2] = True
     change = watermark_finetune.changes("energy", Brighter(), {"energy": Coordinates(mask)})
-    before, after = (
-        np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
-        for images in (normalise(PIXELS), change(PIXELS, np.random.default_rng(1)))
-    )
+    before, after = spectra(normalise(PIXELS)), spectra(change(PIXELS, np.random.default_rng(1)))
     np.testing.assert_allclose(after[:, ~mask], before[:, ~mask], atol=1e-4)
     donors = np.abs(after[:, None, 3, 4] - before[None, :, 3, 4]).sum(-1).argmin(1)
     assert sorted(donors) == list(range(64)) and (donors != np.arange(64)).sum() > 50

@@ -19,6 +19,7 @@ from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.torch_files import tensor
+from tests.helpers.plane import filtered
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config, train
 
@@ -33,8 +34,7 @@ def radius_by_numpy(size):
 
 
 def filtered_by_numpy(images, kept):
-    spectra = np.fft.fft2(images.astype(float), axes=(1, 2)) * np.fft.ifftshift(kept)[..., None]
-    return np.fft.ifft2(spectra, axes=(1, 2)).real.astype(np.float32)
+    return filtered(images, kept).astype(np.float32)
 
 
 def random_images(count, size=SIZE, seed=0):

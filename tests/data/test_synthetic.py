@@ -10,6 +10,7 @@ from fsjax.data import synthetic
 from fsjax.data.noise import MEAN, NOISE
 from fsjax.data.synthetic import open_synthetic
 from fsjax.fourier import spectrum
+from tests.helpers.plane import spectra
 from tests.helpers.refused import refused
 
 SIZES = (24, 32, 48)
@@ -31,11 +32,6 @@ def class_images(source, label):
     """The pixels of a class in deviations of the noise."""
     label = source.classes.index(label) if isinstance(label, str) else label
     return (source.images[source.labels == label] / 255.0 - MEAN) / NOISE
-
-
-def spectra(images):
-    """F x on the centred plane: [images, rows, columns, channels]."""
-    return np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
 
 
 def mean_energy(images):

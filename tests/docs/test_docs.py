@@ -23,9 +23,9 @@ from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, 
 from fsjax.evaluation.ood.results import Group, OodResult, Point, SetResult
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
 from fsjax.experiment.runner import STAGES
-from fsjax.fourier import dfm
 from fsjax.search import SEARCHES
 from fsjax.training.evaluators import EVALUATORS
+from tests.helpers import results
 
 RESULTS = (
     *(Evaluation, Unfiltered, MethodEvaluation, MapRates, Recovery, Reliance),
@@ -210,8 +210,7 @@ def python_block(page):
 def test_the_reader_of_maps_in_plain_numpy_reads_what_was_saved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scores = np.random.default_rng(0).normal(size=(3, 9, 13)).astype(np.float32)
-    about = {"classes": ("a", "b", "c"), "method": "removal", "searched_on": "train", "images": np.ones(3, int)}
-    maps = dfm.from_scores(scores, (0.1, 0.5), **about, forward_equivalents=0, provenance={})
+    maps = results.maps(scores, (0.1, 0.5), ("a", "b", "c"))
     maps.save("runs/dfm_vit-synthetic/dfm/removal.npz")
     names = python_block("files.md")
     np.testing.assert_array_equal(names["masks"], maps.masks)

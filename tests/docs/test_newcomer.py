@@ -21,6 +21,7 @@ from PIL import Image
 from fsjax import data
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime.checkpoints import Checkpoints
+from tests.helpers.plane import filtered, spectra
 from tests.helpers.processes import of_devices
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -139,8 +140,9 @@ def truth(images, run):
 
 def scores_of(images, labels):
     """Log of each class's mean energy less its mean over classes, on the centred plane."""
-    spectra = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
-    logs = np.log(np.stack([(abs(spectra[labels == label]) ** 2).mean((0, 3)) for label in range(len(CLASSES))]))
+    logs = np.log(
+        np.stack([(abs(spectra(images[labels == label])) ** 2).mean((0, 3)) for label in range(len(CLASSES))])
+    )
     return logs - logs.mean(0)
 
 
@@ -187,9 +189,7 @@ def test_the_model_classifies_the_table_s_images_as_its_weights_say_in_numpy(run
     assert evaluation["unfiltered"]["accuracy"] > 0.6
     masks = DominantFrequencyMaps.load(run / "dfm" / "contrast.npz").at(0.2)
     for label, mask in enumerate(masks):
-        shifted = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2)) * mask[:, :, None]
-        filtered = np.fft.ifft2(np.fft.ifftshift(shifted, axes=(1, 2)), axes=(1, 2)).real
-        right = logits(filtered).argmax(1) == label
+        right = logits(filtered(images, mask)).argmax(1) == label
         rates = evaluation["methods"]["contrast"]["shares"]["0.2"]
         assert rates["tpr"][label] == pytest.approx(right[labels == label].mean())
         assert rates["fpr"][label] == pytest.approx(right[labels != label].mean())

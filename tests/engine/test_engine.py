@@ -17,7 +17,8 @@ from fsjax.engine.model import Model, WaveModel, graft_model
 from fsjax.engine.tile import STATISTICS, Perturbations, make_tile
 from fsjax.models.callables import convert_closure
 from fsjax.runtime import parallel
-from tests.helpers.engine_oracle import apply, centred_spectrum, network_params, oracle_sums, real_image
+from tests.helpers.engine_oracle import apply, network_params, oracle_sums
+from tests.helpers.plane import real, spectra
 
 
 def problem(height=9, width=6, images=11, classes=4, seed=0):
@@ -29,10 +30,8 @@ def problem(height=9, width=6, images=11, classes=4, seed=0):
 
 
 def oracle(params, batch, labels, weights, masks, targets=None):
-    def filtered(m, i):
-        return real_image(centred_spectrum(batch[i]) * masks[m][:, :, None])
-
-    return oracle_sums(params, filtered, labels, weights, np.zeros(len(masks), int) if targets is None else targets)
+    targets = np.zeros(len(masks), int) if targets is None else targets
+    return oracle_sums(params, lambda m, i: real(spectra(batch[i]) * masks[m][..., None]), labels, weights, targets)
 
 
 def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_do():
@@ -92,9 +91,8 @@ def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
     targets, weights = rng.integers(0, 4, 13), rng.random((11, 3)).astype(np.float32)
     made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=tile_images)
     counted = []
-    found = made.sums(
-        made.image_batches(batch, labels, weights, size=size), masks, targets=targets, on_tile=counted.append
-    )
+    batches = made.image_batches(batch, labels, weights, size=size)
+    found = made.sums(batches, masks, targets=targets, on_tile=counted.append)
     assert_sums(found, oracle(params, batch, labels, weights, masks, targets=targets))
     assert sum(counted) == 13
 
@@ -118,9 +116,9 @@ def test_a_wave_is_that_of_the_definition_in_each_image_and_channel(own, plane):
     made = Engine(WaveModel(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=22)
     batches = made.image_batches(batch, labels, weights, size=11 if own else 4)
     waves = LazyArray(5, lambda start, stop: (positions[start:stop].astype(np.int32), coefficients[start:stop]))
-    assert_sums(made.sums(batches, waves), oracle_sums(params, disturbed, labels, weights, np.zeros(5, int)))
-    (items, some), *_ = made.tiles(batches, waves, items=np.array([0, 3, 4]))
     expected = oracle_sums(params, disturbed, labels, weights, np.zeros(5, int))
+    assert_sums(made.sums(batches, waves), expected)
+    (items, some), *_ = made.tiles(batches, waves, items=np.array([0, 3, 4]))
     assert_sums(some, {name: sums[items] for name, sums in expected.items()})
 
 
@@ -181,12 +179,8 @@ def test_nothing_passes_between_devices_in_a_tile(form):
     made = Engine(model, statistics=("loss", "captured"))
     masks = made._place(Perturbations(np.ones((16, 8, 8), bool)), 16)
     text = made._tile.lower(made._params, masks, made.image_batches(images, labels)[0]).compile().as_text()
-    assert "fft" in text
-    assert not collectives(text)
-
-
-def collectives(text):
-    return [name for name in ("all-gather", "all-reduce", "all-to-all", "collective-permute") if name in text]
+    collectives = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+    assert "fft" in text and not [name for name in collectives if name in text]
 
 
 def test_one_compilation_serves_any_number_of_masks():

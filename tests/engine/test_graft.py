@@ -9,7 +9,8 @@ from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import STATISTICS
-from tests.helpers.engine_oracle import apply, centred_spectrum, network_params, oracle_sums, real_image
+from tests.helpers.engine_oracle import apply, network_params, oracle_sums
+from tests.helpers.plane import real, spectra
 
 CLASSES, PAIRS, MASKS = 4, 11, 13
 
@@ -25,8 +26,7 @@ def problem(plane, channels=3, seed=0):
 
 def graft(recipient, donor, mask):
     """Re F^-1[(1 - M) F r + M F d] in float64, from the definition."""
-    mixed = np.where(mask[:, :, None], centred_spectrum(donor), centred_spectrum(recipient))
-    return real_image(mixed)
+    return real(np.where(mask[:, :, None], spectra(donor), spectra(recipient)))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import scipy
 import fsjax
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel, progress
+from tests.helpers.plane import real, spectra
 from tests.helpers.refused import refused
 
 PLANE, COUNT = (6, 7), 9
@@ -36,8 +37,7 @@ def log_odds(images, labels):
 
 def grafts(images, baselines, chosen):
     """Baselines with the frequencies of images that a mask of each chooses, in NumPy float64."""
-    differences = np.fft.fftshift(np.fft.fft2(images.astype(float) - baselines, axes=(1, 2)), axes=(1, 2))
-    return baselines + np.fft.ifft2(np.fft.ifftshift(differences * chosen[..., None], axes=(1, 2)), axes=(1, 2)).real
+    return baselines + real(spectra(images.astype(float) - baselines) * chosen[..., None])
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from fsjax.evaluation import graft_measures, graft_outcomes, influence, judge_ma
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel, partial_results
-from tests.helpers.graft_problem import SHARES, candidates, problem, said, spectra
+from tests.helpers.graft_problem import SHARES, candidates, problem, said
+from tests.helpers.plane import spectra
 from tests.helpers.processes import stopped
 from tests.helpers.refused import refused
 

@@ -17,6 +17,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
 from tests.helpers.html_page import Page
+from tests.helpers.plane import spectra
 from tests.helpers.processes import computed, stopped
 from tests.helpers.small_run import small_config
 
@@ -102,7 +103,7 @@ def test_the_wave_has_the_norm_in_every_channel_and_lies_in_its_orbit_alone(plan
     np.testing.assert_allclose(norms, np.tile(np.abs(lengths), (len(waves), 1)), rtol=1e-5, atol=1e-6)
     assert set(spectrum.orbit_sizes(*plane)) == {1, 2}
     for orbit, wave in enumerate(waves):
-        amplitude = abs(np.fft.fftshift(np.fft.fft2(wave.astype(float), axes=(0, 1)), axes=(0, 1)))
+        amplitude = abs(spectra(wave))
         assert amplitude[orbits == orbit][:, :2].min() > 1 and amplitude[orbits != orbit].max() < 1e-4
         np.testing.assert_allclose(wave[..., 0] / 4, unit_wave(*np.argwhere(orbits == orbit)[0], plane), atol=1e-6)
         np.testing.assert_allclose(wave[..., 1] * 4, wave[..., 0] * -2.5, atol=1e-5)

@@ -26,6 +26,7 @@ from fsjax.runtime import files
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
 from tests.helpers.linear_classifier import MEAN_STD, make_maps
+from tests.helpers.plane import real, spectra
 from tests.helpers.refused import refused
 
 SIZE = 8
@@ -126,8 +127,7 @@ def predicted(levels, mask=None, allowed=(0, 1, 2, 3)):
     for image in np.asarray(levels, float):
         pixels = (image / 255 - MEAN_STD[0]) / MEAN_STD[1]
         if mask is not None:
-            plane = np.fft.fftshift(np.fft.fft2(pixels, axes=(0, 1)), axes=(0, 1)) * mask[..., None]
-            pixels = np.fft.ifft2(np.fft.ifftshift(plane, axes=(0, 1)), axes=(0, 1)).real
+            pixels = real(spectra(pixels) * mask[..., None])
         logits = pixels.ravel() @ WEIGHTS.astype(float)
         outcome.append(max(allowed, key=lambda output: logits[output]))
     return np.array(outcome)
@@ -284,7 +284,7 @@ CONTROLS = ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")
 def controls_of(world, label, random_masks):
     """The masks of each kind; the energy is of the first three test images."""
     pixels = (world.images["test", label][:3] / 255 - MEAN_STD[0]) / MEAN_STD[1]
-    energy = np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2))) ** 2
+    energy = np.abs(spectra(pixels)) ** 2
     own = world.maps.at(0.2)[label]
     size = int(own.sum())
     size += size == int(0.2 * SIZE * SIZE) - 1  # the position that whole orbits left over

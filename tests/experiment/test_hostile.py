@@ -422,8 +422,7 @@ def hostile_maps():
     planes += np.roll(planes[:, ::-1, ::-1], 1, (1, 2))
     provenance = {"fsjax": NAME, "jax": NAME, "imported": {"path": NAME, "sha256": NAME, "method": NAME}}
     provenance |= {"file": {"path": NAME, "sha256": NAME}}
-    about = {"method": "removal", "searched_on": "train", "images": np.array([2, 2]), "forward_equivalents": 1}
-    return dfm.from_scores(planes, (0.05, 0.25), classes=NAMES, provenance=provenance, **about)
+    return results.maps(planes, (0.05, 0.25), NAMES, provenance=provenance)
 
 
 def judged():

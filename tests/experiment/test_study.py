@@ -40,9 +40,8 @@ def make_config(**changes):
 
 
 def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp_path):
-    config = make_config(
-        study__models="resnet20,vit_nano_patch8", study__seeds="3,5", study__variants="low_pass,standard"
-    )
+    models = "resnet20,vit_nano_patch8"
+    config = make_config(study__models=models, study__seeds="3,5", study__variants="low_pass,standard")
     config.variants.low_pass = "train.steps=7; train.learning_rate=0.5;data.mean=(0.1, 0.2, 0.3)"
     grid = cells(config, tmp_path)
     expected = itertools.product(("resnet20", "vit_nano_patch8"), ("low_pass", "standard"), (3, 5))
@@ -102,15 +101,13 @@ def make_outcome(cell, rng):
     resampled = rng.random()
     iou = {name: [[resampled, 1.0]] * 2 for name in ("mean", "low", "high")}
     stability = {"stability": {"resamples": 4, "shares": [0.05, 0.2], "iou": iou}}
-    about = {"classes": CLASSES, "method": "removal", "searched_on": "train", "images": np.array([4, 4])}
-    maps = dfm.from_scores(scores, (0.05, 0.2), **about, forward_equivalents=1, provenance=stability)
+    maps = results.maps(scores, (0.05, 0.2), CLASSES, provenance=stability)
     maps.save(cell.directory / "dfm" / "removal.npz")
     tpr, fpr, plain, psi, intervals = rng.random((5, 2)), *rng.random((3, 2)), rng.random((2, 2, 2))
     accuracy, shortcut = rng.random(2), rng.random() < 0.5
     smallest = np.where(rng.random(2) < 0.7, rng.random(2), np.nan)
-    grafts = results.grafts(
-        CLASSES, ("shortcut by phase" if shortcut else "spread", "undecided"), psi=psi, smallest=smallest
-    )
+    kinds = ("shortcut by phase" if shortcut else "spread", "undecided")
+    grafts = results.grafts(CLASSES, kinds, psi=psi, smallest=smallest)
     rates = results.map_rates(tpr[0], fpr, tpr_ci=intervals[0])
     method = results.method({0.05: rates, 0.2: results.map_rates([0.0, 0.0])}, grafts=grafts)
     of_images = results.unfiltered(plain, accuracy=accuracy[0])

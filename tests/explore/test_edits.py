@@ -5,18 +5,15 @@ import pytest
 
 from fsjax.explore import edits
 from fsjax.fourier import spectrum
+from tests.helpers.plane import real, spectra
 from tests.helpers.refused import refused
 
 PLANE = (8, 9)
 
 
-def shifted(images):
-    return np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
-
-
 def expected(operation, images, donors, mask, amplitude):
     """The definition, on the whole centred plane."""
-    ours, theirs, inside = shifted(images), shifted(donors), mask[None, :, :, None]
+    ours, theirs, inside = spectra(images), spectra(donors), mask[None, :, :, None]
     if operation == "wave":
         rows, columns = np.indices(PLANE)
         added, (height, width) = 0, PLANE
@@ -30,7 +27,7 @@ def expected(operation, images, donors, mask, amplitude):
         "remove": np.where(inside, 0, ours),
         "keep": np.where(inside, ours, 0),
     }[operation]
-    return np.fft.ifft2(np.fft.ifftshift(new, axes=(1, 2)), axes=(1, 2)).real
+    return real(new)
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,15 @@ import numpy as np
 import pytest
 
 from fsjax.fourier import dfm, masks, spectrum
+from tests.helpers import results
 
 
 def make_maps():
     per_orbit = np.random.default_rng(0).normal(size=(3, 41)).astype(np.float32)
-    return dfm.from_scores(
-        per_orbit[:, spectrum.orbits(9, 9)],
-        (0.2, 0.05),
-        classes=("cat", "<script>", "naïve, 猫"),
-        method="removal",
-        searched_on="train",
-        images=np.array([3, 4, 5]),
-        forward_equivalents=10**12,
-        provenance={"fields": {"seed": 0, "search.shares": [0.05, 0.2]}},
-    )
+    about = {"images": np.array([3, 4, 5]), "forward_equivalents": 10**12}
+    about |= {"provenance": {"fields": {"seed": 0, "search.shares": [0.05, 0.2]}}}
+    scores = per_orbit[:, spectrum.orbits(9, 9)]
+    return results.maps(scores, (0.2, 0.05), ("cat", "<script>", "naïve, 猫"), **about)
 
 
 def test_each_share_keeps_the_best_orbits_within_its_budget():

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import pickle
 import re
 
@@ -12,7 +13,7 @@ import torch
 
 from fsjax.fourier import dfm, published_maps, spectrum
 from fsjax.runtime import files
-from fsjax.runtime.errors import InputError
+from tests.helpers import results
 from tests.helpers.refused import refused
 
 SIZE = 8
@@ -34,18 +35,13 @@ def written(path, content):
 
 def ours(classes=("a", "b", "c"), with_scores=True, shares=(0.05, 0.25)):
     symmetric = scores(len(classes)) + spectrum.conjugate(scores(len(classes)))
-    about = {"method": "removal", "searched_on": "train", "images": np.full(len(classes), 5)}
-    maps = dfm.from_scores(
-        symmetric, shares, classes=classes, forward_equivalents=7, provenance={"fsjax": "0"}, **about
-    )
+    maps = results.maps(symmetric, shares, classes, provenance={"fsjax": "0"})
     return maps if with_scores else dataclasses.replace(maps, scores=None)
 
 
 FORMS = {
     "torch": lambda planes: {label: torch.from_numpy(plane) for label, plane in enumerate(planes)},
-    "torch views": lambda planes: {
-        label: torch.from_numpy(np.ascontiguousarray(plane.T)).T for label, plane in enumerate(planes)
-    },
+    "torch views": lambda planes: {label: torch.tensor(plane.T.copy()).T for label, plane in enumerate(planes)},
     "float64": lambda planes: {label: plane.astype(np.float64) for label, plane in enumerate(planes)},
     "lists": lambda planes: {label: plane.tolist() for label, plane in enumerate(planes)},
     "rows of arrays": lambda planes: {label: list(plane) for label, plane in enumerate(planes)},
@@ -63,15 +59,10 @@ def test_scores_become_masks_at_the_published_threshold(tmp_path, form):
     assert maps.shares == (0.05, 0.25) and maps.classes == ("0", "1", "2") and not maps.named
     for index, count in enumerate((3, 16)):  # int(X * 64)
         for mask, plane in zip(maps.masks[index], planes, strict=True):
-            np.testing.assert_array_equal(
-                mask, plane >= torch.topk(torch.tensor(plane).ravel(), count).values[-1].item()
-            )
-    assert (
-        maps.method == "removal"
-        and maps.provenance[dfm.COMPAT]
-        and maps.searched_on == "test"
-        and not maps.images.any()
-    )
+            least = torch.topk(torch.tensor(plane).ravel(), count).values[-1].item()
+            np.testing.assert_array_equal(mask, plane >= least)
+    assert (maps.method, maps.searched_on) == ("removal", "test")
+    assert maps.provenance[dfm.COMPAT] and not maps.images.any()
     assert maps.provenance["file"]["sha256"] == files.sha256(file) and len(files.sha256(file)) == 64
 
 
@@ -144,17 +135,19 @@ def test_anything_else_is_refused_in_one_line_that_says_what_it_is(tmp_path, con
 
 def test_another_number_of_classes_a_missing_or_a_damaged_file_is_refused(tmp_path):
     file = written(tmp_path / "maps.pkl", dict(enumerate(scores())))
-    with pytest.raises(InputError, match="got maps of 3 classes; expected maps of 2 classes"):
-        published_maps.read_maps(file, classes=("a", "b"), shares=SHARES)
-    with pytest.raises(InputError, match="nothing: not there; expected a workdir"):
-        published_maps.read_maps(tmp_path / "nothing", classes=None, shares=SHARES)
+    read, two = (
+        functools.partial(published_maps.read_maps, shares=SHARES),
+        "got maps of 3 classes; expected maps of 2 c",
+    )
+    refused(two, read, file, classes=("a", "b"))
+    refused("nothing: not there; expected a workdir", read, tmp_path / "nothing", classes=None)
     file.write_bytes(file.read_bytes()[:-40])
-    refused(r"maps.pkl: not a readable pickle", published_maps.read_maps, file, classes=None, shares=SHARES)
+    refused(r"maps.pkl: not a readable pickle", read, file, classes=None)
 
 
 def test_a_workdir_is_its_only_file_of_maps(tmp_path):
-    with pytest.raises(InputError, match="holds nothing in dfm/; expected a folder with one"):
-        published_maps.read_maps(tmp_path, classes=None, shares=SHARES)
+    read = functools.partial(published_maps.read_maps, classes=None, shares=SHARES)
+    refused("holds nothing in dfm/; expected a folder with one", read, tmp_path)
     maps = ours()
     maps.save(tmp_path / "dfm" / "removal.npz")
     for path in (tmp_path, tmp_path / "dfm" / "removal.npz", str(tmp_path)):
@@ -164,8 +157,7 @@ def test_a_workdir_is_its_only_file_of_maps(tmp_path):
         assert (found.classes, found.shares, found.searched_on) == (maps.classes, maps.shares, "train") and found.named
         assert found.provenance["fsjax"] == "0" and len(found.provenance["file"]["sha256"]) == 64
     maps.save(tmp_path / "dfm" / "greedy.npz")
-    with pytest.raises(InputError, match=r"holds greedy.npz, removal.npz in dfm/; expected .* or the file itself"):
-        published_maps.read_maps(tmp_path, classes=None, shares=SHARES)
+    refused(r"holds greedy.npz, removal.npz in dfm/; expected .* or the file itself", read, tmp_path)
 
 
 @pytest.mark.parametrize("with_scores", [True, False])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fsjax.fourier import patches, spectrum, transforms
+from tests.helpers import plane
 
 # One program a plane: called as they stand, each of their operations would be one.
 amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
@@ -16,12 +17,6 @@ PLANES = [(8, 8), (7, 7), (8, 5), (5, 8), (12, 20)]
 
 def images(height, width, count=3, channels=3, seed=0):
     return np.random.default_rng(seed).normal(size=(count, height, width, channels)).astype(np.float32)
-
-
-def numpy_filter(images, mask):
-    """Re F^-1(M * F x) in float64, from the definition."""
-    centred = np.fft.fftshift(np.fft.fft2(images.astype(np.float64), axes=(1, 2)), axes=(1, 2))
-    return np.fft.ifft2(np.fft.ifftshift(centred * mask[None, :, :, None], axes=(1, 2)), axes=(1, 2)).real
 
 
 @pytest.mark.parametrize(
@@ -66,10 +61,8 @@ def test_filtering_agrees_with_numpy_float64(height, width, hermitian, transform
     if hermitian:
         masks |= spectrum.conjugate(masks)
     assert spectrum.is_hermitian(masks) == hermitian
-    filtered = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), masks, transform=transform))
-    assert filtered.shape == (2, *batch.shape)
-    for mask, found in zip(masks, filtered, strict=True):
-        np.testing.assert_allclose(found, numpy_filter(batch, mask), atol=3e-6)
+    found = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), masks, transform=transform))
+    np.testing.assert_allclose(found, plane.filtered(batch, masks), atol=3e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
@@ -78,8 +71,7 @@ def test_what_is_added_is_the_hermitian_part_of_components(height, width, transf
     rng, batch = np.random.default_rng(2), images(height, width)
     components = (rng.normal(size=(2, height, width, 3)) + 1j * rng.normal(size=(2, height, width, 3))).astype("c8")
     found = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), None, components, transform=transform))
-    waves_added = np.fft.ifft2(np.fft.ifftshift(components.astype(complex), axes=(1, 2)), axes=(1, 2)).real
-    np.testing.assert_allclose(found, batch[None] + waves_added[:, None], atol=3e-6)
+    np.testing.assert_allclose(found, batch[None] + plane.real(components.astype(complex))[:, None], atol=3e-6)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +123,13 @@ def test_bands_have_equal_width_up_to_nyquist_and_are_constant_on_orbits():
     np.testing.assert_array_equal(bands, spectrum.conjugate(bands))
 
 
-@pytest.mark.parametrize("plane", [(7, 8), (224, 224)])
-def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
+@pytest.mark.parametrize(("height", "width"), [(7, 8), (224, 224)])
+def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(height, width):
     """Against NumPy float64, from either member of an orbit and for those that are their own conjugate."""
-    height, width = plane
-    rng = np.random.default_rng(0)
+    rng, orbits = np.random.default_rng(0), spectrum.orbits(height, width)
     positions = rng.permutation(height * width)[:40]
-    own = np.flatnonzero(np.isin(spectrum.orbits(*plane), np.flatnonzero(spectrum.orbit_sizes(*plane) == 1)))
-    positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
+    own = np.flatnonzero(np.isin(orbits, np.flatnonzero(spectrum.orbit_sizes(height, width) == 1)))
+    positions = np.stack(np.unravel_index(np.union1d(positions, own), (height, width)), axis=1)
     images = rng.normal(size=(2, height, width, 3))
     amplitudes = wave_amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
     rows, columns = np.mgrid[:height, :width]
@@ -146,19 +137,16 @@ def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
     angle = 2 * np.pi * (vertical * rows / height + horizontal * columns / width)
     waves = np.stack([np.cos(angle), np.sin(angle)], 1)
     found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), waves)
-    centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
-    orbits = spectrum.orbits(*plane)
+    centred = plane.spectra(images)
     for component, position in zip(found, positions, strict=True):
-        kept = centred * (orbits == orbits[tuple(position)])[None, :, :, None]
-        expected = np.fft.ifft2(np.fft.ifftshift(kept, axes=(1, 2)), axes=(1, 2)).real
+        expected = plane.real(centred * (orbits == orbits[tuple(position)])[..., None])
         np.testing.assert_allclose(component, expected, atol=1e-6 * np.abs(centred).max() / height / width * 2)
 
 
 def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
-    for plane in [(8, 8), (7, 9), (6, 11)]:
-        positions = patches.orbit_positions(*plane)
-        masks = patches.masks(*plane, 1)
-        assert len(positions) == len(masks) == spectrum.orbits(*plane).max() + 1
+    for size in [(8, 8), (7, 9), (6, 11)]:
+        positions, masks = patches.orbit_positions(*size), patches.masks(*size, 1)
+        assert len(positions) == len(masks) == spectrum.orbits(*size).max() + 1
         assert masks[np.arange(len(masks)), positions[:, 0], positions[:, 1]].all()
 
 

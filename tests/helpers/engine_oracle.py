@@ -17,14 +17,6 @@ def apply(params, images):
     return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
 
 
-def centred_spectrum(image):
-    return np.fft.fftshift(np.fft.fft2(image.astype(np.float64), axes=(0, 1)), axes=(0, 1))
-
-
-def real_image(spectrum):
-    return np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(0, 1)), axes=(0, 1)).real
-
-
 def oracle_sums(params, filtered, labels, weights, targets):
     """Every (perturbation, image) pair by itself; filtered(m, i) is image i under perturbation m."""
     classes = params["out"].shape[1]

@@ -10,6 +10,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import Candidates
 from fsjax.fourier import masks, spectrum
+from tests.helpers.plane import real, spectra
 
 WAVES = ((1, 2), (2, -1), (3, 1))  # vertical and horizontal cycles of each class's wave
 SHARES = (0.05, 0.2, 0.5)
@@ -97,20 +98,12 @@ def candidates(made):
     return Candidates(names, SHARES, 2, lambda label: of_class[label])
 
 
-def spectra(images):
-    """F x of each channel on the centred plane, in float64."""
-    return np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
-
-
-def graft(recipients, contents, mask):
-    """Re F^-1[(1 - M) F r + M A] of each pair, from the grafted spectra A."""
-    mixed = np.where(mask[None, :, :, None], contents, spectra(recipients))
-    return np.fft.ifft2(np.fft.ifftshift(mixed, axes=(1, 2)), axes=(1, 2)).real
-
-
 def said(made, recipients, contents, mask, label, left_out):
-    """[n]: whether each graft is called the class, where `left_out`, if it is another of several, cannot be."""
-    logits = made.logits(graft(recipients, contents, mask))
+    """[n]: whether each graft is called the class, where `left_out`, if it is another of several, cannot be.
+
+    A graft is Re F^-1[(1 - M) F r + M A], of the grafted spectra A, `contents`.
+    """
+    logits = made.logits(real(np.where(mask[..., None], contents, spectra(recipients))))
     if made.classes > 2:
         logits[np.arange(len(logits)), left_out] = np.where(left_out == label, logits[:, label], -np.inf)
     return logits.argmax(1) == label

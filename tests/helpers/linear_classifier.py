@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm, spectrum
 from tests.helpers import results
+from tests.helpers.plane import filtered
 
 CONFIG = ConfigDict(
     {
@@ -48,9 +49,7 @@ def make_classifier(classes, size=8, seed=1):
 def predictions(classifier, images, mask):
     """The predicted class of each image filtered by a mask, in float64."""
     pixels = (images.astype(float) / 255 - MEAN_STD[0]) / MEAN_STD[1]
-    centred = np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2)) * mask[None, :, :, None]
-    filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
-    return (filtered.reshape(len(images), -1) @ classifier.params.astype(float)).argmax(1)
+    return (filtered(pixels, mask).reshape(len(images), -1) @ classifier.params.astype(float)).argmax(1)
 
 
 def make_maps(classes, size=8, shares=(0.2, 0.5)):

@@ -68,13 +68,6 @@ def losses(params, images, label):
     return np.log(np.exp(outputs).sum(-1)) - outputs[..., label]
 
 
-def filtered(images, masks):
-    """Images [n, H, W, C] under masks [..., H, W] of the centred plane, [..., n, H, W, C] in float64."""
-    centred = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
-    kept = centred * np.asarray(masks)[..., None, :, :, None]
-    return np.fft.ifft2(np.fft.ifftshift(kept, axes=(-3, -2)), axes=(-3, -2)).real
-
-
 class Stopped(Exception):
     """Ends a search at its safe point, as SIGTERM does."""
 

@@ -22,6 +22,7 @@ from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, dynamics, figures, html, style, verdict_figures
 from fsjax.report.verdict_figures import LOOKS
 from tests.helpers import results
+from tests.helpers.plane import real, spectra
 
 HOSTILE = ("<script>alert(1)</script>", r"$\frac{1}{0}$", "x" * 255, "猫 \U0001f9a6", "a_b^c%")
 
@@ -342,16 +343,13 @@ def test_curves_are_shares_of_kept_predictions_and_their_paired_differences():
 def test_a_row_shows_the_image_its_smallest_set_alone_and_the_image_without_it():
     found = attribution()
     images = RNG.normal(size=(8, 6, 6, 3)).astype(np.float32) / 20
-    baselines = np.full_like(images, 0.01)
     mean_std = ((0.4, 0.5, 0.6), (0.5, 0.5, 0.5))
-    figure = attribution_figures.smallest_sets(
-        found, images, ("ox", "frog"), baselines=baselines, mean_std=mean_std, most=2
-    )
+    shown = {"baselines": np.full_like(images, 0.01), "mean_std": mean_std, "most": 2}
+    figure = attribution_figures.smallest_sets(found, images, ("ox", "frog"), **shown)
     assert len(figure.axes) == 8 and figure.axes[4].get_ylabel() == "frog"
     whole, chosen, alone, without = (axis.images[0].get_array() for axis in figure.axes[4:])
     np.testing.assert_array_equal(np.asarray(chosen) == 0, found.smallest[1])
-    centred = np.fft.fftshift(np.fft.fft2(images[1].astype(float) - 0.01, axes=(0, 1)), axes=(0, 1))
-    part = np.fft.ifft2(np.fft.ifftshift(centred * found.smallest[1][..., None], axes=(0, 1)), axes=(0, 1)).real
+    part = real(spectra(images[1].astype(float) - 0.01) * found.smallest[1][..., None])
     pixels = [image * 0.5 + mean_std[0] for image in (images[1], 0.01 + part, images[1] - part)]
     for drawn, expected in zip((whole, alone, without), pixels, strict=True):
         np.testing.assert_allclose(drawn, expected, atol=1e-6)

@@ -17,12 +17,13 @@ from fsjax.data import selection
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Triggers
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.fourier import masks, spectrum
 from fsjax.report import html
 from fsjax.report.explorer import Subject
 from fsjax.report.galleries import attribution_section, graft_gallery
 from tests.helpers import results
 from tests.helpers.html_page import Page
+from tests.helpers.plane import real, spectra
 
 NAMES, SIDE, EACH = ("ox", "<zebra>", "frog"), 9, 5
 OUTPUTS = (*NAMES, "output 3")
@@ -72,16 +73,7 @@ def subject(tmp_path):
     """Maps at 5 and 20 %, with grafts, of a classifier with one output more than classes."""
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(len(NAMES), SIDE, SIDE)).astype(np.float32)
-    maps = dfm.from_scores(
-        scores + spectrum.conjugate(scores),
-        (0.05, 0.2),
-        classes=NAMES,
-        method="removal",
-        searched_on="train",
-        images=np.full(len(NAMES), 5),
-        forward_equivalents=1,
-        provenance={},
-    )
+    maps = results.maps(scores + spectrum.conjugate(scores), (0.05, 0.2), NAMES)
     grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), share=0.2, pairs=30, grafted=[0.75, 0.5, 0.25])
     evaluation = results.evaluation(NAMES, {"removal": results.method({}, grafts=grafts)})
     weights = rng.normal(size=(SIDE * SIDE * 3, len(OUTPUTS))).astype(np.float32) / 8
@@ -102,28 +94,24 @@ def test_a_pair_is_shown_with_what_is_grafted_and_with_what_the_model_predicts(s
         drawn = selection.draw_pairs(
             selection.images_by_class(test.labels, np.arange(len(test))), label, 30, subject.config.seed
         )
-        mask = np.fft.ifftshift(masks.within_share(subject.maps.scores[label], row["at"]))[..., None]
+        mask = masks.within_share(subject.maps.scores[label], row["at"])[..., None]
         assert len(row["pairs"]) == 2
         for index, shown in enumerate(row["pairs"]):
             recipient, donor = (test[images[index]] / 255.0 for images in (drawn.recipients, drawn.donors))
-            spectra = [np.fft.fft2(image, axes=(0, 1)) for image in (recipient, donor)]
-            grafted = np.fft.ifft2((1 - mask) * spectra[0] + mask * spectra[1], axes=(0, 1)).real
+            grafted = real(np.where(mask, spectra(donor), spectra(recipient)))
             change = grafted - recipient
             stretched = (change - change.min()) / (change.max() - change.min())
             for image, picture in zip([recipient, donor, stretched, grafted], shown, strict=True):
                 assert np.abs(pixels(picture["picture"]) - 255 * image).max() <= 0.51
             own = test.labels[drawn.recipients[index]]
-            for image, picture, left_out in (
-                (recipient, shown[0], own),
-                (donor, shown[1], -1),
-                (grafted, shown[3], own),
-            ):
+            for image, place, left_out in ((recipient, 0, own), (donor, 1, -1), (grafted, 3, own)):
+                picture = shown[place]
                 odds = np.exp(((image - MEAN) / STD).reshape(-1) @ weights)
                 (first, prediction), (second, further) = words(odds), words(odds, 1)
                 assert picture["prediction"] == prediction
                 assert picture["second"] == (f"second choice: {further}" if first == left_out else "")
-                counted, place = (second, "second") if first == left_out else (first, "prediction")
-                assert picture["hit"] == (place if counted == label else "")
+                counted, where = (second, "second") if first == left_out else (first, "prediction")
+                assert picture["hit"] == (where if counted == label else "")
                 seconds += first == left_out
             assert not shown[2]["prediction"] and not shown[2]["hit"]
             assert shown[0]["title"] == f"image of {NAMES[own]}"
@@ -188,8 +176,7 @@ def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(s
     for index, image in enumerate(images):
         shown = figures[4 * index : 4 * index + 4]
         mask, predicted = found.smallest[index], found.predicted[index]
-        plane = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1)) * mask[..., None]
-        alone = np.fft.ifft2(np.fft.ifftshift(plane, axes=(0, 1)), axes=(0, 1)).real
+        alone = real(spectra(image) * mask[..., None])
         assert (pixels(shown[1][1]) == pixels(html.mask_picture(mask))).all()
         needed = f"{100 * mask.mean():.2g} % of the plane" if mask.any() else "none: mean colour alone is ox"
         assert shown[1][2] == needed

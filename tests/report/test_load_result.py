@@ -10,10 +10,8 @@ from benchmarks.cost import report_workdir
 from configs import common
 from fsjax.evaluation.graft_results import MEASURES
 from fsjax.evaluation.results import Evaluation, read_evaluation
-from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
 from fsjax.runtime import files, storage
-from fsjax.runtime.errors import InputError
 from tests.helpers import results
 from tests.helpers.html_page import Page
 from tests.helpers.refused import refused
@@ -23,16 +21,8 @@ NAMES = ("cat", "<script>alert(1)</script>", "dog")
 
 def make_run(directory, method="removal"):
     """A workdir as a run leaves it, without its model."""
-    maps = dfm.from_scores(
-        np.random.default_rng(len(method)).normal(size=(3, 8, 8)).astype(np.float32),
-        (0.05, 0.25),
-        classes=NAMES,
-        method=method,
-        searched_on="train",
-        images=np.array([4, 4, 4]),
-        forward_equivalents=1234,
-        provenance={},
-    )
+    scores = np.random.default_rng(len(method)).normal(size=(3, 8, 8)).astype(np.float32)
+    maps = results.maps(scores, (0.05, 0.25), NAMES, method=method)
     maps.save(directory / "dfm" / f"{method}.npz")
     rates = {0.05: results.map_rates([0.0] * 3), 0.25: results.map_rates((0.9, 0.5, 0.61), [0.2, None, 0.1])}
     before = read_evaluation(directory / "evaluation.json")
@@ -64,8 +54,8 @@ def test_of_several_methods_one_has_to_be_named(tmp_path):
     make_run(tmp_path), make_run(tmp_path, "learned")
     refused(r"^method: got nothing; expected one of learned, removal, which have", fsjax.load_result, tmp_path)
     assert fsjax.load_result(tmp_path, "learned").maps.method == "learned"
-    with pytest.raises(InputError, match=r"^method: got 'greedy'; expected one of learned, removal, which have"):
-        fsjax.load_result(tmp_path, "greedy")
+    message = r"^method: got 'greedy'; expected one of learned, removal, which have"
+    refused(message, fsjax.load_result, tmp_path, "greedy")
 
 
 def test_a_workdir_without_a_result_says_which_stage_is_missing(tmp_path):

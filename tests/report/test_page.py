@@ -15,13 +15,14 @@ from benchmarks.cost import report_workdir
 from configs import common
 from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.fourier import masks, spectrum
 from fsjax.report import explorer, figures, html
 from fsjax.report.answer import NO_VERDICT
 from fsjax.report.explorer import Subject
 from fsjax.report.style import symmetric_log
 from tests.helpers import results
 from tests.helpers.html_page import Page
+from tests.helpers.plane import filtered
 from tests.helpers.undrawn import leave_undrawn
 
 
@@ -67,16 +68,8 @@ def test_a_plane_is_shrunk_around_dc_by_means(plane):
     assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
 
 
-def maps_of(scores, shares=(0.05, 0.2), **fields):
-    return dfm.from_scores(
-        scores,
-        shares,
-        classes=tuple("abc"[: len(scores)]),
-        searched_on="train",
-        images=np.full(len(scores), 5),
-        forward_equivalents=1,
-        **{"method": "removal", "provenance": {}, **fields},
-    )
+def maps_of(scores, shares=(0.05, 0.2)):
+    return results.maps(scores, shares, tuple("abc"[: len(scores)]))
 
 
 def scores_of(count, side=16):
@@ -88,9 +81,8 @@ def subject_of(maps, evaluation, share=0.05):
     config = common.base()
     config.report.share, config.evaluate.threshold = share, 0.6
     test = ArrayDataset(np.zeros((1, 16, 16, 3)), np.zeros(1, int), maps.classes)
-    return Subject(
-        config, pathlib.Path(), Model(lambda params, images: images, {}, (16, 16, 3)), maps, test, evaluation
-    )
+    model = Model(lambda params, images: images, {}, (16, 16, 3))
+    return Subject(config, pathlib.Path(), model, maps, test, evaluation)
 
 
 def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
@@ -136,10 +128,8 @@ def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for(
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
     one, other = explorer.rows(subject_of(maps, evaluation))
-    assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
-        ("shortcut", False, True),
-        ("band", True, False),
-    ]
+    found = [(row["kind"], row["over"], row["marked"]) for row in (one, other)]
+    assert found == [("shortcut", False, True), ("band", True, False)]
     assert one["predictions"] == [("b", 3), ("a", 1)] and other["predictions"] == [("b", 4)]
     assert dict(one["masks_psi"])["low-pass"] == evaluated.grafts.rates.low_pass_psi[0] and len(one["masks_psi"]) == 4
     # The verdict rests on 5 %, whatever share the report shows; the published criterion follows the report's share.
@@ -168,8 +158,7 @@ def test_filtered_samples_are_shown_as_they_are(tmp_path):
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
     classifier = Model(lambda params, images: images, {}, (16, 16, 3), ("a",), (mean, std))
     shown = explorer._samples(images, kept, classifier, 224)
-    planes = np.fft.fftshift(np.fft.fft2(images / 255.0, axes=(1, 2)), axes=(1, 2)) * kept[..., None]
-    expected = np.fft.ifft2(np.fft.ifftshift(planes, axes=(1, 2)), axes=(1, 2)).real
+    expected = filtered(images / 255.0, kept[0])
     strip = decoded(shown["filtered"][0], "RGB").reshape(16, 2, 16, 3).transpose(1, 0, 2, 3)
     np.testing.assert_allclose(strip / 255, np.clip(expected, 0, 1), atol=0.6 / 255)
 

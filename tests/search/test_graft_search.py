@@ -9,7 +9,8 @@ from fsjax.fourier import patches, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.search import graft, stepwise
 from tests.helpers import search_problem
-from tests.helpers.search_problem import filtered, logits, losses, on_devices
+from tests.helpers.plane import filtered
+from tests.helpers.search_problem import logits, losses, on_devices
 
 
 def make_problem(*, plane=(6, 6), **fields):

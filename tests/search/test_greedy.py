@@ -10,7 +10,8 @@ from benchmarks.parity.published import batches
 from fsjax.engine import tile_size
 from fsjax.fourier import masks, spectrum
 from fsjax.search import greedy
-from tests.helpers.search_problem import filtered, logits, make_problem
+from tests.helpers.plane import filtered
+from tests.helpers.search_problem import logits, make_problem
 
 SIZE, COUNTS = 8, (9, 5, 12)
 COMPAT_COUNTS = (150, 90, 120)

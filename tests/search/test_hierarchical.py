@@ -13,8 +13,9 @@ from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.search import candidate_masks, hierarchical
 from tests.helpers import search_problem
+from tests.helpers.plane import filtered
 from tests.helpers.refused import refused
-from tests.helpers.search_problem import COUNTS, filtered, network
+from tests.helpers.search_problem import COUNTS, network
 
 FIELDS = {"candidates": "12,15,18", "keep": 3, "shares": (0.1, 0.25, 1.0), "agreement_masks": 10}
 

@@ -19,6 +19,8 @@ from fsjax.fourier import dfm, spectrum
 from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
+from tests.helpers import results
+from tests.helpers.plane import filtered
 from tests.helpers.refused import refused
 
 SIZE = 24
@@ -73,8 +75,7 @@ def low_pass(classes=CLASSES, shares=(0.1, 0.3), size=SIZE):
     """A ring of low frequencies more for each class, as maps of another search."""
     radius = spectrum.radius(size, size)
     planes = [-np.abs(radius - 0.03 * label) for label in range(len(classes))]
-    about = {"method": "removal", "searched_on": "train", "images": np.full(len(classes), 9), "forward_equivalents": 99}
-    return dfm.from_scores(planes, shares, classes=classes, provenance={"loss_before_removal": [1.0] * 4}, **about)
+    return results.maps(planes, shares, classes, provenance={"loss_before_removal": [1.0] * 4})
 
 
 def rates(directory, masks):
@@ -82,11 +83,9 @@ def rates(directory, masks):
     config = make_config("train")
     loaded, test = model_source(config).model(directory), data.load(config.data, "test", config.seed)
     images = (test.images(np.arange(len(test))) / 255.0 - loaded.mean_std[0]) / loaded.mean_std[1]
-    centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
     tpr, fpr = [], []
     for label, mask in enumerate(masks):
-        filtered = np.fft.ifft2(np.fft.ifftshift(centred * mask[None, :, :, None], axes=(1, 2)), axes=(1, 2)).real
-        logits = jax.jit(loaded.apply)(loaded.params, filtered.astype(np.float32))
+        logits = jax.jit(loaded.apply)(loaded.params, filtered(images, mask).astype(np.float32))
         called = np.asarray(logits).argmax(1) == label
         tpr.append(called[test.labels == label].mean())
         fpr.append(called[test.labels != label].mean())

@@ -15,7 +15,8 @@ from fsjax.fourier import masks, patches, spectrum
 from fsjax.search import learned, stepwise
 from fsjax.search.mask_optimisation import MaskOptimisation, soft_top_k
 from tests.helpers import search_problem
-from tests.helpers.search_problem import filtered, logits, losses
+from tests.helpers.plane import filtered, spectra
+from tests.helpers.search_problem import logits, losses
 
 SIZE = 8
 LAYOUT = {"batch_images": 5, "tasks_per_device": 1}
@@ -177,8 +178,7 @@ def test_every_image_comes_once_before_one_comes_again():
 
 def test_scores_are_spread_as_a_standard_normal_in_the_order_of_the_energy():
     problem = make_problem()
-    spectra = np.fft.fftshift(np.fft.fft2(problem.images(1).astype(float), axes=(1, 2)), axes=(1, 2))
-    energy = spectrum.per_orbit((abs(spectra) ** 2).mean((0, 3)))
+    energy = spectrum.per_orbit((abs(spectra(problem.images(1))) ** 2).mean((0, 3)))
     np.testing.assert_allclose(learned.energy(problem, 1), energy, rtol=1e-5)
     found = learned.as_quantiles(lambda label: learned.energy(problem, label))(1)
     assert (np.argsort(found) == np.argsort(energy)).all()

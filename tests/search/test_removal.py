@@ -9,7 +9,8 @@ import pytest
 from fsjax.engine import tile_size
 from fsjax.fourier import patches, spectrum
 from fsjax.search import removal
-from tests.helpers.search_problem import COUNTS, filtered, losses, make_problem, network
+from tests.helpers.plane import filtered
+from tests.helpers.search_problem import COUNTS, losses, make_problem, network
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ import pytest
 
 from fsjax.fourier import patches, spectrum
 from fsjax.search import patch_maps, removal
-from tests.helpers.search_problem import COUNTS, filtered, losses, make_problem
+from tests.helpers.plane import filtered
+from tests.helpers.search_problem import COUNTS, losses, make_problem
 
 
 def best_squares(squares, rises, positions):

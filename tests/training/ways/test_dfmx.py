@@ -18,6 +18,7 @@ from fsjax.training import ways
 from fsjax.training.ways import dfmx
 from fsjax.training.ways.way import read_masks
 from tests.helpers.linear_classifier import save_maps
+from tests.helpers.plane import real, spectra
 from tests.helpers.processes import stopped
 from tests.helpers.refused import refused
 from tests.helpers.small_run import assert_same_bits, train, training_config
@@ -41,8 +42,7 @@ def filtered_by_numpy(image, mask):
     """Re F^-1(M F x) with DC kept, in float64."""
     mask = mask.copy()
     mask[mask.shape[0] // 2, mask.shape[1] // 2] = True
-    spectra = np.fft.fft2(image.astype(float), axes=(0, 1)) * np.fft.ifftshift(mask)[..., None]
-    return np.fft.ifft2(spectra, axes=(0, 1)).real
+    return real(spectra(image) * mask[..., None])
 
 
 def drawn_by_numpy(images, out, masks):

@@ -16,6 +16,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.training import ways
 from fsjax.training.ways import graft
 from tests.helpers.linear_classifier import save_maps
+from tests.helpers.plane import filtered, real, spectra
 from tests.helpers.refused import refused
 
 
@@ -38,13 +39,7 @@ def grafted(mask, images, devices=1, epoch=0):
 
 def grafted_by_numpy(recipient, donor, mask):
     """F^-1[(1 - M) F r + M F d] in float64."""
-    mask = np.fft.ifftshift(mask | spectrum.conjugate(mask))[..., None]
-    recipient, donor = (np.fft.fft2(image.astype(float), axes=(0, 1)) for image in (recipient, donor))
-    return np.fft.ifft2(np.where(mask, donor, recipient), axes=(0, 1)).real
-
-
-def filtered(images, mask):
-    return np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(mask)[None]))[0]
+    return real(np.where((mask | spectrum.conjugate(mask))[..., None], spectra(donor), spectra(recipient)))
 
 
 @pytest.mark.parametrize("plane", [(8, 8), (9, 7)])
