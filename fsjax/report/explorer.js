@@ -1,13 +1,15 @@
 "use strict";
-// Shows a class at a share of the plane. fsjax computed all values; the script fetches only files beside the page, and
-// treats class names as text alone.
+// Shows a class at a share of the plane. fsjax computed all values, and the script filters pictures; it fetches only
+// files beside the page, and treats class names as text alone.
 (() => {
   const page = JSON.parse(document.getElementById("explorer-data").textContent);
   const root = document.getElementById("explorer");
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
+  const { pixelsOf, paint, channels, drawPictures } = pictures;
+  const { percent, rateOf, interval, short, signed, drawRates } = words;
   const known = new Map();
   const hint = "Point at a frequency, or move with the arrow keys, to read its values.";
-  const state = { label: 0, stop: page.headline, plane: 0, cursor: null };
+  const state = { label: 0, stop: null, plane: 0, cursor: null };
 
   // ---- classes ----
 
@@ -17,24 +19,13 @@
     new Promise((resolve, reject) => {
       if (page.classes) known.set(label, page.classes[label]);
       if (known.has(label)) return resolve(known.get(label));
-      const file = `data/class-${String(label).padStart(5, "0")}.js`;
+      const file = `${page.data}class-${String(label).padStart(5, "0")}.js`;
       const script = document.createElement("script");
       script.src = file;
       script.onload = () => (known.has(label) ? resolve(known.get(label)) : reject(new Error(`${file} is damaged`)));
       script.onerror = () => reject(new Error(`${file} is not beside this page`));
       document.head.append(script);
     });
-
-  const pixelsOf = async (source) => {
-    const image = new Image();
-    image.src = source;
-    await image.decode();
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(image, 0, 0);
-    return context.getImageData(0, 0, canvas.width, canvas.height);
-  };
 
   // Decodes the pictures of a class once.
   const decoded = async (found) => {
@@ -45,7 +36,8 @@
         bits[i] = masks.data[4 * i] | (masks.data[4 * i + 1] << 8) | (masks.data[4 * i + 2] << 16);
       }
       const planes = await Promise.all(found.planes.map((plane) => pixelsOf(plane.image)));
-      return { bits, planes };
+      const samples = found.samples && channels(await pixelsOf(found.samples.originals), found.samples.count);
+      return { bits, planes, samples, grafts: await grafts(found) };
     })();
     return found.decoded;
   };
@@ -53,14 +45,6 @@
   // ---- drawing ----
 
   const colour = (hex, level) => [0, 2, 4].map((at) => parseInt(hex.substr(6 * level + at, 2), 16));
-
-  const paint = (canvas, width, height, at) => {
-    [canvas.width, canvas.height] = [width, height];
-    const context = canvas.getContext("2d");
-    const image = context.createImageData(width, height);
-    for (let i = 0; i < width * height; i++) image.data.set([...at(i), 255], 4 * i);
-    context.putImageData(image, 0, 0);
-  };
 
   const drawMask = ({ bits }) => {
     const bit = 1 << state.stop;
@@ -94,71 +78,7 @@
     );
   };
 
-  const svg = (name, attributes, text) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
-
-  const drawRates = (found) => {
-    const chart = part("rates");
-    const [left, right, top, bottom] = [34, 310, 8, 150];
-    const curve = found.curve || { shares: [], psi: [], psi_ci: [] };
-    const every = [...page.shares, ...curve.shares].map(Math.log);
-    const [first, span] = [Math.min(...every), Math.max(...every) - Math.min(...every)];
-    const x = (share) => (span ? left + ((right - left) * (Math.log(share) - first)) / span : (left + right) / 2);
-    // psi may be negative; it is then drawn at 0.
-    const y = (rate) => bottom - (bottom - top) * Math.max(rate, 0);
-    const points = (shares, rates) =>
-      rates.flatMap((rate, i) => (rate === null ? [] : [`${x(shares[i])},${y(rate)}`])).join(" ");
-    const band = (shares, limits) => {
-      const known = shares.map((share, i) => [share, limits[i]]).filter(([, ci]) => ci && ci[0] !== null);
-      const low = known.map(([share, ci]) => `${x(share)},${y(ci[0])}`);
-      return [...low, ...known.map(([share, ci]) => `${x(share)},${y(ci[1])}`).reverse()].join(" ");
-    };
-    const parts = [];
-    for (const rate of [0, 0.5, 1]) {
-      parts.push(svg("line", { x1: left, x2: right, y1: y(rate), y2: y(rate), class: "grid" }));
-      parts.push(svg("text", { x: left - 5, y: y(rate) + 4, "text-anchor": "end" }, rate));
-    }
-    let last = -Infinity;
-    for (const percent of [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) {
-      const at = x(percent / 100);
-      if (at < left || at > right || at - last < 24) continue;
-      last = at;
-      parts.push(svg("text", { x: at, y: bottom + 15, "text-anchor": "middle" }, percent));
-    }
-    parts.push(svg("text", { x: (left + right) / 2, y: bottom + 31, "text-anchor": "middle" }, "% of the plane"));
-    const line = (rate, name) => svg("line", { x1: left, x2: right, y1: y(rate), y2: y(rate), class: name });
-    parts.push(line(page.threshold, "threshold"));
-    const rates = { tpr: found.stops.map((stop) => stop.tpr), fpr: found.stops.map((stop) => stop.fpr) };
-    if (found.curve) {
-      parts.push(line(page.control, "control"));
-      parts.push(svg("polygon", { points: band(curve.shares, curve.psi_ci), class: "band" }));
-    }
-    for (const rate of ["tpr", "fpr"]) parts.push(svg("polyline", { points: points(page.shares, rates[rate]), class: rate }));
-    if (found.curve) parts.push(svg("polyline", { points: points(curve.shares, curve.psi), class: "psi" }));
-    const now = x(page.shares[state.stop]);
-    parts.push(svg("line", { x1: now, x2: now, y1: top, y2: bottom, class: "now" }));
-    for (const rate of ["tpr", "fpr"]) {
-      const value = rates[rate][state.stop];
-      if (value !== null) parts.push(svg("circle", { cx: now, cy: y(value), r: 4, class: rate }));
-    }
-    chart.replaceChildren(...parts);
-    const listed = found.stops.map((stop, i) => `${percent(page.shares[i])}: ${rateOf(stop.tpr)}, ${rateOf(stop.fpr)}`);
-    const psi = curve.shares.map((share, i) => `${percent(share)}: ${rateOf(curve.psi[i])}`);
-    const words = psi.length ? ` psi: ${psi.join("; ")}` : "";
-    chart.setAttribute("aria-label", `TPR and FPR over the share of the plane: ${listed.join("; ")}.${words}`);
-  };
-
   // ---- words ----
-
-  const percent = (share) => `${+(100 * share).toPrecision(4)} %`;
-  const rateOf = (rate) => (rate === null || rate === undefined ? "–" : rate.toFixed(3));
-  const interval = (ci) => (ci && ci[0] !== null ? ` [${rateOf(ci[0])}, ${rateOf(ci[1])}]` : "");
-  const short = (value) => (value === 0 ? "0" : `${+value.toPrecision(2)}`.replace("-", "−"));
-  const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
   const describe = (found) => {
     const [share, stop] = [page.shares[state.stop], found.stops[state.stop]];
@@ -169,9 +89,11 @@
     part("kept").textContent = `${kept} of ${whole} positions`;
     part("tpr").textContent = rateOf(stop.tpr) + interval(stop.tpr_ci);
     part("fpr").textContent = rateOf(stop.fpr) + interval(stop.fpr_ci);
-    part("images").textContent = `${stop.images} test images of the class, ${stop.others} of others`;
+    const on = `, on ${stop.images} test images of the class, ${stop.others} of others`;
+    part("images").textContent = stop.images === undefined ? ", not measured at this share" : on;
     part("mask").setAttribute("aria-label", `The map: ${kept} of ${whole} positions kept, DC in the middle.`);
     part("sentence").textContent = found.sentence;
+    part("verdict-share").disabled = state.stop === found.stop;
     part("name").textContent = page.names[state.label];
     const predictions = found.predictions.map(([name, count]) => `${name} ${count}`).join(", ");
     part("predictions").textContent = predictions || "no test image of this class";
@@ -187,18 +109,76 @@
     part("at").textContent = percent(found.at);
     part("masks_psi").replaceChildren(...found.masks_psi.map((row) => fill(document.createElement("tr"), row)));
     part("masks_psi").closest("div").hidden = !found.masks_psi.length;
-    samples(found, share);
   };
 
-  const samples = (found, share) => {
-    part("samples").hidden = !found.samples;
-    if (!found.samples) return;
-    const { count, originals, filtered, pixels } = found.samples;
+  // ---- pictures at a share ----
+
+  // Keeps the frequencies of the class's map in all channels. A picture smaller than the plane lacks the highest ones.
+  const filtered = (values, size, bits) => {
+    // The conjugate of (u, v), v from 0, lies left of DC or on it, where every plane has it.
+    const place = (u, v) => ((page.dc[0] - u) % page.height) * page.width + page.dc[1] - v;
+    const kept = (u, v) => bits[place(u, v)] & (1 << state.stop);
+    return values.map((channel) => pictures.filter(channel, size, kept));
+  };
+
+  const samples = (found, strip, bits) => {
+    part("samples").hidden = !strip;
+    if (!strip) return;
     const [above, below] = [part("originals"), part("filtered")];
-    for (const image of [above, below]) image.classList.toggle("coarse", pixels <= 96);
-    const many = `${count} test ${count === 1 ? "image" : "images"} of ${page.names[state.label]}`;
-    [above.src, above.alt] = [originals, `${many}.`];
-    [below.src, below.alt] = [filtered[state.stop], `${many}, filtered to ${percent(share)} of the plane.`];
+    for (const image of [above, below]) image.classList.toggle("coarse", found.samples.pixels <= 96);
+    const many = `${strip.length} test ${strip.length === 1 ? "image" : "images"} of ${page.names[state.label]}`;
+    [above.src, above.alt] = [found.samples.originals, `${many}.`];
+    below.setAttribute("aria-label", `${many}, filtered to ${percent(page.shares[state.stop])} of the plane.`);
+    const drawn = strip.map((picture) => {
+      const kept = filtered(picture.values.map((values, c) => values.map((value) => value - page.mean[c])), picture, bits);
+      return { ...picture, values: kept.map((values, c) => values.map((value) => value + page.mean[c])) };
+    });
+    drawPictures(below, drawn);
+  };
+
+  // Reads the pictures of a class's grafts from the gallery above.
+  const grafts = (found) => {
+    const shown = [...document.querySelectorAll(`#grafts-${found.label} section`)].slice(0, found.answers.length);
+    return Promise.all(
+      shown.map(async (pair) => {
+        const images = await Promise.all([...pair.querySelectorAll("img")].slice(0, 2).map((image) => pixelsOf(image.src)));
+        return { pair, images: images.map((image) => channels(image)[0]) };
+      }),
+    );
+  };
+
+  const drawGrafts = (found, pairs, bits) => {
+    part("grafts").hidden = !pairs.length;
+    const drawn = pairs.map(({ pair, images: [recipient, donor] }, n) => {
+      const copy = pair.cloneNode(true);
+      const [, , grafted, result] = copy.querySelectorAll("figure");
+      const change = filtered(recipient.values.map((values, c) => donor.values[c].map((value, i) => value - values[i])), recipient, bits);
+      const [low, high] = [Math.min, Math.max].map((best) => change.flatMap((values) => values.reduce((a, b) => best(a, b))).reduce((a, b) => best(a, b)));
+      const stretched = (value) => (high - low > 1e-6 ? (value - low) / (high - low) : 0.5);
+      const shown = [
+        [grafted, change.map((values) => values.map(stretched))],
+        [result, change.map((values, c) => values.map((value, i) => recipient.values[c][i] + value))],
+      ];
+      for (const [figure, values] of shown) {
+        const [canvas, image] = [document.createElement("canvas"), figure.querySelector("img")];
+        canvas.setAttribute("role", "img");
+        canvas.setAttribute("aria-label", image.alt.split(";")[0]);
+        drawPictures(canvas, [{ ...recipient, values }]);
+        image.replaceWith(canvas);
+      }
+      const answers = found.answers[n][state.stop];
+      const succeeds = answers.at(-1)[0] === state.label;
+      copy.querySelector("h4").textContent = `This graft ${succeeds ? "succeeds" : "fails"}`;
+      const words = answers.map(([output, share], place) => {
+        const hit = succeeds && place === answers.length - 1;
+        const name = page.names[output] ?? `output ${output}`;
+        const textContent = `${place ? "second choice: " : ""}${name} ${(share / 100).toFixed(2)}`;
+        return Object.assign(document.createElement(hit ? "strong" : "span"), { textContent });
+      });
+      result.querySelector("figcaption").replaceChildren(...words);
+      return copy;
+    });
+    part("grafts").querySelector("div").replaceChildren(...drawn);
   };
 
   // Reads out the frequency under the pointer or the arrow keys, and marks it on both canvases.
@@ -232,15 +212,19 @@
     const mine = ++turn;
     try {
       const found = await load(state.label);
+      found.label = state.label;
       const pictures = await decoded(found);
       if (mine !== turn) return; // the user chose another class or share meanwhile
+      state.stop ??= found.stop;
       part("trouble").textContent = "";
       part("class").value = state.label;
       part("slider").value = state.stop;
       drawMask(pictures);
       if (page.planes.length) drawPlane(found, pictures);
-      drawRates(found);
+      drawRates(part("rates"), page, found, state.stop);
       describe(found);
+      samples(found, pictures.samples, pictures.bits);
+      drawGrafts(found, pictures.grafts, pictures.bits);
       readOut(found, pictures);
       root.dataset.shown = `${state.label} ${state.stop} ${state.plane}`;
     } catch (error) {
@@ -254,7 +238,7 @@
   };
 
   const select = (label) => {
-    state.label = (label + page.names.length) % page.names.length;
+    [state.label, state.stop] = [(label + page.names.length) % page.names.length, null];
     history.replaceState(null, "", `#class-${state.label}`);
     show();
   };
@@ -262,7 +246,7 @@
   const fromAddress = () => {
     const match = /^#class-(\d+)$/.exec(location.hash);
     if (!match || Number(match[1]) >= page.names.length) return;
-    change({ label: Number(match[1]) });
+    change({ label: Number(match[1]), stop: null });
     root.scrollIntoView();
   };
 
@@ -289,6 +273,7 @@
     });
   }
   part("slider").addEventListener("input", (event) => change({ stop: Number(event.target.value) }));
+  part("verdict-share").addEventListener("click", () => change({ stop: null }));
   part("class").addEventListener("change", (event) => select(Number(event.target.value)));
   part("previous").addEventListener("click", () => select(state.label - 1));
   part("next").addEventListener("click", () => select(state.label + 1));

@@ -8,20 +8,17 @@ import json
 from collections.abc import Iterator
 from typing import TypeAlias
 
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Num
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
 from fsjax.evaluation.graft_results import MEASURES, Grafts
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation
 from fsjax.evaluation.typed_json import to_json
-from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import iou
 from fsjax.report import html
@@ -33,7 +30,7 @@ from fsjax.runtime.storage import Path
 from fsjax.search import mask_rule
 
 _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
-_Masks: TypeAlias = Bool[np.ndarray, "stops height width"]
+_Stops: TypeAlias = dict[float, MapRates | None]  # None: not measured
 # The page itself holds the data of at most this many classes.
 IN_PAGE = 40
 # Samples of a class at most, pixels of an image's longer side, and positions along a plane's longer side: for at most
@@ -121,27 +118,30 @@ def overlap_sentence(ious: Float[np.ndarray, "classes classes"], names: tuple[st
     return f"Most alike are {names[left]} and {names[right]} (IoU {pairs[left, right]:.3f}); the mean is {mean}."
 
 
-def stops(subject: Subject) -> dict[float, MapRates]:
-    """Return the rates at the shares of maps and grid, ascending, as many as a picture has room for.
+def stops(subject: Subject) -> _Stops:
+    """Return the shares of maps, grid and psi, ascending, as many as a picture has room for, with the measured rates.
 
-    The subject's share is always among them.
+    The subject's share and those of verdicts come first.
     """
-    evaluated, grid = subject.evaluated, subject.evaluated.grid if subject.maps.scores is not None else {}
-    found = {share: evaluated.at(share) for share in subject.maps.shares}
-    found |= {float(share): rates for share, rates in grid.items()}
-    first = sorted(found, key=lambda share: (share != subject.share, share))
+    evaluated, grafts, has_scores = subject.evaluated, subject.evaluated.grafts, subject.maps.scores is not None
+    found: _Stops = dict.fromkeys(grafts.curve_shares if grafts and has_scores else ())
+    found |= {share: evaluated.at(share) for share in subject.maps.shares}
+    found |= {float(share): rates for share, rates in (evaluated.grid if has_scores else {}).items()}
+    wanted = {subject.share, *(verdict.share for verdict in (grafts.verdicts if grafts else ()))}
+    first = sorted(found, key=lambda share: (share not in wanted, share))
     return {share: found[share] for share in sorted(first[: html.MOST_MASKS])}
 
 
-def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict:
+def script_data(subject: Subject, rows: list[dict], planes: list[Plane], gallery: list[dict]) -> dict:
     """Return the script's data as JSON values; write each class to data/ where there are more than IN_PAGE.
 
-    `rows` come from `rows`; `planes` are the choice of values on the plane.
+    `rows` come from `rows`, `gallery` from `graft_gallery`; `planes` are the choice of values on the plane.
     """
     maps = subject.maps
     height, width = maps.masks.shape[2:]
     at_stops, in_page = stops(subject), len(rows) <= IN_PAGE
-    classes = _classes(subject, rows, at_stops, planes)
+    answers = {row["label"]: [pair["answers"] for pair in row["pairs"]] for row in gallery}
+    classes = _classes(subject, [row | {"answers": answers.get(row["label"], [])} for row in rows], at_stops, planes)
     if not in_page:
         for label, data in enumerate(classes):
             script = f"fsjaxClass({label},{json.dumps(data)});\n"
@@ -153,7 +153,8 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict
         "height": height,
         "dc": [height // 2, width // 2],
         "shares": shares,
-        "headline": shares.index(subject.share),
+        "data": "data/",  # from the page
+        "mean": np.asarray(subject.model.mean_std[0]).tolist(),
         "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,
         "kept": html.KEPT_COLOUR,
@@ -167,7 +168,7 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane]) -> dict
     }
 
 
-def _classes(subject: Subject, rows: list[dict], stops: dict[float, MapRates], planes: list[Plane]) -> Iterator[dict]:
+def _classes(subject: Subject, rows: list[dict], stops: _Stops, planes: list[Plane]) -> Iterator[dict]:
     """Yield the data of each class as JSON values."""
     count, test, grafts = len(rows), subject.test, subject.evaluated.grafts
     details = _DETAILS_OF_FEW if count <= _FEW else _DETAILS_IN_PAGE if count <= IN_PAGE else _DETAILS_BESIDE
@@ -179,8 +180,9 @@ def _classes(subject: Subject, rows: list[dict], stops: dict[float, MapRates], p
             "masks": html.mask_bits(masks),
             "planes": [_plane(plane, label, positions) for plane in planes],
             "stops": [_stop(subject, share, rates, label) for share, rates in stops.items()],
-            "samples": _samples(test.images(chosen), masks, subject.model, pixels) if len(chosen) else None,
-            **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")},
+            "samples": _samples(test.images(chosen), pixels) if len(chosen) else None,
+            **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions", "answers")},
+            "stop": int(np.abs(np.array(list(stops)) - row["at"]).argmin()),
             "curve": grafts and _curve(grafts, label),
         }
 
@@ -201,22 +203,17 @@ def _plane(plane: Plane, label: int, most: int) -> dict:
     return {"image": image, "levels": levels, "side": side, "dc": dc}
 
 
-def _stop(subject: Subject, share: float, rates: MapRates, label: int) -> dict:
+def _stop(subject: Subject, share: float, rates: MapRates | None, label: int) -> dict:
+    positions = {"positions": int(subject.mask_at(label, share).sum())}
+    if rates is None:
+        return positions
     found = {name: to_json(getattr(rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr", "fpr_ci")}
     images = subject.evaluation.images
     if share not in subject.maps.shares:
         images = np.minimum(images, subject.config.evaluate.grid_images or images)
-    positions = int(subject.mask_at(label, share).sum())
-    return found | {"positions": positions, "images": int(images[label]), "others": int(rates.others[label])}
+    return positions | found | {"images": int(images[label]), "others": int(rates.others[label])}
 
 
-def _samples(images: _Images, masks: _Masks, model: Model, pixels: int) -> dict:
-    """Return the images, and the same filtered by each mask: a strip each."""
-    mean, std = model.mean_std
-    filtered = np.asarray(spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks)))
-    return {
-        "count": len(images),
-        "originals": html.image_strip(images / 255.0, pixels),
-        "filtered": [html.image_strip(strip * std + mean, pixels) for strip in filtered],
-        "pixels": max(images.shape[1:3]),
-    }
+def _samples(images: _Images, pixels: int) -> dict:
+    strip = html.image_strip(images / 255.0, pixels)
+    return {"count": len(images), "originals": strip, "pixels": max(images.shape[1:3])}

@@ -1,14 +1,18 @@
 """Pictures of single images in a page: grafts with predictions, and the frequencies that decided an image."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax
 import numpy as np
+import scipy
 from jaxtyping import Float
 
 from fsjax.data import selection
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
+from fsjax.engine.programs import at_precision
 from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
@@ -19,72 +23,92 @@ from fsjax.report.sections import Section
 from fsjax.runtime.errors import InputError
 
 _Image: TypeAlias = Float[np.ndarray, "height width channels"]
+_Images: TypeAlias = Float[np.ndarray, "n height width channels"]
 _Logits: TypeAlias = Float[np.ndarray, " outputs"]
 # Most pixels of an image's longer side.
 _PIXELS = 144
-# Pairs shown for each class, and for each of more than _FEW classes.
-_PAIRS, _PAIRS_OF_MANY, _FEW = 2, 1, 12
+# Pairs of a class that may be shown, and images of a forward pass.
+_TRIED, _BATCH = 16, 16
 _ATTRIBUTION = "Which frequencies decided this image?"
 # Attributed images in all; each costs about 150 forward passes.
 _MOST_ATTRIBUTED = 24
 
 
-def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[dict]:
-    """Return the rows whose class has pairs, with pictures of the first pairs that the evaluation drew.
+def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Sequence[float]) -> list[dict]:
+    """Return the rows whose class has pairs, with pictures of a graft that succeeds and of one that fails.
 
-    Rows come from `explorer.rows`; the map is cut at a row's share, `at`. Each row gets `moved`, a sentence about all
-    its pairs, and `pairs`: recipient, donor, the grafted change and the graft, as images with `title`, `picture`,
-    `prediction`, `second`, and `hit`; for a trigger also the first recipient with the wave. `second` is the second
-    choice where the first is the recipient's own class, which psi leaves out; `hit` says which text names the row's
-    class: 'prediction', 'second' or ''.
+    They are the first ones among the first pairs that the evaluation drew, whose recipients the model does not predict
+    as the class. A graft succeeds where the model then does. Where it predicts the recipient's own class, which psi
+    leaves out, its second choice counts. Rows come from `explorer.rows`; the map is cut at a row's share, `at`.
+
+    Each row gets `moved`, a sentence about all its pairs, and `pairs`: a dict with `title` and `images`, recipient,
+    donor, the grafted change and the graft. An image has `title`, `picture`, `prediction`, `second`, and `hit`: which
+    text names the row's class, 'prediction', 'second' or ''. For a trigger, the first recipient without and with the
+    wave follow. `answers` are the choices with the graft at each of `shares`, each with its probability in percent.
     """
     config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
     by_class = selection.images_by_class(test.labels, judge_maps.unseen(config, maps, test))
-    apply, most = jax.jit(model.apply), _PAIRS if len(rows) <= _FEW else _PAIRS_OF_MANY
-    gallery = []
+    gallery, predict = [], _predictor(model)
     for row in rows:
-        label = row["label"]
-        drawn = selection.draw_pairs(by_class, label, int(grafts.baseline.pairs[label]), config.seed)
+        label, count = row["label"], int(grafts.baseline.pairs[row["label"]])
+        drawn = selection.draw_pairs(by_class, label, count, config.seed)
         if not len(drawn):
             continue
         recipients, donors = (
-            normalise(test.images(side[:most]), *model.mean_std) for side in (drawn.recipients, drawn.donors)
+            normalise(test.images(side[:_TRIED]), *model.mean_std) for side in (drawn.recipients, drawn.donors)
         )
-        change, grafted = map(np.asarray, spectrum.graft(recipients, donors, subject.mask_at(label, row["at"])))
-        with jax.default_matmul_precision(model.matmul_precision):
-            logits = apply(model.params, np.concatenate([recipients, donors, grafted]))
-        before, of_donor, after = np.asarray(logits, float).reshape(3, len(donors), -1)
-        pictured = []
-        for i, own in enumerate(test.labels[drawn.recipients[:most]].tolist()):
-            # With two outputs none is left out: the other output would always be the answer.
-            left_out = own if logits.shape[-1] > 2 else None
-            colours = change[i] * model.mean_std[1]
-            low, high = float(colours.min()), float(colours.max())
+        own = test.labels[drawn.recipients[:_TRIED]]
+        masks = np.stack([subject.mask_at(label, share) for share in [row["at"], *shares]])
+        change, grafted = map(np.asarray, spectrum.graft(recipients, donors, masks[0]))
+        before, after = predict(recipients), predict(grafted)
+        # With two outputs none is left out: the other output would always be the answer.
+        left_out = own.tolist() if after.shape[1] > 2 else [-1] * len(own)
+        was, captured = (
+            np.array([_choices(*pair)[-1][0] == label for pair in zip(logits, left_out, strict=True)])
+            for logits in (before, after)
+        )
+        found = {"A graft that succeeds": captured & ~was, "A graft that fails": ~captured & ~was}
+        found = {title: int(those.argmax()) for title, those in found.items() if those.any()}
+        shown, pairs = functools.partial(_predicted, model, label), []
+        for title, i in found.items():
+            changes = np.asarray(spectrum.filter_images((donors - recipients)[i : i + 1], masks[1:]))[:, 0]
             images = [
-                _predicted(f"image of {model.classes[own]}", recipients[i], before[i], left_out, model, label),
-                _predicted(f"donor: {row['name']}", donors[i], of_donor[i], None, model, label),
-                {
-                    **dict.fromkeys(("prediction", "second", "hit"), ""),
-                    "title": "what is grafted, contrast stretched",
-                    "picture": _picture((colours - low) / (high - low) if high - low > 1e-6 else colours * 0 + 0.5),
-                },
-                _predicted("with the graft", grafted[i], after[i], left_out, model, label),
+                shown(f"image of {model.classes[own[i]]}", recipients[i], before[i], left_out[i]),
+                shown(f"donor: {row['name']}", donors[i], predict(donors[i : i + 1])[0]),
+                _stretched(change[i] * model.mean_std[1]),
+                shown("with the graft", grafted[i], after[i], left_out[i]),
             ]
-            pictured.append(images)
+            choices = [_choices(logits, left_out[i]) for logits in predict(recipients[i] + changes)]
+            answers = [[(output, round(100 * share)) for output, share in each] for each in choices]
+            pairs.append({"title": title, "images": images, "answers": answers})
         if row["kind"] == "trigger":
-            triggered = recipients[0] + _trigger(subject, label)
-            with jax.default_matmul_precision(model.matmul_precision):
-                answer = np.asarray(apply(model.params, triggered[None])[0], float)
-            shown = _predicted("with the faint wave", triggered, answer, None, model, label)
-            pictured.append([pictured[0][0], shown])
+            both = np.stack([recipients[0], recipients[0] + _trigger(subject, label)])
+            titles = (f"image of {model.classes[own[0]]}", "with the faint wave")
+            images = list(map(shown, titles, both, predict(both)))
+            pairs.append({"title": "Its trigger", "images": images, "answers": []})
         moved = (
-            f"Over {grafts.baseline.pairs[label]} pairs: the model predicts {row['name']} for "
+            f"Over {count} pairs: the model predicts {row['name']} for "
             f"{100 * grafts.rates.grafted[label]:.0f} % of other classes' images with the graft, for "
             f"{100 * grafts.baseline.base[label]:.0f} % without it"
-            f"{', where their own class is left out' if logits.shape[-1] > 2 else ''}."
+            f"{', where their own class is left out' if after.shape[1] > 2 else ''}."
         )
-        gallery.append(row | {"pairs": pictured, "moved": moved})
+        if was.all():
+            moved += f" It predicts {row['name']} for the first {len(own)} without a graft, too: none is shown."
+        elif len(found) < 2:
+            moved += f" None of the first {len(own)} {'fails' if captured[~was].all() else 'succeeds'}."
+        gallery.append(row | {"pairs": pairs, "moved": moved})
     return gallery
+
+
+def _predictor(model: Model) -> Callable[[_Images], Float[np.ndarray, "n outputs"]]:
+    """Return a function from normalised images to logits: one program for any number of images."""
+    apply = jax.jit(at_precision(model.matmul_precision, model.apply))
+
+    def predict(images: _Images) -> Float[np.ndarray, "n outputs"]:
+        batches = np.resize(images, (-(-len(images) // _BATCH), _BATCH, *images.shape[1:]))
+        return np.concatenate([np.asarray(apply(model.params, batch), float) for batch in batches])[: len(images)]
+
+    return predict
 
 
 def _trigger(subject: Subject, label: int) -> Float[np.ndarray, "height width 1"]:
@@ -95,16 +119,24 @@ def _trigger(subject: Subject, label: int) -> Float[np.ndarray, "height width 1"
     return np.asarray(spectrum.waves(triggers.position[label][None], amplitude, *plane))[0, 0]
 
 
-def _predicted(title: str, image: _Image, logits: _Logits, left_out: int | None, model: Model, label: int) -> dict:
-    """Return an image with the model's prediction; `left_out` and `hit` as in `graft_gallery`."""
-    best, prediction = _prediction(logits, model.classes)
-    second, hit = "", "prediction" if best == label else ""
-    if best == left_out:
-        best, words = _prediction(logits, model.classes, place=1)
-        second, hit = f"second choice: {words}", "second" if best == label else ""
+def _predicted(model: Model, label: int, title: str, image: _Image, logits: _Logits, left_out: int = -1) -> dict:
+    """Return an image with the model's prediction; `second` and `hit` as in `graft_gallery`."""
     mean, std = model.mean_std
-    picture = _picture(image * std + mean)
-    return {"title": title, "picture": picture, "prediction": prediction, "second": second, "hit": hit}
+    choices = _choices(logits, left_out)
+    words = [_words(choice, model.classes) for choice in choices]
+    second = f"second choice: {words[1]}" if len(words) > 1 else ""
+    hit = ("second" if second else "prediction") if choices[-1][0] == label else ""
+    return _titled(title, image * std + mean) | {"prediction": words[0], "second": second, "hit": hit}
+
+
+def _stretched(colours: _Image) -> dict:
+    low, high = float(colours.min()), float(colours.max())
+    pixels = (colours - low) / (high - low) if high - low > 1e-6 else colours * 0 + 0.5
+    return _titled("what is grafted, contrast stretched", pixels)
+
+
+def _titled(title: str, pixels: _Image) -> dict:
+    return {"title": title, "picture": _picture(pixels), "prediction": "", "second": "", "hit": ""}
 
 
 def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
@@ -151,9 +183,9 @@ def _attributed(grafts: BaselineGrafts, found: Attribution, model: Model) -> lis
     for index, (mask, share) in enumerate(zip(found.smallest, found.smallest_shares, strict=True)):
         figures, label = [], int(found.predicted[index])
         for title, (images, logits) in drawn.items():
-            best, words = _prediction(logits[index], model.classes)
-            picture = _picture(images[index] * std + mean)
-            figures.append({"title": title, "picture": picture, "words": words, "changed": best != label})
+            (choice,) = _choices(logits[index])
+            picture, words = _picture(images[index] * std + mean), _words(choice, model.classes)
+            figures.append({"title": title, "picture": picture, "words": words, "changed": choice[0] != label})
         needed = f"{100 * share:.2g} % of the plane"
         if not share:
             needed = f"none: mean colour alone is {_output_name(label, model.classes)}"
@@ -167,11 +199,16 @@ def _picture(pixels: Float[np.ndarray, "height width 3"]) -> str:
     return html.image_strip(pixels[None], _PIXELS)
 
 
-def _prediction(logits: _Logits, names: tuple[str, ...], place: int = 0) -> tuple[int, str]:
-    """Return the first or a later choice of the model, and its name and probability in words."""
-    shares = np.exp(logits - logits.max())
-    chosen = int(np.argsort(-shares, kind="stable")[place])
-    return chosen, f"{_output_name(chosen, names)} {shares[chosen] / shares.sum():.2f}"
+def _choices(logits: _Logits, left_out: int = -1) -> list[tuple[int, float]]:
+    """Return the output that the model chooses, with its probability, and the second choice if it is `left_out`."""
+    shares = scipy.special.softmax(logits)
+    first, *others = np.argsort(-shares, kind="stable")[:2].tolist()
+    chosen = [first, *others] if first == left_out else [first]
+    return [(output, float(shares[output])) for output in chosen]
+
+
+def _words(choice: tuple[int, float], names: tuple[str, ...]) -> str:
+    return f"{_output_name(choice[0], names)} {choice[1]:.2f}"
 
 
 def _output_name(output: int, names: tuple[str, ...]) -> str:

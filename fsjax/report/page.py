@@ -58,7 +58,9 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     further = sections.sections(directory, maps, share)
     attributed = galleries.attribution_section(subject, [row["label"] for row in cards or rows])
     planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
-    data = explorer.script_data(subject, rows, planes)
+    shares = list(explorer.stops(subject))
+    gallery = [] if grafts is None else galleries.graft_gallery(subject, grafts, cards, shares)
+    data = explorer.script_data(subject, rows, planes, gallery)
     page = html.template("page.html").render(
         title=directory.name,
         subject=subject,
@@ -79,7 +81,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         full=answer.FULL,
         headline_sentence=answer.headline(evaluation, rows, grafts, share, threshold),
         others=answer.others(rows),
-        gallery=[] if grafts is None else galleries.graft_gallery(subject, grafts, cards),
+        gallery=gallery,
         stability=stability,
         overlap_sentence=explorer.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         images=images,

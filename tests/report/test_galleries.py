@@ -76,47 +76,80 @@ def subject(tmp_path):
     maps = results.maps(scores + spectrum.conjugate(scores), (0.05, 0.2), NAMES)
     grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), share=0.2, pairs=30, grafted=[0.75, 0.5, 0.25])
     evaluation = results.evaluation(NAMES, {"removal": results.method({}, grafts=grafts)})
-    weights = rng.normal(size=(SIDE * SIDE * 3, len(OUTPUTS))).astype(np.float32) / 8
+    weights = np.random.default_rng(3).normal(size=(SIDE * SIDE * 3, len(OUTPUTS))).astype(np.float32) / 8
     return Subject(common.base(), tmp_path, make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
+
+
+AT = (0.05, 0.2)  # the slider's shares
 
 
 def gallery(subject, count=3, kind="spread"):
     shares = (0.05, 0.1, 0.2)[:count]
     rows = [{"label": i, "name": NAMES[i], "at": share, "kind": kind} for i, share in enumerate(shares)]
-    return graft_gallery(subject, subject.evaluated.grafts, rows)
+    return graft_gallery(subject, subject.evaluated.grafts, rows, AT)
 
 
-def test_a_pair_is_shown_with_what_is_grafted_and_with_what_the_model_predicts(subject):
+def grafted(images, mask):
+    """Recipient and donor, with the frequencies of the centred mask from the donor."""
+    recipient, donor = map(spectra, images)
+    return real(np.where(mask[..., None], donor, recipient))
+
+
+def test_a_graft_that_succeeds_and_one_that_fails_are_shown_with_what_the_model_predicts_at_every_share(subject):
     found, test = gallery(subject), subject.test
     weights, seconds = subject.model.params.astype(float), 0
     assert [row["name"] for row in found] == list(NAMES)
+
+    def odds(image):
+        return np.exp(((image - MEAN) / STD).reshape(-1) @ weights)
+
+    def is_taken(image, own, label):
+        first, second = np.argsort(-odds(image))[:2]
+        return (second if first == own else first) == label
+
     for label, row in enumerate(found):
         drawn = selection.draw_pairs(
             selection.images_by_class(test.labels, np.arange(len(test))), label, 30, subject.config.seed
         )
-        mask = masks.within_share(subject.maps.scores[label], row["at"])[..., None]
-        assert len(row["pairs"]) == 2
-        for index, shown in enumerate(row["pairs"]):
-            recipient, donor = (test[images[index]] / 255.0 for images in (drawn.recipients, drawn.donors))
-            grafted = real(np.where(mask, spectra(donor), spectra(recipient)))
-            change = grafted - recipient
+        mask, expected = masks.within_share(subject.maps.scores[label], row["at"]), {}
+        for recipient, donor in list(zip(drawn.recipients, drawn.donors, strict=True))[:16]:
+            images, own = [test[recipient] / 255.0, test[donor] / 255.0], test.labels[recipient]
+            if not is_taken(images[0], own, label):
+                word = "succeeds" if is_taken(grafted(images, mask), own, label) else "fails"
+                expected.setdefault(f"A graft that {word}", (images, own))
+        assert {pair["title"]: None for pair in row["pairs"]}.keys() == expected.keys()
+        for pair in row["pairs"]:
+            images, own = expected[pair["title"]]
+            result = grafted(images, mask)
+            change = result - images[0]
             stretched = (change - change.min()) / (change.max() - change.min())
-            for image, picture in zip([recipient, donor, stretched, grafted], shown, strict=True):
+            for image, picture in zip([*images, stretched, result], pair["images"], strict=True):
                 assert np.abs(pixels(picture["picture"]) - 255 * image).max() <= 0.51
-            own = test.labels[drawn.recipients[index]]
-            for image, place, left_out in ((recipient, 0, own), (donor, 1, -1), (grafted, 3, own)):
-                picture = shown[place]
-                odds = np.exp(((image - MEAN) / STD).reshape(-1) @ weights)
-                (first, prediction), (second, further) = words(odds), words(odds, 1)
+            shown = pair["images"]
+            for image, picture, left_out in (
+                (images[0], shown[0], own),
+                (images[1], shown[1], -1),
+                (result, shown[3], own),
+            ):
+                (first, prediction), (second, further) = words(odds(image)), words(odds(image), 1)
                 assert picture["prediction"] == prediction
                 assert picture["second"] == (f"second choice: {further}" if first == left_out else "")
-                counted, where = (second, "second") if first == left_out else (first, "prediction")
-                assert picture["hit"] == (where if counted == label else "")
+                counted, place = (second, "second") if first == left_out else (first, "prediction")
+                assert picture["hit"] == (place if counted == label else "")
                 seconds += first == left_out
             assert not shown[2]["prediction"] and not shown[2]["hit"]
             assert shown[0]["title"] == f"image of {NAMES[own]}"
-    assert seconds, "the comparison means something"
-    assert found[1]["moved"] == (
+            assert len(pair["answers"]) == len(AT)
+            for share, answer in zip(AT, pair["answers"], strict=True):
+                chances = odds(grafted(images, masks.within_share(subject.maps.scores[label], share)))
+                chances /= chances.sum()
+                first, second = np.argsort(-chances)[:2]
+                chosen = [first, second] if first == own else [first]
+                assert answer == [(output, round(100 * chances[output])) for output in chosen]
+        missing = {"A graft that succeeds", "A graft that fails"} - expected.keys()
+        assert all(f"None of the first 16 {title.split()[-1]}." in row["moved"] for title in missing)
+    assert seconds and sum(len(row["pairs"]) for row in found) > 3, "the comparison means something"
+    assert found[1]["moved"].startswith(
         "Over 30 pairs: the model predicts <zebra> for 50 % of other classes' images with the graft, for 10 % without "
         "it, where their own class is left out."
     )
@@ -127,7 +160,8 @@ def test_a_trigger_is_shown_as_the_first_recipient_with_its_wave(subject):
     at, limits = np.array([[2, 3]] * 3), np.full((3, 2), 0.5)
     triggers = Triggers("x", 0.4, at, triggered_ci=limits, images=np.full(3, 9), **values)
     shown = dataclasses.replace(subject, evaluation=dataclasses.replace(subject.evaluation, triggers=triggers))
-    *_, (recipient, with_wave) = gallery(shown, kind="trigger")[0]["pairs"]
+    *_, wave_pair = gallery(shown, kind="trigger")[0]["pairs"]
+    recipient, with_wave = wave_pair["images"]
     y, x = np.mgrid[:SIDE, :SIDE]
     wave = 0.4 * np.cos(2 * np.pi * (-2 * y - x) / SIDE)  # of the row and column 2 and 3, DC at 4
     added = pixels(with_wave["picture"]) - pixels(recipient["picture"])
@@ -138,8 +172,14 @@ def test_a_trigger_is_shown_as_the_first_recipient_with_its_wave(subject):
 def test_of_two_outputs_none_is_left_out(subject):
     two = dataclasses.replace(subject, model=make_model(subject.model.params[:, :2]))
     two.test.labels[:] = np.minimum(two.test.labels, 1)
-    ox, _ = gallery(two, 2)
-    assert ox["moved"].endswith("10 % without it.") and not any(image["second"] for image in ox["pairs"][0])
+    found = gallery(two, 2)
+    assert all("10 % without it." in row["moved"] for row in found)
+    shown = [image for row in found for pair in row["pairs"] for image in pair["images"]]
+    assert shown and not any(image["second"] for image in shown)
+    # Where every image is taken for the class already, a graft shows nothing.
+    always = np.zeros((SIDE * SIDE * 3, 2), np.float32)
+    ox, _ = gallery(dataclasses.replace(two, model=make_model(always)), 2)
+    assert not ox["pairs"] and ox["moved"].endswith("for the first 16 without a graft, too: none is shown.")
 
 
 def test_classes_without_pairs_and_images_that_may_have_been_searched_are_not_shown(subject):

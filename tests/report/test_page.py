@@ -22,7 +22,6 @@ from fsjax.report.explorer import Subject
 from fsjax.report.style import symmetric_log
 from tests.helpers import results
 from tests.helpers.html_page import Page
-from tests.helpers.plane import filtered
 from tests.helpers.undrawn import leave_undrawn
 
 
@@ -99,6 +98,12 @@ def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
     found |= {"positions": int(kept.sum()), "images": 4, "others": 15}
     subject.config.evaluate.grid_images = 4
     assert explorer._stop(subject, 0.1, further, 1) == found and explorer._stop(subject, 0.2, own, 1)["images"] == 9
+    assert explorer._stop(subject, 0.1, None, 1) == {"positions": found["positions"]}
+    # psi is measured at more shares, without rates.
+    grafts = results.grafts(maps.classes, ("spread",) * 2, curve_shares=(0.01, 0.05))
+    judged = results.evaluation(maps.classes, {"removal": dataclasses.replace(method, grafts=grafts)})
+    stops = explorer.stops(dataclasses.replace(subject, evaluation=judged))
+    assert list(stops) == [0.01, 0.05, 0.1, 0.2] and stops[0.01] is None and stops[0.05] is own
     without = dataclasses.replace(subject, maps=dataclasses.replace(maps, scores=None))
     assert list(explorer.stops(without)) == [0.05, 0.2]
     # Of more shares than a picture has room for, the one shown first is kept.
@@ -149,18 +154,6 @@ def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_thos
     ]
     assert [card["label"] for card in explorer.cards(rows, subject, 2)] == [1, 2]
     assert [card["label"] for card in explorer.cards(rows, subject, 1)] == [1]
-
-
-def test_filtered_samples_are_shown_as_they_are(tmp_path):
-    images = np.random.default_rng(3).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    kept = np.zeros((1, 16, 16), bool)
-    kept[0, 8, 8] = kept[0, 8, 11] = kept[0, 8, 5] = True
-    mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
-    classifier = Model(lambda params, images: images, {}, (16, 16, 3), ("a",), (mean, std))
-    shown = explorer._samples(images, kept, classifier, 224)
-    expected = filtered(images / 255.0, kept[0])
-    strip = decoded(shown["filtered"][0], "RGB").reshape(16, 2, 16, 3).transpose(1, 0, 2, 3)
-    np.testing.assert_allclose(strip / 255, np.clip(expected, 0, 1), atol=0.6 / 255)
 
 
 def test_an_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(tmp_path, monkeypatch, undrawn):
