@@ -107,7 +107,8 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
         reason = verdict["sentence"].removeprefix(f"{name}: {kind}: ")
         assert re.search(rf"{name}\W+{kind} {re.escape(reason)} ?smallest share", text), name
         assert verdict["psi"] is None or f"{verdict['psi']:.3f} [{verdict['psi_ci'][0]:.3f}, " in text
-    assert text.count("image of C") == text.count("donor: C") == text.count("with the graft ") == 4 * 2
+    shown = len(re.findall(r"A graft that (succeeds|fails) ?image of C", text))
+    assert text.count("donor: C") == text.count("with the graft C") == shown > 0
     for name in ("C1", "C2", "C3"):
         uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
         sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)

@@ -378,8 +378,8 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_or_renamed(tmp_path):
 NAME = "\"><script>alert(1)</script>'<img src=x onerror=alert(2)>&amp;$x^{$../../etc {{1337*1337}}"
 NAMES = (NAME, "b")
 _TAGS = re.compile(
-    "html|head|meta|title|style|body|h[123]|p|strong|em|i|span|img|div|table|t[rhd]|thead|tbody|ul|"
-    "li|pre|a|details|summary|article|section|figure|figcaption|canvas|svg|noscript|button|label|select|option|"
+    "html|head|meta|title|style|body|h[1234]|p|strong|em|i|span|img|div|table|t[rhd]|thead|tbody|ul|"
+    "li|pre|a|details|summary|article|section|figure|figcaption|picture|source|canvas|svg|noscript|button|label|select|option|"
     "input|output|script|dl|dt|dd|br"
 )
 _ATTRIBUTES = re.compile(
