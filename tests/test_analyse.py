@@ -102,7 +102,7 @@ def test_what_is_saved_is_loaded_and_has_the_page_of_a_run(result, tmp_path, und
     page = result.report(tmp_path / "out")
     text = page.read_text()
     assert page == tmp_path / "out" / "report" / "graft" / "index.html" and "12 x 12 pixels" in text
-    assert "wave: shortcut by amplitude" in text and "with the graft" in text and "image/png" in text
+    assert "wave: shortcut by amplitude" in text and "with the graft" in text and "image/webp" in text
     loaded = fsjax.load_result(tmp_path / "out")
     assert loaded.verdicts == result.verdicts and loaded.table() == result.table()
     assert loaded.evaluation.to_json() == result.evaluation.to_json() and loaded.figures == result.figures

@@ -74,9 +74,9 @@ class Subject:
         """Return a picture, its log amplitudes on the plane, its name and what the model predicts for it."""
         image, name, _ = self._open(request.get("image"))
         amplitudes = np.log1p(np.asarray(spectrum.amplitude(jnp.asarray(image[None])))[0].mean(-1))
-        plane, _ = html.plane_levels(amplitudes, Normalize(0, max(float(amplitudes.max()), 1e-6)))
+        plane = html.plane_picture(amplitudes, Normalize(0, max(float(amplitudes.max()), 1e-6)))
         predicted = int(self._logits(image[None]).argmax())
-        return {"picture": self._png(image), "plane": plane, "name": name, "predicted": predicted}
+        return {"picture": self._picture(image), "plane": plane, "name": name, "predicted": predicted}
 
     def answer(self, request: dict) -> dict[str, Any]:
         """Return the edited image, its difference, and the probabilities before and after."""
@@ -86,9 +86,9 @@ class Subject:
         change, levels = 255 * std * (edited[0] - edit.image), self._grey_levels(edited[0])
         gain = 127 / max(float(np.abs(change).max()), 1.0)
         return {
-            "picture": self._png(edited[0]),
+            "picture": self._picture(edited[0]),
             "clipped": float(((levels < -0.5) | (levels > 255.5)).mean()),
-            "difference": html.png(_image(128 + gain * change)),
+            "difference": html.lossless(_image(128 + gain * change)),
             "gain": gain,
             "mask": edits.write_mask(edit.mask),
             "positions": int(edit.mask.sum()),
@@ -110,7 +110,7 @@ class Subject:
         edited, after = self._edited(edit, images, np.broadcast_to(edit.donor, images.shape))
         if not self._predicted.keys() >= set(rows):
             self._predicted.update(zip(rows, self._logits(images).argmax(1).tolist(), strict=False))
-        pictures = [self._png(image, _THUMBNAIL) for image in edited[: len(rows)]]
+        pictures = [self._picture(image, _THUMBNAIL) for image in edited[: len(rows)]]
         each = zip(pictures, map(self._predicted.get, rows), after.argmax(1).tolist(), strict=False)
         return {"images": [{"picture": picture, "before": was, "after": now} for picture, was, now in each]}
 
@@ -218,10 +218,10 @@ class Subject:
         mean, std = self._mean_std
         return 255 * (image * std + mean)
 
-    def _png(self, image: Picture, most: int = 2**16) -> str:
+    def _picture(self, image: Picture, most: int = 2**16) -> str:
         picture = _image(self._grey_levels(image))
         picture.thumbnail((most, most))
-        return html.png(picture)
+        return html.lossless(picture)
 
     @functools.cached_property
     def _programs(self) -> tuple[Any, Any]:

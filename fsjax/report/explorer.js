@@ -53,12 +53,12 @@
 
   const drawPlane = (found, { planes }) => {
     const image = planes[state.plane];
-    const { colours, meaning } = page.planes[state.plane];
+    const { colours, meaning, levels } = page.planes[state.plane];
     const plane = found.planes[state.plane];
     const table = Array.from({ length: 255 }, (_, level) => colour(page.colours[colours], level));
     paint(part("plane"), image.width, image.height, (i) => table[image.data[4 * i]] ?? [221, 221, 221]);
     paint(part("bar"), 1, 255, (i) => table[254 - i]);
-    [254, 127, 0].forEach((level, i) => (part("bar-ticks").children[i].textContent = short(plane.levels[level])));
+    [254, 127, 0].forEach((level, i) => (part("bar-ticks").children[i].textContent = short(levels[level] * plane.top)));
     part("meaning").textContent = meaning;
     // Blocks of positions may jut out of the plane.
     const zero = plane.dc.map((at) => at * plane.side);
@@ -189,10 +189,10 @@
     const [row, column] = state.cursor;
     const words = [`(${signed((column - page.dc[1]) / page.width)}, ${signed((row - page.dc[0]) / page.height)}) cycles/pixel`];
     if (page.planes.length) {
-      const [plane, image] = [found.planes[state.plane], planes[state.plane]];
+      const [plane, image, { name, levels }] = [found, { planes }, page].map((each) => each.planes[state.plane]);
       const at = [row, column].map((place, axis) => plane.dc[axis] + Math.floor((place - page.dc[axis]) / plane.side));
       const level = image.data[4 * (at[0] * image.width + at[1])];
-      words.push(`${page.planes[state.plane].name} ${level > 254 ? "none" : `≈ ${short(plane.levels[level])}`}`);
+      words.push(`${name} ${level > 254 ? "none" : `≈ ${short(levels[level] * plane.top)}`}`);
     }
     const kept = page.shares.filter((_, i) => bits[row * page.width + column] & (1 << i));
     const nested = kept.length && kept[0] === page.shares.at(-kept.length);

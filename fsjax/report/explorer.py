@@ -144,7 +144,7 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane], gallery
     classes = _classes(subject, [row | {"answers": answers.get(row["label"], [])} for row in rows], at_stops, planes)
     if not in_page:
         for label, data in enumerate(classes):
-            script = f"fsjaxClass({label},{json.dumps(data)});\n"
+            script = f"fsjaxClass({label},{json.dumps(data, separators=(',', ':'))});\n"
             files.write_text(subject.folder / "data" / f"class-{label:05d}.js", script)
     shares, levels = list(at_stops), np.linspace(0, 1, html.NOTHING)
     return {
@@ -158,7 +158,10 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane], gallery
         "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,
         "kept": html.KEPT_COLOUR,
-        "planes": [{"name": plane.name, "meaning": plane.meaning, "colours": plane.colours} for plane in planes],
+        "planes": [
+            {"name": plane.name, "meaning": plane.meaning, "colours": plane.colours, "levels": _levels(plane)}
+            for plane in planes
+        ],
         # Of each colour map, first to last, six hexadecimal digits a level.
         "colours": {
             plane.colours: matplotlib.colormaps[plane.colours](levels, bytes=True)[:, :3].tobytes().hex()
@@ -197,10 +200,17 @@ def _curve(grafts: Grafts, label: int) -> dict:
 def _plane(plane: Plane, label: int, most: int) -> dict:
     values = np.asarray(plane.values(label), float)
     side = -(-max(values.shape) // most)
-    image, levels = html.plane_levels(html.block_means(values, most), plane.norm(values))
+    norm = plane.norm(values)
     # The place of DC, in blocks from the top left corner.
     dc = [-(-(length // 2) // side) for length in values.shape]
-    return {"image": image, "levels": levels, "side": side, "dc": dc}
+    image = html.plane_picture(html.block_means(values, most), norm)
+    return {"image": image, "top": float(f"{norm.vmax:.3g}"), "side": side, "dc": dc}
+
+
+def _levels(plane: Plane) -> list[float]:
+    """Return the value of each grey level over the highest one's, which is `top` of a class."""
+    values = html.level_values(plane.norm(np.asarray(plane.values(0), float)))
+    return [float(f"{value:.3g}") for value in values / values[-1]]
 
 
 def _stop(subject: Subject, share: float, rates: MapRates | None, label: int) -> dict:

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, PyTree
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
@@ -86,10 +86,10 @@ def write_figure(figure: Figure, path: Path) -> bytes:
 
 
 def embed_figure(figure: Figure, path: Path) -> str:
-    """Write a figure for print, and return it for a page, as the data URL of a smaller PNG."""
+    """Write a figure for print, and return it for a page, as the data URL of a smaller picture."""
     with Image.open(io.BytesIO(write_figure(figure, path))) as printed:
         # Drawing it a second time takes ten times as long.
-        return png(printed.convert("RGB").reduce(_PAGE_STEP))
+        return lossless(printed.convert("RGB").reduce(_PAGE_STEP))
 
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
@@ -105,26 +105,27 @@ def _interval(limits: Sequence[float | None] | Float[np.ndarray, " n"], digits: 
 
 
 def mask_bits(masks: Bool[np.ndarray, "masks height width"]) -> str:
-    """Return a PNG whose pixels, red the lowest byte of three, have bit k set where mask k keeps the position."""
+    """Return a picture whose pixels, red the lowest byte of three, have bit k set where mask k keeps the position."""
     padded = np.pad(masks, [(0, MOST_MASKS - len(masks)), (0, 0), (0, 0)])
-    return _picture(np.moveaxis(np.packbits(padded, axis=0, bitorder="little"), 0, -1))
+    return lossless(Image.fromarray(np.moveaxis(np.packbits(padded, axis=0, bitorder="little"), 0, -1)))
 
 
 def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
-    """Return a PNG of a mask: kept positions dark, the others white."""
-    return _picture(np.where(mask[..., None], np.array(KEPT_COLOUR), 255).astype(np.uint8))
+    """Return a picture of a mask: kept positions dark, the others white."""
+    return lossless(Image.fromarray(np.where(mask[..., None], np.array(KEPT_COLOUR), 255).astype(np.uint8)))
 
 
-def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
-    """Return a grey PNG of levels 0 to 254, NOTHING where the plane is NaN, and each level's value.
-
-    `norm` takes values to [0, 1], and has an inverse.
-    """
+def plane_picture(plane: Float[np.ndarray, "height width"], norm: Normalize) -> str:
+    """Return a grey picture of levels 0 to 254, NOTHING where the plane is NaN; `norm` takes values to [0, 1]."""
     known = np.isfinite(plane)
     share = np.clip(np.asarray(norm(np.where(known, plane, 0.0)), float), 0, 1)
     grey = np.where(known, np.rint(share * (NOTHING - 1)), NOTHING).astype(np.uint8)
-    values = np.asarray(norm.inverse(np.linspace(0, 1, NOTHING)), float)
-    return png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
+    return lossless(Image.fromarray(grey))
+
+
+def level_values(norm: Normalize) -> Float[np.ndarray, " levels"]:
+    """Return the values of the levels that `plane_picture` draws."""
+    return np.asarray(norm.inverse(np.linspace(0, 1, NOTHING)), float)
 
 
 def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
@@ -150,28 +151,19 @@ def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -
     pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
     resized = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]
     joined = Image.fromarray(np.concatenate(resized, axis=1))
-    return png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
+    return lossless(joined) if max(height, width) <= _LOSSLESS else _webp(joined, quality=75)
 
 
-def _picture(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
-    """Return a PNG with exactly these colours, with a palette where they are few."""
-    colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    if len(colours) > 256:
-        return png(Image.fromarray(pixels))
-    image = Image.fromarray(indices.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
-    image.putpalette(colours.tobytes())
-    return png(image)
+def lossless(image: Image.Image) -> str:
+    """Return a picture with exactly these colours."""
+    # Half of a PNG's size in a tenth of its time.
+    return _webp(image, lossless=True, quality=80)
 
 
-def png(image: Image.Image) -> str:
-    """Return a picture without loss."""
-    return _encoded(image, "png", optimize=True)
-
-
-def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
+def _webp(image: Image.Image, **options: Any) -> str:
     file = io.BytesIO()
-    image.save(file, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    image.save(file, "webp", method=4, **options)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def displayable(model: Model, test: Dataset) -> tuple[Model, Dataset]:

@@ -37,7 +37,8 @@ class Plane:
     name: str  # in the list of choices
     meaning: str  # with its unit
     values: Callable[[int], Float[np.ndarray, "height width"]]  # of a class, on the centred plane; NaN = none
-    norm: Callable[[Float[np.ndarray, "height width"]], Normalize]  # values of a class -> their scale
+    # Values of a class -> their scale; the scales of two classes differ by a factor alone.
+    norm: Callable[[Float[np.ndarray, "height width"]], Normalize]
     colours: str  # a matplotlib colour map that colour-blind readers can read
 
 

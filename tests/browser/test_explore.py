@@ -75,7 +75,7 @@ def test_painting_less_than_1_percent_turns_the_image_into_the_donor_s_class_and
     widths = [bar.size["width"] for bar in opened.find_elements("css selector", "#bars i")]
     assert max(widths) > 5 * sorted(widths)[0]
     pictures = [opened.find_element("id", name).get_attribute("src") for name in ("edited", "difference")]
-    assert all(picture.startswith("data:image/png") for picture in pictures)
+    assert all(picture.startswith("data:image/webp") for picture in pictures)
     address = opened.current_url
     opened.get("about:blank")
     opened.get(address)

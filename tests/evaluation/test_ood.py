@@ -453,7 +453,7 @@ def test_the_section_shows_what_was_found(world, found):
         for rate in (*one["unfiltered"]["tpr"], *one["filtered"]["tpr"]):
             assert (f"{rate:.3f}" if rate is not None else "–") in text
     assert "The logits of classes that are not in the set are ignored on Restricted." in " ".join(text.split())
-    assert "data:image/png;base64," in body and "stability" not in body
+    assert "data:image/webp;base64," in body and "stability" not in body
     iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
     told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
     section = sections.ood_section(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)

@@ -91,7 +91,7 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, laun
 def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     page = Page((done / "report" / "removal" / "index.html").read_text())
     text = " ".join(page.text.split())
-    inside = re.compile("data:image/png;base64,|#class-[0-3]$|#table$")
+    inside = re.compile("data:image/webp;base64,|#class-[0-3]$|#table$")
     assert page.addresses and all(map(inside.match, page.addresses))
     assert page.tags.count("script") == 3 and "link" not in page.tags and not page.missing_alt
     evaluation = json.loads((done / "evaluation.json").read_text())

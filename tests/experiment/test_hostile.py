@@ -396,7 +396,7 @@ class Page(html_page.Page):
         assert _TAGS.fullmatch(tag), tag
         for name, value in attributes:
             assert _ATTRIBUTES.fullmatch(name), name
-            assert name != "src" or value.startswith("data:image/png;base64,")
+            assert name != "src" or value.startswith("data:image/webp;base64,")
             assert name != "href" or re.fullmatch(
                 r"\.\./[\w%.-]+/report/index\.html|[\w%]+/index\.html|#(class-\d+|table|rule|grafts)", value
             )

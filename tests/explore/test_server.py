@@ -94,7 +94,7 @@ def test_the_frequencies_that_decided_are_the_planted_ones(served):
 
 def test_a_dropped_image_is_resized_and_its_python_lines_give_the_same_probabilities(served, subject, capsys):
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 30, 3)).astype(np.uint8))
-    file = html.png(picture).partition(",")[2]
+    file = html.lossless(picture).partition(",")[2]
     shown = ask(served, "/image", {"image": {"png": file}})[1]
     request = {**GRAFT, "recipient": {"png": shown["picture"].partition(",")[2]}}
     got = ask(served, "/answer", request)[1]

@@ -23,7 +23,7 @@ def leave_undrawn(patch, but_of_the_page=False):
 
     def embed(figure, path):
         write(figure, path)
-        return "data:image/png;base64,"
+        return "data:image/webp;base64,"
 
     patch.setattr(html, "_saved", empty)
     if not but_of_the_page:

@@ -177,7 +177,7 @@ def test_a_figure_is_kept_for_print_twice_always_as_the_same_bytes_and_its_pdf_h
     files = []
     for folder in (tmp_path / "once", tmp_path / "again"):
         url = html.embed_figure(figures.map_grid(kept, ("a", "$b$", "c"), 0.05), folder / "maps.png")
-        assert url.startswith("data:image/png;base64,")
+        assert url.startswith("data:image/webp;base64,")
         assert sorted(file.name for file in folder.iterdir()) == ["maps.pdf", "maps.png"]
         files.append([(folder / name).read_bytes() for name in ("maps.png", "maps.pdf")])
     assert files[0] == files[1]

@@ -43,15 +43,15 @@ def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_miss
     plane = rng.normal(size=(12, 10)) * 10.0 ** rng.integers(-4, 1, (12, 10))
     plane[3, 4] = np.nan
     norm = symmetric_log(plane)
-    image, levels = html.plane_levels(plane, norm)
-    grey = decoded(image, "L")
+    grey, levels = decoded(html.plane_picture(plane, norm), "L"), html.level_values(norm)
     assert grey[3, 4] == html.NOTHING and (grey == html.NOTHING).sum() == 1 and len(levels) == html.NOTHING
     known = np.isfinite(plane)
-    # Half a level, and the rounding of the written value to three digits.
-    error = np.abs(norm(np.array(levels)[grey[known]]) - norm(plane[known]))
-    assert error.max() <= 0.5 / 254 + 7e-4
-    assert levels[127] == 0 and levels[0] == pytest.approx(-np.nanmax(np.abs(plane)), rel=5e-3)
-    assert html.plane_levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
+    assert np.abs(norm(levels[grey[known]]) - norm(plane[known])).max() <= 0.5 / 254 + 1e-9
+    assert levels[127] == 0 and levels[0] == pytest.approx(-np.nanmax(np.abs(plane)))
+    assert html.level_values(Normalize(0, 1))[254] == 1
+    # The page has one table of levels for all classes.
+    other = html.level_values(symmetric_log(7 * plane))
+    np.testing.assert_allclose(other / other[-1], levels / levels[-1], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("plane", [(224, 224), (15, 22), (33, 37)])
@@ -192,7 +192,7 @@ def test_a_grey_image_is_shown_in_three_channels_by_a_model_of_the_same_precisio
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "patch"), [(10, 1), (5, 8)])
 def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
-    """5 MB for 10 classes; in files beside the page, with as much of each class as 1,000 have, a part of 20 MB."""
+    """5 MB for 10 classes; in files beside the page, with as much of each class as 1,000 have, a part of 15 MB."""
     leave_undrawn(monkeypatch, but_of_the_page=True)
     if patch == 8:
         monkeypatch.setattr(explorer, "_FEW", 0)
@@ -203,7 +203,7 @@ def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
     page = tmp_path / "report" / "removal" / "index.html"
     of_classes = [file.stat().st_size for file in (tmp_path / "report" / "removal" / "data").glob("*")]
     assert len(of_classes) == (classes if classes > explorer.IN_PAGE else 0)
-    assert page.stat().st_size < 5e6 and sum(of_classes) < 20e6 * classes / 1000
+    assert page.stat().st_size < 5e6 and sum(of_classes) < 15e6 * classes / 1000
     if of_classes:
         text = (tmp_path / "report" / "removal" / "data" / "class-00003.js").read_text()
         label, _, found = text.removeprefix("fsjaxClass(").removesuffix(");\n").partition(",")

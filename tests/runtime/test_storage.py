@@ -74,7 +74,7 @@ def test_a_run_in_a_store_that_was_stopped_finds_what_one_on_a_disk_finds(runs):
         for lines in ((run / "metrics.jsonl").read_text().splitlines() for run in runs)
     ]
     assert losses[0] == losses[1] and len(losses[0]) == 6
-    assert (place / "report" / "removal" / "index.html").read_text().count("data:image/png;base64,") >= 5
+    assert (place / "report" / "removal" / "index.html").read_text().count("data:image/webp;base64,") >= 5
 
 
 def test_both_leave_the_same_files_without_a_lock_in_the_store_where_nothing_is_done_again(runs):

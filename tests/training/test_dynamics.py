@@ -270,7 +270,7 @@ def test_the_stage_measures_the_trained_networks_as_a_loop_does(done):
 
 def test_the_page_opens_from_disk_and_says_what_was_found(done):
     text = (done / "report" / "dynamics.html").read_text()
-    assert text.count("<img") == text.count('src="data:image/png;base64,') == 1 + text.count("<h3>") >= 2
+    assert text.count("<img") == text.count('src="data:image/webp;base64,') == 1 + text.count("<h3>") >= 2
     assert "://" not in text and "<script" not in text
     found = files.read_npz(done / "dynamics.npz")
     for value in found["f1"][:, -1].mean(0).ravel():
