@@ -43,6 +43,7 @@ class Model:
       matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it. The program of a
         model file has its own, which this repeats.
       transform: how filtered images are computed, a name of `transforms.INVERSES`.
+      others: names of the outputs after the classes; () = not known.
     """
 
     apply: Callable
@@ -53,6 +54,7 @@ class Model:
     apply_bfloat16: Callable | None = None
     matmul_precision: str = "highest"
     transform: str = "fft"
+    others: tuple[str, ...] = ()
 
     def __call__(self, images: Float[ArrayLike, "n height width channels"]) -> Float[Array, "n logits"]:
         """Return the logits of normalised images."""
@@ -63,6 +65,11 @@ class Model:
         """K, which may be more than there are classes."""
         images = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
         return jax.eval_shape(self.apply, self.params, images).shape[-1]
+
+    def output_name(self, output: int) -> str:
+        """Return the name of an output, which may be of no class that the data have."""
+        names = (*self.classes, *self.others)
+        return names[output] if output < len(names) else f"output {output}"
 
     def at(self, precision: str, transform: str = "auto") -> "Model":
         """Return the model computed in one of PRECISIONS, with images filtered as config.search.transform says."""

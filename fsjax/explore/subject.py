@@ -61,7 +61,7 @@ class Subject:
             "height": height,
             "width": width,
             "classes": self.maps.classes,
-            "outputs": [*self.maps.classes, *(f"output {label}" for label in range(len(self.maps.classes), outputs))],
+            "outputs": [self.model.output_name(output) for output in range(outputs)],
             "counts": [len(rows) for rows in self._by_class],
             "operations": edits.OPERATIONS,
             "take_a_donor": edits.TAKE_A_DONOR,

@@ -76,10 +76,13 @@ def weights_file(config: ConfigDict) -> Path:
 def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> Model:
     """Return the model with the logits of the data's `classes`, which weights.json names, first.
 
-    The logit of a class with several outputs is their logsumexp, so that its probability is the sum of theirs.
+    The other outputs keep their names in the model file or in ImageNet, or their numbers. The logit of a class with
+    several outputs is their logsumexp, so that its probability is the sum of theirs.
     """
     groups = _choose_outputs(config, model, classes)
-    widest = max(map(len, groups))
+    names = model.classes or (tuple(imagenet.names().values()) if config.model.outputs == imagenet.CLASSES else ())
+    others = [names[index] if index < len(names) else f"output {index}" for (index,) in groups[len(classes) :]]
+    model, widest = dataclasses.replace(model, classes=classes, others=tuple(others)), max(map(len, groups))
     # Rows of a group are filled up with its first output, whose weight there is 0.
     order = np.array([group + group[:1] * (widest - len(group)) for group in groups])
     weights = np.arange(widest) < np.array([[len(group)] for group in groups])
@@ -90,9 +93,9 @@ def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) ->
         return lambda params, images: jax.nn.logsumexp(apply(params, images)[:, order], axis=-1, b=weights)
 
     if order.tolist() == [[index] for index in range(len(order))]:
-        return dataclasses.replace(model, classes=classes)
+        return model
     low = model.apply_bfloat16 and ordered(model.apply_bfloat16)
-    return dataclasses.replace(model, apply=ordered(model.apply), apply_bfloat16=low, classes=classes)
+    return dataclasses.replace(model, apply=ordered(model.apply), apply_bfloat16=low)
 
 
 def _choose_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> list[list[int]]:

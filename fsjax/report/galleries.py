@@ -123,7 +123,7 @@ def _predicted(model: Model, label: int, title: str, image: _Image, logits: _Log
     """Return an image with the model's prediction; `second` and `hit` as in `graft_gallery`."""
     mean, std = model.mean_std
     choices = _choices(logits, left_out)
-    words = [_words(choice, model.classes) for choice in choices]
+    words = [_words(choice, model) for choice in choices]
     second = f"second choice: {words[1]}" if len(words) > 1 else ""
     hit = ("second" if second else "prediction") if choices[-1][0] == label else ""
     return _titled(title, image * std + mean) | {"prediction": words[0], "second": second, "hit": hit}
@@ -184,11 +184,11 @@ def _attributed(grafts: BaselineGrafts, found: Attribution, model: Model) -> lis
         figures, label = [], int(found.predicted[index])
         for title, (images, logits) in drawn.items():
             (choice,) = _choices(logits[index])
-            picture, words = _picture(images[index] * std + mean), _words(choice, model.classes)
+            picture, words = _picture(images[index] * std + mean), _words(choice, model)
             figures.append({"title": title, "picture": picture, "words": words, "changed": choice[0] != label})
         needed = f"{100 * share:.2g} % of the plane"
         if not share:
-            needed = f"none: mean colour alone is {_output_name(label, model.classes)}"
+            needed = f"none: mean colour alone is {model.output_name(label)}"
         shown = {"picture": html.mask_picture(mask), "words": needed, "changed": False, "is_map": True}
         figures.insert(1, {"title": "its smallest set", **shown})
         pictured.append(figures)
@@ -207,10 +207,5 @@ def _choices(logits: _Logits, left_out: int = -1) -> list[tuple[int, float]]:
     return [(output, float(shares[output])) for output in chosen]
 
 
-def _words(choice: tuple[int, float], names: tuple[str, ...]) -> str:
-    return f"{_output_name(choice[0], names)} {choice[1]:.2f}"
-
-
-def _output_name(output: int, names: tuple[str, ...]) -> str:
-    """Return the name of an output; a model may have outputs for classes that the data lack."""
-    return names[output] if output < len(names) else f"output {output}"
+def _words(choice: tuple[int, float], model: Model) -> str:
+    return f"{model.output_name(choice[0])} {choice[1]:.2f}"

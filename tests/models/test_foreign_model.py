@@ -1,5 +1,6 @@
 """A model that PyTorch trained goes through the whole experiment, and gives what PyTorch gives."""
 
+import dataclasses
 import pickle
 
 import jax
@@ -11,8 +12,10 @@ from benchmarks.parity import published
 from benchmarks.parity.torch_models import randomise, torch_resnet
 from configs import common
 from fsjax.data.normalisation import normalise
+from fsjax.engine.model import Model
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
+from fsjax.models import weights_record
 from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
@@ -159,7 +162,7 @@ def test_weights_that_change_are_noticed(foreign, images, tmp_path):
 
 
 def with_outputs(foreign, images, directory, outputs):
-    """A run's config with these model.outputs, its images, PyTorch's logits of all outputs, and the run's."""
+    """A run's config with these outputs, its images, PyTorch's logits of all outputs, and the run's model and logits."""
     name, model, weights = foreign
     config = make_config(images, name, weights)
     config.stages, config.model.outputs = "train", outputs
@@ -168,11 +171,11 @@ def with_outputs(foreign, images, directory, outputs):
     with torch.no_grad():
         theirs = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).double()
     found = model_source(config).model(directory)
-    return config, normalised, theirs, np.asarray(jax.jit(found.apply)(found.params, normalised), np.float64)
+    return config, normalised, theirs, found, np.asarray(jax.jit(found.apply)(found.params, normalised), np.float64)
 
 
 def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
-    config, normalised, theirs, logits = with_outputs(foreign, images, tmp_path, "7, 2,9,0")
+    config, normalised, theirs, _, logits = with_outputs(foreign, images, tmp_path, "7, 2,9,0")
     expected = theirs.numpy()[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]]
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     config.search.precision = "bfloat16"
@@ -181,11 +184,25 @@ def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
 
 
 def test_a_class_of_several_outputs_has_the_sum_of_their_probabilities(foreign, images, tmp_path):
-    _, _, theirs, logits = with_outputs(foreign, images, tmp_path, "7, 2|4|5,9,0|1")
+    _, _, theirs, found, logits = with_outputs(foreign, images, tmp_path, "7, 2|4|5,9,0|1")
     groups = ([7], [2, 4, 5], [9], [0, 1], [3], [6], [8])
     expected = np.stack([theirs.softmax(1).numpy()[:, group].sum(1) for group in groups], axis=1)
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), expected, atol=1e-5)
     assert files.read_json(tmp_path / "weights.json")["outputs"] == len(groups)
+    # A prediction that is no class of the data is named by the network's own output.
+    assert [found.output_name(output) for output in range(4, 7)] == ["output 3", "output 6", "output 8"]
+
+
+def test_other_outputs_have_imagenet_s_names_or_those_of_the_model_file():
+    config = common.base()
+    config.data.classes, config.model.outputs = "n02391049,n02690373", "imagenet"
+    model = Model(lambda params, images: images.reshape(len(images), -1) @ params, np.eye(1000), (10, 10, 10))
+    found = weights_record.order_outputs(config, model, ("zebra", "airliner"))
+    assert [found.output_name(output) for output in (0, 2, 258)] == ["zebra", "tench", "Newfoundland"]
+    named = dataclasses.replace(model, params=np.eye(1000)[:, :3], classes=("ox", "airliner", "zebra"))
+    config.model.outputs = ""
+    found = weights_record.order_outputs(config, named, ("zebra", "airliner"))
+    assert [found.output_name(output) for output in range(3)] == ["zebra", "airliner", "ox"]
 
 
 def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
