@@ -162,7 +162,7 @@ def test_weights_that_change_are_noticed(foreign, images, tmp_path):
 
 
 def with_outputs(foreign, images, directory, outputs):
-    """A run's config with these outputs, its images, PyTorch's logits of all outputs, and the run's model and logits."""
+    """A run's config with these outputs, its images, PyTorch's logits of all outputs, the run's model and logits."""
     name, model, weights = foreign
     config = make_config(images, name, weights)
     config.stages, config.model.outputs = "train", outputs
