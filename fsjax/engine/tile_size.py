@@ -31,6 +31,8 @@ MIB = 2**20
 CPU_BUDGET, CPU_IMAGES, CPU_MOST = 11 * MIB, 16, 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
+# Images whose spectra lie on a device at the same time.
+GROUP = 2048
 _PROBE = 8
 # Masks are divided evenly among this number of CPU devices, and so among 1, 2 and 4.
 _CPU_DEVICES = 8

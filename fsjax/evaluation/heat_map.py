@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex, Float, Int
 
 from fsjax.engine.model import Model
-from fsjax.engine.sharing import GROUP
+from fsjax.engine.tile_size import GROUP
 from fsjax.evaluation.waves import NOTHING, Waves
 from fsjax.fourier import spectrum
 from fsjax.runtime.progress import Progress

@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.data.selection import first_of_each_class
-from fsjax.engine import sharing, tile_size
+from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.engine.sharing import GROUP
+from fsjax.engine.tile_size import GROUP
 from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.band_dynamics import f1
 from fsjax.runtime import files, parallel
@@ -70,7 +70,7 @@ class DynamicsEvaluator:
 def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Dataset) -> Callable:
     """Return count(variables) -> confusion int [copies, classes, classes]: rows true, columns predicted.
 
-    Processes share the pairs of images and copies, and all return the same. One compiled tile serves all calls.
+    Processes share the images, and all return the same. One compiled tile serves all calls.
     """
     network, size, classes = context.network, dataset.image_size, len(dataset.classes)
     variables, masks = network.init(0), band_dynamics.masks(copies, size, size)
@@ -81,21 +81,20 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
     )
     engine = Engine(model, statistics=("predicted",), tile_images=tile_images)
     batch_size = tile_size.image_batch_size([len(dataset)], min(tile_images, GROUP))
-    tile_masks = engine.perturbations_per_tile(batch_size)
-    blocks = sharing.share_pairs(
-        len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
-    )
+    starts, together = range(0, len(dataset), batch_size), GROUP // batch_size
+    mine = starts[parallel.share(len(starts))]
+    groups = [
+        np.arange(start, min(start + together * batch_size, mine.stop, len(dataset))) for start in mine[::together]
+    ]
 
     def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
         # Without a safe point for SIGTERM, since the training loop saves first.
         trained, counts = engine.with_params(variables), np.zeros((len(masks), classes, classes), np.int64)
-        for indices, rows in blocks:
-            labels = dataset.labels[indices]
-            images = normalise(dataset.images(np.array(indices)), *context.mean_std)
+        for indices in groups:
+            labels, images = dataset.labels[indices], normalise(dataset.images(indices), *context.mean_std)
             weights = np.eye(classes, dtype=np.float32)[labels]
             batches = engine.image_batches(images, labels, weights, size=batch_size)
-            sums = trained.sums(batches, masks[rows.start : rows.stop])["predicted"]
-            counts[rows.start : rows.stop] += np.rint(sums).astype(np.int64)
+            counts += np.rint(trained.sums(batches, masks)["predicted"]).astype(np.int64)
         return parallel.total(counts)
 
     return count
