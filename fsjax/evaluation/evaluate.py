@@ -108,9 +108,6 @@ def _triggers(
 ) -> Triggers | None:
     if not seeks_triggers(config, len(test.classes), model.image_shape[:2]):
         return None
-    identity = triggers.identify(model, test.labels, config.seed)
-    if known is not None and known.identity == identity:
-        return known
     return triggers.measure(
         model,
         lambda rows: normalise(test.images(rows), *model.mean_std),
@@ -118,7 +115,8 @@ def _triggers(
         len(test.classes),
         seed=config.seed,
         memory_mib=config.run.memory_mib,
-        directory=folder and folder / f"triggers-{identity}",
+        folder=folder,
+        known=known,
     )
 
 

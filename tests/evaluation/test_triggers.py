@@ -147,10 +147,10 @@ def test_a_stopped_measurement_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     whole = measured(linear, params, images)
     for tiles in (1, 2, 3):
         with stopped(tiles):
-            measured(linear, params, images, directory=tmp_path)
+            measured(linear, params, images, folder=tmp_path)
     assert 0 < computed(tmp_path.rglob("*.npz")) < 1 + 33
-    found = measured(linear, params, images, directory=tmp_path)
-    assert computed((tmp_path / "screened").rglob("*.npz")) == 1 + 33, "each wave once"
+    found = measured(linear, params, images, folder=tmp_path)
+    assert computed((tmp_path / f"triggers-{found.identity}" / "screened").rglob("*.npz")) == 1 + 33, "each wave once"
     for name, value in vars(whole).items():
         np.testing.assert_array_equal(getattr(found, name), value)
     assert triggers.passes(LABELS, 3, PLANE) == 60 * 34 + 180 * (1 + 27)
