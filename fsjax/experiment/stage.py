@@ -51,7 +51,7 @@ class Workspace:
             fields = stored.get(group)
             value = fields.get(field) if isinstance(fields, dict) else None
             config_fields.check_number(f"{file}: {group}.{field}", value, interval)
-        config = ConfigDict(_with_tuples(stored))
+        config = _stored(stored)
         config.search.method = method or available[0]
         return cls(config, directory)
 
@@ -164,11 +164,20 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _with_tuples(value: Any) -> Any:
-    """Return a JSON value with tuples for lists, as configs have them."""
+class _StoredConfig(ConfigDict):
+    """The config of a finished run, which another version of fsjax may have stored without a field of today."""
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self or key.startswith("_"):
+            return super().__getitem__(key)
+        raise InputError(f"config.json: got no field {key!r}; expected a run of this version of fsjax: run it again")
+
+
+def _stored(value: Any) -> Any:
+    """Return the config of a JSON value, with tuples for lists."""
     if isinstance(value, dict):
-        return {name: _with_tuples(part) for name, part in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+        return _StoredConfig({name: _stored(part) for name, part in value.items()})
+    return tuple(map(_stored, value)) if isinstance(value, list) else value
 
 
 def _changes_results(name: str, config: ConfigDict) -> bool:

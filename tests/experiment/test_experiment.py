@@ -88,6 +88,18 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, laun
     assert sorted(done.rglob("*")) == before
 
 
+def test_a_run_of_a_version_without_a_field_of_today_is_refused_in_one_line(done, tmp_path, launch):
+    shutil.copytree(done, tmp_path / "old")
+    config = files.read_json(done / "config.json")
+    del config["data"]["interpolation"]
+    files.write_json(tmp_path / "old" / "config.json", config)
+    for words in (["explore"], ["check", f"--card={tmp_path / 'card.json'}"]):
+        status, said = launch(words[0], str(tmp_path / "old"), *words[1:])
+        assert status == 2 and "config.json: got no field 'interpolation'; expected a run of this" in said, said
+        assert "Traceback" not in said
+    assert fsjax.load_result(tmp_path / "old").table() and not (tmp_path / "card.json").exists()
+
+
 def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     page = Page((done / "report" / "removal" / "index.html").read_text())
     text = " ".join(page.text.split())
