@@ -164,7 +164,7 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float, f
     lines += ["  ".join(map(str.ljust, texts, widths)).rstrip() for texts in cells]
     if hidden := len(rows) - len(listed):
         lines.append(f"and {hidden} more{'' if evaluated.grafts is None else ', none of them a shortcut'}")
-    rule = f"psi at least {verdict.CONTROL:g}: the map controls the class."
+    rule = f"A shortcut needs a psi above {verdict.CONTROL:g} with 95 % confidence, and controls that have far less."
     lines += ["", NO_VERDICT if evaluated.grafts is None else rule]
     lines += ["", FULL, _printable(full)] if full else []
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)

@@ -48,7 +48,7 @@
 
   const drawMask = ({ bits }) => {
     const bit = 1 << state.stop;
-    paint(part("mask"), page.width, page.height, (i) => (bits[i] & bit ? page.kept : [255, 255, 255]));
+    paint(part("mask"), page.width, page.height, (i) => (bits[i] & bit ? page.kept : [0, 0, 0, 0]));
   };
 
   const drawPlane = (found, { planes }) => {

@@ -33,6 +33,7 @@ _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
 _Stops: TypeAlias = dict[float, MapRates | None]  # None: not measured
 # The page itself holds the data of at most this many classes.
 IN_PAGE = 40
+DATA = '"data": "data/"'
 # Samples of a class at most, pixels of an image's longer side, and positions along a plane's longer side: for at most
 # _FEW classes, for more in the page, and for classes in files beside it.
 _FEW, _DETAILS_OF_FEW, _DETAILS_IN_PAGE, _DETAILS_BESIDE = 12, (8, 128, 256), (3, 96, 128), (1, 64, 64)
@@ -153,7 +154,7 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane], gallery
         "height": height,
         "dc": [height // 2, width // 2],
         "shares": shares,
-        "data": "data/",  # from the page
+        "data": "data/",  # from the page; DATA in its text
         "mean": np.asarray(subject.model.mean_std[0]).tolist(),
         "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, PyTree
@@ -20,7 +21,7 @@ from PIL import Image
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.statistics import mean
-from fsjax.report import answer
+from fsjax.report import answer, style
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -31,7 +32,8 @@ _PRINT_DPI, _PAGE_STEP = 300, 2
 MOST_MASKS = 24
 # This grey level stands for no value; lower levels stand for values.
 NOTHING = 255
-KEPT_COLOUR = (11, 60, 111)
+# It stands out on white and on black.
+KEPT_COLOUR = (38, 122, 190)
 # Images with longer sides are stored with loss.
 _LOSSLESS = 64
 
@@ -60,7 +62,7 @@ def template(name: str) -> jinja2.Template:
 
     Its filters: `rate` and `interval` write a number, or a dash, and its limits with some digits; `percent` and `share`
     a share, exactly or with two digits, and `share_limits` its limits. `sortable` is a cell's value, `mean` the mean of
-    known numbers.
+    known numbers, `drawn` a figure of `embed_figure`, with its description.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -70,6 +72,7 @@ def template(name: str) -> jinja2.Template:
         "interval": _interval,
         "share": answer.share_text,
         "share_limits": answer.share_limits_text,
+        "drawn": _drawn,
         "percent": lambda share: f"{100 * float(share):g} %",
         "sortable": lambda value: "" if pd.isna(value) else value,
         "mean": mean,
@@ -85,15 +88,23 @@ def write_figure(figure: Figure, path: Path) -> bytes:
     return png
 
 
-def embed_figure(figure: Figure, path: Path) -> str:
-    """Write a figure for print, and return it for a page, as the data URL of a smaller picture."""
-    with Image.open(io.BytesIO(write_figure(figure, path))) as printed:
-        # Drawing it a second time takes ten times as long.
-        return lossless(printed.convert("RGB").reduce(_PAGE_STEP))
+def embed_figure(figure: Figure, path: Path) -> tuple[str, str]:
+    """Write a figure for print, and return it as data URLs for a light page and for a dark one, in its colours then."""
+    light = Image.open(io.BytesIO(write_figure(figure, path))).convert("RGB").reduce(_PAGE_STEP)
+    style.darken(figure)
+    dark = Image.open(io.BytesIO(_saved(figure, "png", {"Software": None}, _PRINT_DPI // _PAGE_STEP))).convert("RGB")
+    return lossless(light), lossless(dark)
 
 
-def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
-    figure.savefig(file := io.BytesIO(), format=kind, dpi=_PRINT_DPI, metadata=metadata)
+def _drawn(figure: tuple[str, str], words: str) -> markupsafe.Markup:
+    """Return a figure of `embed_figure` as HTML, with words for those who do not see it."""
+    light, dark = figure
+    source = markupsafe.Markup('<source media="screen and (prefers-color-scheme: dark)" srcset="{}">').format(dark)
+    return markupsafe.Markup('<picture>{}<img src="{}" alt="{}"></picture>').format(source, light, words)
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, None], dpi: int = _PRINT_DPI) -> bytes:
+    figure.savefig(file := io.BytesIO(), format=kind, dpi=dpi, metadata=metadata)
     # A second layout would take as long as drawing.
     figure.set_layout_engine("none")
     return file.getvalue()
@@ -111,8 +122,8 @@ def mask_bits(masks: Bool[np.ndarray, "masks height width"]) -> str:
 
 
 def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
-    """Return a picture of a mask: kept positions dark, the others white."""
-    return lossless(Image.fromarray(np.where(mask[..., None], np.array(KEPT_COLOUR), 255).astype(np.uint8)))
+    """Return a picture of a mask: kept positions coloured, the others transparent."""
+    return lossless(Image.fromarray(mask[..., None] * np.array([*KEPT_COLOUR, 255], np.uint8)))
 
 
 def plane_picture(plane: Float[np.ndarray, "height width"], norm: Normalize) -> str:

@@ -98,11 +98,17 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
 
 
 def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> None:
-    """Write report/index.html: lead to the only page, or lay the verdicts of several pages side by side."""
+    """Write report/index.html: the only page, or the verdicts of several pages side by side, with links to them."""
+    pages = {name: html.page_folder(directory, name) / "index.html" for name in sorted(evaluation.methods)}
+    pages = {name: file for name, file in pages.items() if file.exists()}
+    if len(pages) == 1:
+        ((name, file),) = pages.items()
+        # The same page, one folder above its data.
+        only = file.read_bytes().decode().replace(explorer.DATA, explorer.DATA.replace("data/", f"{name}/data/"))
+        return files.write_text(directory / "report" / "index.html", only)
     methods = []
-    for name, evaluated in sorted(evaluation.methods.items()):
-        if not (html.page_folder(directory, name) / "index.html").exists():
-            continue
+    for name in pages:
+        evaluated = evaluation.methods[name]
         share, grafts = evaluated.nearest(config.report.share), evaluated.grafts
         rows = answer.class_rows(evaluation.classes, evaluated.at(share), grafts)
         methods.append(
@@ -126,7 +132,7 @@ def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> 
     )
 
 
-def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
+def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, tuple[str, str]]:
     """Write the figures beside the page, and return the pictures that the page embeds, by name."""
     maps, share, threshold = subject.maps, subject.share, subject.config.evaluate.threshold
     drawn = verdict_figures.result_figures(maps, subject.evaluation, share, threshold)

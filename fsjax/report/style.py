@@ -18,9 +18,14 @@ from jaxtyping import Bool, Float, Shaped
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import Collection
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import SymLogNorm
+from matplotlib.colors import ListedColormap, SymLogNorm, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
 Inches: TypeAlias = int | float
@@ -36,6 +41,9 @@ BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS
 GREY = "#999999"
 # Colour maps for values from 0 on, and for values around 0.
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
+
+# Paper and ink of a dark page. Colour maps of at most so many colours name parts, and do not show values.
+_DARK_PAPER, _DARK_INK, _FEW_COLOURS = "#14171b", "#e4e8ec", 8
 
 # Ticks on the Fourier plane; the outermost ones are its edges and need no label.
 _PLANE_TICKS = {-0.5: "", -0.25: "−¼", 0: "0", 0.25: "¼", 0.5: ""}
@@ -169,9 +177,37 @@ def share_ticks(axis: Axes, ticks: Sequence[float]) -> None:
     axis.minorticks_off()
 
 
+def darken(figure: Figure) -> None:
+    """Give a figure that was drawn the colours of a dark page: greys are turned, hues and colour maps are not."""
+    for axis in figure.axes:
+        axis.tick_params(color=_DARK_INK, labelcolor=_DARK_INK)  # a second drawing may have more ticks
+    cells = {text for axis in figure.axes if axis.images for text in axis.texts}
+    coloured = AxesImage, Text, Line2D, Patch, Collection
+    for artist in set(figure.findobj(lambda artist: isinstance(artist, coloured))):
+        if isinstance(artist, AxesImage):
+            colours = getattr(artist.get_cmap(), "colors", ())
+            if 0 < len(colours) <= _FEW_COLOURS:
+                artist.set_cmap(ListedColormap([_turned(colour) for colour in colours]))
+        elif artist not in cells:  # numbers on a colour map stay readable on it
+            for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+                if hasattr(artist, f"set_{name}") and hasattr(artist, f"get_{name}"):
+                    colours = getattr(artist, f"get_{name}")()
+                    getattr(artist, f"set_{name}")(_turned(colours))
+
+
+def _turned(colours: Any) -> Any:
+    """Return colours with black as the ink of a dark page, white as its paper, and greys between them."""
+    if isinstance(colours, str) and colours == "none":
+        return colours
+    values, (ink, paper) = to_rgba_array(colours), to_rgba_array([_DARK_INK, _DARK_PAPER])[:, :3]
+    grey = np.ptp(values[:, :3], axis=1) == 0
+    values[grey, :3] = ink * (1 - values[grey, :3]) + paper * values[grey, :3]
+    return tuple(values[0]) if np.ndim(colours) < 2 else values
+
+
 def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
     """Draw a mask on the plane: kept frequencies dark."""
-    draw_plane(axis, ~mask, cmap="gray", vmin=-0.15, vmax=1)
+    draw_plane(axis, ~mask, cmap=ListedColormap(["#212121", "#ffffff"]), vmin=0, vmax=1)
 
 
 def frequency_axes(figure: Figure, text: str = "") -> None:

@@ -18,14 +18,14 @@ def part(browser, name):
     return browser.find_element("css selector", f'#explorer [data-part="{name}"]')
 
 
-def dark(browser) -> np.ndarray:
+def kept(browser) -> np.ndarray:
     """Which positions of the map's canvas are painted as kept."""
-    red = browser.execute_script(
+    opacity = browser.execute_script(
         """const canvas = document.querySelector('[data-part="mask"]');
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-        return [canvas.height, ...data.filter((_, i) => i % 4 === 0)];"""
+        return [canvas.height, ...data.filter((_, i) => i % 4 === 3)];"""
     )
-    return np.array(red[1:]).reshape(red[0], -1) < 128
+    return np.array(opacity[1:]).reshape(opacity[0], -1) > 128
 
 
 def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_it(opened, few):
@@ -38,7 +38,7 @@ def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_
     pictures = set()
     for stop, share in enumerate(STOPS):
         shown(browser, f"0 {stop} 0")
-        np.testing.assert_array_equal(dark(browser), masks.within_share(maps.scores[0], share))
+        np.testing.assert_array_equal(kept(browser), masks.within_share(maps.scores[0], share))
         rates = {**found["shares"], **found["grid"]}[f"{share:g}"]
         for rate in ("tpr", "fpr"):
             low, high = rates[f"{rate}_ci"][0]
@@ -75,9 +75,9 @@ def test_images_and_grafts_follow_the_slider_as_numpy_filters_them(opened, few):
     slider.send_keys(Keys.HOME)
     for stop, share in enumerate(STOPS):
         shown(browser, f"0 {stop} 0")
-        kept = masks.within_share(maps.scores[0], share)
-        samples = np.concatenate(list(filtered(originals - 0.5, kept) + 0.5), axis=1)
-        change = filtered((donor - recipient)[None], kept)[0]
+        mask = masks.within_share(maps.scores[0], share)
+        samples = np.concatenate(list(filtered(originals - 0.5, mask) + 0.5), axis=1)
+        change = filtered((donor - recipient)[None], mask)[0]
         stretched = (change - change.min()) / (change.max() - change.min())
         for selector, expected in (
             ('[data-part="filtered"]', samples),
@@ -124,7 +124,7 @@ def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
     table = browser.find_element("id", "verdicts")
 
     def order():
-        return [row.text.split(" ")[0] for row in table.find_elements("css selector", "tbody tr td:nth-child(6)")]
+        return [row.text.split(" ")[0] for row in table.find_elements("css selector", "tbody tr td:nth-child(7)")]
 
     (heading,) = [
         one
@@ -159,9 +159,16 @@ def test_of_many_classes_each_is_read_from_its_file_when_it_is_chosen(opened, ma
     assert len(list((file.parent / "data").iterdir())) == len(maps.classes)
     part(browser, "previous").click()
     shown(browser, f"44 {STOPS.index(0.05)} 0")
-    np.testing.assert_array_equal(dark(browser), maps.at(0.05)[44])
+    np.testing.assert_array_equal(kept(browser), maps.at(0.05)[44])
     assert browser.current_url.endswith("#class-44") and part(browser, "name").text == "class 44"
     assert len(browser.find_elements("css selector", "script[src]")) == 2
+
+
+def test_the_index_is_the_page_and_finds_the_files_of_classes(opened, many):
+    file, maps = many
+    browser = opened(file.parents[1] / "index.html", "#class-7")
+    shown(browser, f"7 {STOPS.index(0.05)} 0")
+    np.testing.assert_array_equal(kept(browser), maps.at(0.05)[7])
 
 
 def test_a_file_that_is_gone_is_named(browser, many, tmp_path):
@@ -182,6 +189,27 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(opened, few, width):
     )
     try:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_on_a_phone_the_table_s_rows_are_cards_and_panels_are_stacked(opened, few):
+    browser = opened(few[0])
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        row = browser.find_element("css selector", "#verdicts tbody tr")
+        cells = row.find_elements("tag name", "td")
+        assert row.size["width"] <= 360 and len({cell.location["y"] for cell in cells}) == len(cells)
+        label = "return getComputedStyle(arguments[0], '::before').content"
+        assert [browser.execute_script(label, cell) for cell in cells[3:6]] == ['"share"', '"psi"', '"smallest share"']
+        views = browser.find_elements("css selector", ".view")
+        assert len({view.location["x"] for view in views}) == 1 and len({view.location["y"] for view in views}) == 3
+        # Sorting stays.
+        heading = browser.find_element("css selector", "#verdicts th:nth-child(5) button")
+        heading.click()
+        assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -216,14 +244,12 @@ def test_text_stands_out_in_light_and_in_dark(opened, few, scheme):
             ink = luminance(browser.find_element("css selector", selector).value_of_css_property("color"))
             # WCAG 2.2, 1.4.3 (AA).
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector
-        drawings = (".card img", ".frame canvas", ".pair img.map")
-        photographs = (".pair img:not(.map)", ".pair canvas", ".samples img", ".samples canvas")
-        for selector, changes in (*((one, True) for one in drawings), *((one, False) for one in photographs)):
-            found = browser.find_elements("css selector", selector)
-            assert found, selector
-            for element in found:
-                applied = element.value_of_css_property("filter")
-                assert ("invert" in applied) == (changes and scheme == "dark"), selector
+        for element in browser.find_elements("css selector", "img, canvas"):
+            assert element.value_of_css_property("filter") == "none", "turned colours would mislead"
+        # Figures are drawn for either page.
+        for picture in ("#across ~ figure img", "#across ~ .figures img"):
+            ground = luminance(f"rgb({', '.join(map(str, drawn(browser, picture)[2, 2].astype(int)))})")
+            assert abs(ground - paper) < 0.01
         toggle = browser.find_element("css selector", ".samples input")
         toggle.click()
         strips = browser.find_elements("css selector", ".samples :is(img, canvas)")

@@ -117,7 +117,7 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     for verdict in grafts["verdicts"]:
         name, kind = verdict["name"], verdict["kind"] + (f" by {verdict['by']}" if verdict["by"] else "")
         reason = verdict["sentence"].removeprefix(f"{name}: {kind}: ")
-        assert re.search(rf"{name}\W+{kind} {re.escape(reason)} ?smallest share", text), name
+        assert re.search(rf"{name}\W+{kind} {re.escape(reason)} ?psi at", text), name
         assert verdict["psi"] is None or f"{verdict['psi']:.3f} [{verdict['psi_ci'][0]:.3f}, " in text
     shown = len(re.findall(r"A graft that (succeeds|fails) ?image of C", text))
     assert text.count("donor: C") == text.count("with the graft C") == shown > 0

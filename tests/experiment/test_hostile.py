@@ -383,7 +383,7 @@ _TAGS = re.compile(
     "input|output|script|dl|dt|dd|br"
 )
 _ATTRIBUTES = re.compile(
-    "lang|charset|name|content|class|src|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
+    "lang|charset|name|content|class|src|srcset|media|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
     "scope|http-equiv|viewbox|title|(data|aria)-[a-z-]+"
 )
 
@@ -396,7 +396,7 @@ class Page(html_page.Page):
         assert _TAGS.fullmatch(tag), tag
         for name, value in attributes:
             assert _ATTRIBUTES.fullmatch(name), name
-            assert name != "src" or value.startswith("data:image/webp;base64,")
+            assert name not in ("src", "srcset") or value.startswith("data:image/webp;base64,")
             assert name != "href" or re.fullmatch(
                 r"\.\./[\w%.-]+/report/index\.html|[\w%]+/index\.html|#(class-\d+|table|rule|grafts)", value
             )

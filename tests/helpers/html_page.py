@@ -14,7 +14,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.addresses += [value for name, value in attrs if name in ("src", "srcset", "href")]
         self.alternatives += [value for name, value in attrs if name == "alt"]
         # The script gives its own two an alternative, with the picture.
         self.missing_alt += tag == "img" and not (dict(attrs).get("alt") or "data-part" in dict(attrs))

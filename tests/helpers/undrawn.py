@@ -18,12 +18,12 @@ def leave_undrawn(patch, but_of_the_page=False):
 
     saved, write = html._saved, html.write_figure
 
-    def empty(figure, kind, metadata):
-        return saved(figure, kind, metadata) if but_of_the_page and kind == "png" else b""
+    def empty(figure, kind, metadata, *dpi):
+        return saved(figure, kind, metadata, *dpi) if but_of_the_page and kind == "png" else b""
 
     def embed(figure, path):
         write(figure, path)
-        return "data:image/webp;base64,"
+        return ("data:image/webp;base64,",) * 2
 
     patch.setattr(html, "_saved", empty)
     if not but_of_the_page:

@@ -122,7 +122,7 @@ def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
         "frog   not recognised         -               0.25 [-0.12, 0.50]  0.51 %    0.50        0.12",
         "ship   undecided              5 %             0.50 [0.40, 0.60]   0.51 %    0.50        0.12",
         "",
-        "psi at least 0.5: the map controls the class.",
+        "A shortcut needs a psi above 0.5 with 95 % confidence, and controls that have far less.",
     ]
 
 

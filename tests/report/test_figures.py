@@ -1,5 +1,7 @@
 """Figures: they draw what was measured, names fit any width, PDFs are for print, and a user's style stays."""
 
+import collections
+import io
 import itertools
 import re
 import subprocess
@@ -10,6 +12,7 @@ import zlib
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from fsjax.evaluation import band_dynamics
@@ -176,8 +179,8 @@ def test_a_figure_is_kept_for_print_twice_always_as_the_same_bytes_and_its_pdf_h
     _, kept = maps_of(3, 8, 8)
     files = []
     for folder in (tmp_path / "once", tmp_path / "again"):
-        url = html.embed_figure(figures.map_grid(kept, ("a", "$b$", "c"), 0.05), folder / "maps.png")
-        assert url.startswith("data:image/webp;base64,")
+        urls = html.embed_figure(figures.map_grid(kept, ("a", "$b$", "c"), 0.05), folder / "maps.png")
+        assert len(set(urls)) == 2 and all(url.startswith("data:image/webp;base64,") for url in urls)
         assert sorted(file.name for file in folder.iterdir()) == ["maps.pdf", "maps.png"]
         files.append([(folder / name).read_bytes() for name in ("maps.png", "maps.pdf")])
     assert files[0] == files[1]
@@ -192,6 +195,35 @@ def test_a_figure_is_kept_for_print_twice_always_as_the_same_bytes_and_its_pdf_h
     assert b"/FontFile2" in objects and b"/Type3" not in objects
     width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", objects)[1])
     assert width == pytest.approx(72 * 5.55, abs=1)
+
+
+def pixels(figure):
+    """The number of pixels of each colour, in [0, 255]."""
+    figure.savefig(file := io.BytesIO(), format="png", dpi=100)
+    return collections.Counter(map(tuple, np.asarray(Image.open(file).convert("RGB")).reshape(-1, 3).tolist()))
+
+
+def test_on_a_dark_page_paper_and_ink_change_places_and_colours_stay():
+    _, kept = maps_of(3, 8, 8)
+    drawn = [
+        figures.map_grid(kept, ("a", "b", "c"), 0.05),
+        figures.difference_grid(kept, kept[::-1], ["a", "b", "c"]),
+        figures.overlap_matrix(np.array([[1, 0.2], [0.2, 1]]), ("a", "b"), 0.05),
+        figures.rates([0.05, 0.1], [[0.5]] * 2, [[0.1]] * 2, ("a",)),
+    ]
+    paper, ink, cells = (20, 23, 27), (228, 232, 236), matplotlib.colormaps[style.SEQUENTIAL]([0.2, 1.0])
+    hues = [tuple(round(255 * value) for value in to_rgb(each)) for each in (*style.COLOURS[1:], *cells)]
+    seen = set()
+    for figure in drawn:
+        light = pixels(figure)
+        style.darken(figure)
+        dark = pixels(figure)
+        assert dark[paper] == pytest.approx(light[255, 255, 255], rel=0.02) and not dark[255, 255, 255]
+        assert dark[ink] == pytest.approx(light[0, 0, 0], rel=0.1, abs=30), "text, lines, and what both maps keep"
+        assert [dark[hue] for hue in hues] == pytest.approx([light[hue] for hue in hues], rel=0.02, abs=9)
+        seen |= {hue for hue in hues if light[hue] > 100}
+    assert len(seen) >= 3
+    assert {text.get_color() for text in drawn[2].axes[0].texts} == {"white", "black"}, "numbers on a colour map"
 
 
 SCRIPT = """
