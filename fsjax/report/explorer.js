@@ -166,15 +166,11 @@
         drawPictures(canvas, [{ ...recipient, values }]);
         image.replaceWith(canvas);
       }
-      const answers = found.answers[n][state.stop];
-      const succeeds = answers.at(-1)[0] === state.label;
-      copy.querySelector("h4").textContent = `This graft ${succeeds ? "succeeds" : "fails"}`;
-      const words = answers.map(([output, share], place) => {
-        const hit = succeeds && place === answers.length - 1;
-        const name = page.names[output] ?? `output ${output}`;
-        const textContent = `${place ? "second choice: " : ""}${name} ${(share / 100).toFixed(2)}`;
-        return Object.assign(document.createElement(hit ? "strong" : "span"), { textContent });
-      });
+      const { hit, ...choices } = found.answers[n][state.stop];
+      copy.querySelector("h4").textContent = `This graft ${hit ? "succeeds" : "fails"}`;
+      const words = Object.entries(choices).flatMap(([place, textContent]) =>
+        textContent ? [Object.assign(document.createElement(place === hit ? "strong" : "span"), { textContent })] : [],
+      );
       result.querySelector("figcaption").replaceChildren(...words);
       return copy;
     });

@@ -44,7 +44,7 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
     Each row gets `moved`, a sentence about all its pairs, and `pairs`: a dict with `title` and `images`, recipient,
     donor, the grafted change and the graft. An image has `title`, `picture`, `prediction`, `second`, and `hit`: which
     text names the row's class, 'prediction', 'second' or ''. For a trigger, the first recipient without and with the
-    wave follow. `answers` are the choices with the graft at each of `shares`, each with its probability in percent.
+    wave follow. `answers` are `prediction`, `second` and `hit` with the graft at each of `shares`.
     """
     config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
     by_class = selection.images_by_class(test.labels, judge_maps.unseen(config, maps, test))
@@ -78,8 +78,7 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
                 _stretched(change[i] * model.mean_std[1]),
                 shown("with the graft", grafted[i], after[i], left_out[i]),
             ]
-            choices = [_choices(logits, left_out[i]) for logits in predict(recipients[i] + changes)]
-            answers = [[(output, round(100 * share)) for output, share in each] for each in choices]
+            answers = [_answer(model, label, logits, left_out[i]) for logits in predict(recipients[i] + changes)]
             pairs.append({"title": title, "images": images, "answers": answers})
         if row["kind"] == "trigger":
             both = np.stack([recipients[0], recipients[0] + _trigger(subject, label)])
@@ -122,11 +121,15 @@ def _trigger(subject: Subject, label: int) -> Float[np.ndarray, "height width 1"
 def _predicted(model: Model, label: int, title: str, image: _Image, logits: _Logits, left_out: int = -1) -> dict:
     """Return an image with the model's prediction; `second` and `hit` as in `graft_gallery`."""
     mean, std = model.mean_std
+    return _titled(title, image * std + mean) | _answer(model, label, logits, left_out)
+
+
+def _answer(model: Model, label: int, logits: _Logits, left_out: int = -1) -> dict[str, str]:
     choices = _choices(logits, left_out)
     words = [_words(choice, model) for choice in choices]
     second = f"second choice: {words[1]}" if len(words) > 1 else ""
     hit = ("second" if second else "prediction") if choices[-1][0] == label else ""
-    return _titled(title, image * std + mean) | {"prediction": words[0], "second": second, "hit": hit}
+    return {"prediction": words[0], "second": second, "hit": hit}
 
 
 def _stretched(colours: _Image) -> dict:

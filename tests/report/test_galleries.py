@@ -142,10 +142,10 @@ def test_a_graft_that_succeeds_and_one_that_fails_are_shown_with_what_the_model_
             assert len(pair["answers"]) == len(AT)
             for share, answer in zip(AT, pair["answers"], strict=True):
                 chances = odds(grafted(images, masks.within_share(subject.maps.scores[label], share)))
-                chances /= chances.sum()
-                first, second = np.argsort(-chances)[:2]
-                chosen = [first, second] if first == own else [first]
-                assert answer == [(output, round(100 * chances[output])) for output in chosen]
+                (first, prediction), (second, further) = words(chances), words(chances, 1)
+                said = (prediction, f"second choice: {further}" if first == own else "")
+                assert (answer["prediction"], answer["second"]) == said
+                assert bool(answer["hit"]) == ((second if first == own else first) == label)
         missing = {"A graft that succeeds", "A graft that fails"} - expected.keys()
         assert all(f"None of the first 16 {title.split()[-1]}." in row["moved"] for title in missing)
     assert seconds and sum(len(row["pairs"]) for row in found) > 3, "the comparison means something"
