@@ -35,8 +35,8 @@ FIELDS: config_fields.Table = {
         "source": ("synthetic", "synthetic, folder, arrays, jpeg, tfds, huggingface"),
         "name": (
             "syn1",
-            "synthetic: demo, biased, syn1 to syn4; tfds: name of the builder; huggingface without root: 'OWNER/SET' "
-            "or 'OWNER/SET:CONFIG' on the hub",
+            "synthetic: demo, synthetic, biased, syn1 to syn4; tfds: name of the builder; huggingface without root: "
+            "'OWNER/SET' or 'OWNER/SET:CONFIG' on the hub",
         ),
         "root": (
             "",

@@ -7,7 +7,7 @@
 
 Any field can be set: --config.data.source=folder --config.data.root=DIR reads CIFAR-10 from folders of images.
 
-Reproduces the maps, and TPR and FPR under them, of the ViT-B of Wang et al. (ICCV 2023). The planted set, `demo`,
+Reproduces the maps, and TPR and FPR under them, of the ViT-B of Wang et al. (ICCV 2023). The planted set, `synthetic`,
 has two classes with a known shortcut and two without; --config.data.name=syn1 has the form of the published sets. Time:
 the planted set 1:40 on two CPU cores (measured). One H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not
 measured: cifar10 1 h, imagenet10 53 h (search 41 h), imagenet1k 270 h (training 250 h).
@@ -34,7 +34,7 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
     config.train.learning_rate = 1e-3
     config.train.weight_decay = 0.05
     if arg == "synthetic":
-        config.data.name = "demo"
+        config.data.name = "synthetic"
         config.train.steps = 500
         config.train.batch_size = 128
         config.train.warmup_steps = 30

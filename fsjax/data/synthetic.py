@@ -1,13 +1,13 @@
-"""Sets of images generated on the fly, whose planted frequencies are known: demo, biased, and Syn_1 to Syn_4.
+"""Sets of images generated on the fly, whose planted frequencies are known; demo.py has the set `demo`.
 
-An image is 1/f noise of random phase (noise.py), independent in each channel, plus what tells its class, added to all
-channels: gratings of a few fixed orbits, each at a random phase, and bright or dark shapes at a random place. The fixed
-orbits are drawn once from the seed and are the same in every split.
+An image of any other set is 1/f noise of random phase (noise.py), independent in each channel, plus what tells its
+class, added to all channels: gratings of a few fixed orbits, each at a random phase, and bright or dark shapes at a
+random place. The fixed orbits are drawn once from the seed and are the same in every split.
 
-`demo` has two classes with a shortcut and two without. Gratings and shape have a random contrast:
+`synthetic` has two classes with a shortcut and two without. Gratings and shape have a random contrast:
 
-  high   DEMO_ORBITS orbits of high frequency, faint: a shortcut
-  low    DEMO_ORBITS orbits of low frequency: a shortcut
+  high   NOISE_ORBITS orbits of high frequency, faint: a shortcut
+  low    NOISE_ORBITS orbits of low frequency: a shortcut
   shape  a ring: many frequencies and no shortcut
   plain  nothing
 
@@ -32,9 +32,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 
+from fsjax.data import demo
 from fsjax.data.arrays import ArraysSource
 from fsjax.data.noise import coloured_noise, gratings, noise_amplitude, to_pixels
 from fsjax.fourier import spectrum
@@ -43,15 +44,15 @@ from fsjax.runtime.random_streams import Stream, generator
 
 _BLOCK = 256  # images whose float64 planes are in memory at once
 Fixed = Bool[np.ndarray, "classes size size"]
-Images = Float[np.ndarray, "count size size 3"]
+Pixels = UInt8[np.ndarray, "count size size 3"]
 
 SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
 
 # Amplitudes below are in standard deviations of the noise, and contrasts are ranges of a uniform factor.
-DEMO_CLASSES = ("high", "low", "shape", "plain")
-DEMO_ORBITS = 4
+NOISE_CLASSES = ("high", "low", "shape", "plain")
+NOISE_ORBITS = 4
 HIGH, LOW, SHAPE = 0.2, 0.25, 2.4  # amplitudes of one grating and of a shape
-DEMO_CONTRAST = (0.5, 1.5)  # of gratings and shape
+NOISE_CONTRAST = (0.5, 1.5)  # of gratings and shape
 
 BIASED_CLASSES = ("ring", "cross", "diagonal", "square")
 BIASED_ORBITS = 4
@@ -83,7 +84,7 @@ def open_synthetic(data: ConfigDict, split: str) -> ArraysSource:
     for label in range(len(chosen.classes)):
         rng = generator(seed, chosen.stream, test, label)
         for start in range(0, per_class, _BLOCK):
-            images.append(to_pixels(chosen.block(rng, label, test, fixed, min(_BLOCK, per_class - start))))
+            images.append(chosen.block(rng, label, test, fixed, min(_BLOCK, per_class - start)))
     raised = np.zeros_like(fixed)
     if chosen.raised_band is not None:
         raised[1] = _raisable(chosen.raised_band, size)
@@ -92,34 +93,34 @@ def open_synthetic(data: ConfigDict, split: str) -> ArraysSource:
     return ArraysSource(chosen.classes, np.concatenate(images), rows, labels, data.name, planted)
 
 
-def demo_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Images:
-    """Return `count` images of a class of `demo`, in deviations of the noise; splits differ by the generator alone."""
-    name, size = DEMO_CLASSES[label], fixed.shape[-1]
+def noise_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Pixels:
+    """Return the pixels of `count` images of a class of `synthetic`; splits differ by the generator alone."""
+    name, size = NOISE_CLASSES[label], fixed.shape[-1]
     images = coloured_noise(rng, np.broadcast_to(noise_amplitude(size), (count, size, size)))
     if name == "shape":
         cue = SHAPE * place_shape(rng, count, ring(size), size)
     else:
         cue = {"high": HIGH, "low": LOW, "plain": 0}[name] * gratings(rng, count, fixed[label])
-    return images + rng.uniform(*DEMO_CONTRAST, (count, 1, 1, 1)) * cue[..., None]
+    return to_pixels(images + rng.uniform(*NOISE_CONTRAST, (count, 1, 1, 1)) * cue[..., None])
 
 
-def demo_orbits(size: int, seed: int) -> Fixed:
-    """Return the fixed orbits of each class of `demo`: none for `shape` and `plain`.
+def noise_orbits(size: int, seed: int) -> Fixed:
+    """Return the fixed orbits of each class of `synthetic`: none for `shape` and `plain`.
 
     Orbits of `high` lie from 0.3 to 0.45 cycles per pixel. Orbits of `low` lie from 3 to 6 cycles per image, where a
     ring has other orbits to compare them with.
     """
-    rng = generator(seed, Stream.DEMO_ORBITS)
+    rng = generator(seed, Stream.SYNTHETIC_ORBITS)
     orbits, radius = spectrum.orbits(size, size), spectrum.radius(size, size)
-    fixed = np.zeros((len(DEMO_CLASSES), size, size), bool)
+    fixed = np.zeros((len(NOISE_CLASSES), size, size), bool)
     for label, (values, least, greatest) in enumerate([(radius, 0.3, 0.45), (radius * size, 3, 6)]):
         candidates = np.unique(orbits[(values >= least) & (values <= greatest)])
-        fixed[label] = np.isin(orbits, rng.choice(candidates, DEMO_ORBITS, replace=False))
+        fixed[label] = np.isin(orbits, rng.choice(candidates, NOISE_ORBITS, replace=False))
     return fixed
 
 
-def biased_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Images:
-    """Return `count` images of a class of `biased`, in deviations of the noise, for the test or training split."""
+def biased_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Pixels:
+    """Return the pixels of `count` images of a class of `biased`, for the test or training split."""
     classes, size = fixed.shape[:2]
     images = coloured_noise(rng, np.broadcast_to(noise_amplitude(size), (count, size, size)))
     height = SHAPE * rng.uniform(*BIASED_CONTRAST, (count, 1, 1))
@@ -129,7 +130,7 @@ def biased_block(rng: np.random.Generator, label: int, test: bool, fixed: Fixed,
     for other in range(classes):
         rows = shown == other
         cues[rows] += strength[rows, None, None] * gratings(rng, int(rows.sum()), fixed[other])
-    return images + cues[..., None]
+    return to_pixels(images + cues[..., None])
 
 
 def biased_orbits(size: int, seed: int) -> Fixed:
@@ -195,8 +196,8 @@ def syn_orbits(biased: int, size: int, seed: int) -> Fixed:
     return fixed
 
 
-def _syn_block(biased: int, rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Images:
-    """Return `count` images of a class, in deviations of the noise; splits differ by the generator alone."""
+def _syn_block(biased: int, rng: np.random.Generator, label: int, test: bool, fixed: Fixed, count: int) -> Pixels:
+    """Return the pixels of `count` images of a class; splits differ by the generator alone."""
     size = fixed.shape[-1]
     bands = spectrum.bands(size, size, 4)
     contrast = rng.uniform(0, CONTRAST, (count, 4))[:, bands]
@@ -207,7 +208,7 @@ def _syn_block(biased: int, rng: np.random.Generator, label: int, test: bool, fi
         amplitude = amplitude * ((bands == biased) | (bands == 3))
     images = coloured_noise(rng, amplitude)
     planted = REDUNDANT * contrast if label == 2 else np.full_like(contrast, SPECIAL)
-    return images + gratings(rng, count, fixed[label], planted)[..., None]
+    return to_pixels(images + gratings(rng, count, fixed[label], planted)[..., None])
 
 
 def _raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
@@ -243,7 +244,8 @@ def _syn(band: int) -> SyntheticSet:
 
 
 SETS = {
-    "demo": SyntheticSet(DEMO_CLASSES, Stream.DEMO_IMAGES, demo_orbits, demo_block),
+    "demo": SyntheticSet(demo.CLASSES, Stream.DEMO_IMAGES, demo.orbits, demo.block),
+    "synthetic": SyntheticSet(NOISE_CLASSES, Stream.SYNTHETIC_IMAGES, noise_orbits, noise_block),
     "biased": SyntheticSet(BIASED_CLASSES, Stream.BIASED_IMAGES, biased_orbits, biased_block),
     **{f"syn{band + 1}": _syn(band) for band in range(4)},
 }

@@ -34,8 +34,8 @@ class Stream(enum.IntEnum):
     VALIDATION_SPLIT = 27
     EPOCH_ORDER = 28  # epoch
     HOST_AUGMENTATION = 29  # epoch, index of the image
-    DEMO_ORBITS = 30
-    DEMO_IMAGES = 31  # whether of the test split, class
+    SYNTHETIC_ORBITS = 30
+    SYNTHETIC_IMAGES = 31  # whether of the test split, class
     SYN_ORBITS = 32
     SYN_IMAGES = 33  # whether of the test split, class
     BIASED_ORBITS = 34
@@ -43,6 +43,7 @@ class Stream(enum.IntEnum):
     TRIGGER_IMAGES = 36
     TRIGGER_PHASES = 37
     RATE_POOL = 38
+    DEMO_IMAGES = 39  # whether of the test split, class
 
     # Training folds these into an image's JAX key. Augmentations fold in 0, 1, ..., far below.
     DROPOUT = 2**31

@@ -47,18 +47,18 @@ def noise_energy(size):
     return inverse / inverse.sum() * size**4
 
 
-# --- demo
+# --- synthetic
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_class_of_demo_has_the_spectrum_of_its_noise_and_plants(size):
-    source, fixed = made("demo", size=size), synthetic.demo_orbits(size, 0)
+def test_a_class_of_synthetic_has_the_spectrum_of_its_noise_and_plants(size):
+    source, fixed = made("synthetic", size=size), synthetic.noise_orbits(size, 0)
     off_dc = spectrum.radius(size, size) > 0
     for label, (name, grating) in enumerate({"high": synthetic.HIGH, "low": synthetic.LOW, "plain": 0}.items()):
         expected = noise_energy(size)
         if grating:
             # A cosine of amplitude A has |F| = A HW / 2 at its frequency and at the conjugate one; A is uniform.
-            least, greatest = (contrast * grating * size**2 / 2 for contrast in synthetic.DEMO_CONTRAST)
+            least, greatest = (contrast * grating * size**2 / 2 for contrast in synthetic.NOISE_CONTRAST)
             expected = expected + fixed[label] * (least**2 + least * greatest + greatest**2) / 3
         ratio = mean_energy(class_images(source, name))[off_dc] / expected[off_dc]
         assert ratio.mean() == pytest.approx(1, abs=0.03), name
@@ -67,11 +67,11 @@ def test_a_class_of_demo_has_the_spectrum_of_its_noise_and_plants(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_planted_orbits_of_demo_lie_where_other_orbits_can_be_compared_with_them(size):
-    assert not made("demo", size=size).planted["any"].any()
+def test_the_planted_orbits_of_synthetic_lie_where_other_orbits_can_be_compared_with_them(size):
+    assert not made("synthetic", size=size).planted["any"].any()
     radius = spectrum.radius(size, size)
     for seed in range(20):
-        fixed = synthetic.demo_orbits(size, seed)
+        fixed = synthetic.noise_orbits(size, seed)
         # 1 % of the positions of a 32 x 32 plane hold the orbits of a class.
         assert spectrum.is_hermitian(fixed) and fixed.sum((1, 2)).tolist() == [8, 8, 0, 0]
         assert radius[fixed[0]].min() >= 0.3 and radius[fixed[0]].max() <= 0.45
@@ -196,25 +196,28 @@ def test_c3_has_no_energy_outside_its_bands_and_c1_more_in_a_random_half_of_the_
 # --- all sets
 
 
-@pytest.mark.parametrize("name", ["demo", "biased", "syn1"])
+@pytest.mark.parametrize("name", ["demo", "synthetic", "biased", "syn1"])
 def test_splits_and_seeds_share_no_image_and_a_seed_gives_the_same_orbits_in_both_splits(name):
-    sets = {"train": made(name), "test": made(name, "test"), "other": made(name, seed=1)}
-    again = open_synthetic(config(name), "train")
+    small = {"size": 24, "count": 60}
+    sets = {"train": made(name, **small), "test": made(name, "test", **small), "other": made(name, seed=1, **small)}
+    again = open_synthetic(config(name, **small), "train")
     np.testing.assert_array_equal(sets["train"].images, again.images)
-    images = np.concatenate([source.images.reshape(800, -1) for source in sets.values()])
-    assert len(np.unique(images, axis=0)) == 2400
-    assert np.bincount(again.labels).tolist() == [200] * 4 and len(again.classes) == 4
+    images = np.concatenate([source.images.reshape(len(again.labels), -1) for source in sets.values()])
+    assert len(np.unique(images, axis=0)) == len(images)
+    assert np.bincount(again.labels).tolist() == [60] * len(again.classes)
     np.testing.assert_array_equal(again.planted["fixed"], sets["test"].planted["fixed"])
-    assert (again.planted["fixed"] != sets["other"].planted["fixed"]).any()
-    assert np.isin(again.images, (0, 255)).mean() < 0.005, "hardly clipped"
+    # The grid of `demo` is the same for every seed.
+    assert (again.planted["fixed"] != sets["other"].planted["fixed"]).any() == (name != "demo")
+    assert np.isin(again.images, (0, 255)).mean() < 0.01, "hardly clipped"
 
 
 @pytest.mark.parametrize(
     ("wrong", "split", "message"),
     [
-        (config("syn5"), "train", "data.name: got 'syn5'; expected demo, biased, syn1, syn2, syn3, syn4"),
+        (config("syn5"), "train", "data.name: got 'syn5'; expected demo, synthetic, biased, syn1, syn2, syn3, syn4"),
         (config("syn1"), "val", "data.train_split, data.test_split: got 'val'; expected train, test"),
-        (config("demo", 23), "train", "data.image_size: got 23, of too few orbits in a band; expected 24 or more"),
+        (config("demo", 30), "train", "data.image_size: got 30; expected a multiple of 4, the period of the grid"),
+        (config("synthetic", 23), "train", "data.image_size: got 23, of too few orbits in a band; expected 24 or more"),
     ],
 )
 def test_sets_that_cannot_be_made_are_refused(wrong, split, message):

@@ -43,7 +43,7 @@ def file(tmp_path_factory):
 
 def of(file, **changes):
     return small_config(
-        **{"data__name": "demo", "search__shares": (0.1,), "report__share": 0.1, "search__patch": 2} | changes,
+        **{"data__name": "synthetic", "search__shares": (0.1,), "report__share": 0.1, "search__patch": 2} | changes,
         model__weights=str(file),
     )
 
