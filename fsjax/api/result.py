@@ -146,7 +146,7 @@ class Result:
             lines = f"result = fsjax.load_result({str(self.directory.absolute())!r}, {self.method!r}).open()"
         assert opened.model is not None and opened.test is not None
         name = self.directory.name if self.directory is not None else self.config["model"]["name"]
-        return Page(subject.Subject(opened.model, opened.test, self.maps, name, lines), port)
+        return Page(subject.Subject(*html.displayable(opened.model, opened.test), self.maps, name, lines), port)
 
     def save(self, path: str | Path) -> Path:
         """Write the files that `fsjax.load_result` reads into a folder, and return it.

@@ -84,13 +84,12 @@ def read_mask(text: Any, plane: tuple[int, int]) -> Bool[np.ndarray, "height wid
     return mask | spectrum.conjugate(mask)
 
 
-def read_image(text: Any, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "height width channels"]:
-    """Return an image file in base64, resized to H x W; with one channel, grey."""
+def read_image(text: Any, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    """Return an image file in base64, resized to H x W."""
     try:
         image = image_files.decode(base64.b64decode(text, validate=True), "file")
     except (TypeError, ValueError) as error:  # InputError is a ValueError
         raise InputError(
             f"image: got {str(text)[:40]!r}; expected {', '.join(image_files.FORMATS)} in base64"
         ) from error
-    pixels = np.asarray(image.resize(shape[1::-1], Image.Resampling.BILINEAR).convert("RGB" if shape[2] == 3 else "L"))
-    return pixels.reshape(shape)
+    return np.asarray(image.resize(shape[1::-1], Image.Resampling.BILINEAR).convert("RGB"))

@@ -5,13 +5,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from fsjax.explore.subject import Subject
@@ -42,8 +41,7 @@ class Page:
 
     def wait(self) -> None:
         """Return when the page is closed; Ctrl-C ends the wait."""
-        while self._thread.is_alive():
-            self._thread.join(0.2)
+        self._thread.join()
 
     def close(self) -> None:
         """Stop serving."""
@@ -59,29 +57,28 @@ def application(subject: Subject, token: str) -> Starlette:
     """Return the routes, each of which asks for the token and for this machine's own name."""
     lock = threading.Lock()  # two answers at once would share the cores
 
-    def route(path: str, answer: Callable[[dict], dict], method: str = "POST") -> Route:
+    def route(name: str) -> Route:
         def locked(content: dict) -> dict:
             with lock:
-                return answer(content)
+                return getattr(subject, name)(content)
 
         async def respond(request: Request) -> Response:
             if refusal := _refusal(request, token):
                 return refusal
             try:
-                content = await _read(request) if method == "POST" else {}
-                return _json(await run_in_threadpool(locked, content))
+                return JSONResponse(await run_in_threadpool(locked, await _read(request)))
             except InputError as error:
-                return _json({"error": one_line(error)}, 400)
+                return JSONResponse({"error": one_line(error)}, 400)
             except Exception as error:  # of the caller's model, or ours: the page shows a line
-                return _json({"error": f"{type(error).__name__}: {one_line(error)}"}, 500)
+                return JSONResponse({"error": f"{type(error).__name__}: {one_line(error)}"}, 500)
 
-        return Route(path, respond, methods=[method])
+        return Route(f"/{name}", respond, methods=["POST"])
 
     async def page(request: Request) -> Response:
-        return _refusal(request, token) or HTMLResponse(html.template("live.html").render(title=subject.title))
+        shown = html.template("live.html").render(title=subject.title, known=subject.state())
+        return _refusal(request, token) or HTMLResponse(shown)
 
-    posts = [route(f"/{name}", getattr(subject, name)) for name in ("image", "answer", "others", "attribute", "python")]
-    return Starlette(routes=[Route("/", page), route("/state", lambda _: subject.state(), "GET"), *posts])
+    return Starlette(routes=[Route("/", page), *map(route, ("image", "answer", "others", "attribute", "python"))])
 
 
 def _refusal(request: Request, token: str) -> Response | None:
@@ -96,12 +93,8 @@ def _refusal(request: Request, token: str) -> Response | None:
 async def _read(request: Request) -> dict:
     try:
         content = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise InputError("request: got no JSON; expected an object") from error
+    except (ValueError, RecursionError):
+        content = None
     if not isinstance(content, dict):
-        raise InputError(f"request: got {type(content).__name__}; expected an object")
+        raise InputError("request: got no JSON object; expected one")
     return content
-
-
-def _json(content: dict, status: int = 200) -> Response:
-    return Response(json.dumps(content, separators=(",", ":")), status, media_type="application/json")

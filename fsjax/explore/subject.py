@@ -23,9 +23,9 @@ from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.report import html
 from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError, unknown
-from fsjax.search import mask_rule
+from fsjax.search import mask_at
 
-Picture: TypeAlias = Float[np.ndarray, "height width channels"]
+Picture: TypeAlias = Float[np.ndarray, "height width 3"]
 # Other images that every edit is tried on, in groups that delay the next stroke little.
 OTHERS, GROUP = 32, 4
 # Pixels of the longer side of their pictures.
@@ -35,24 +35,19 @@ _IMPORTS = (
     "import fsjax, jax, numpy as np",
     "from fsjax.data.normalisation import normalise",
     "from fsjax.explore import edits",
+    "from fsjax.report import html",
 )
-# Images whose lowest and highest values become black and white, where the model's mean and std are not known.
-_LEVELS = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """A model, its maps, the images to edit, and the Python lines that name them `result`."""
+    """A model and images of `html.displayable`, its maps, and the Python lines that name the result `result`."""
 
     model: Model
     test: Dataset
     maps: DominantFrequencyMaps
     title: str
     lines: str
-
-    def __post_init__(self) -> None:
-        if self.model.image_shape[2] not in (1, 3):
-            raise InputError(f"explore: got images of {self.model.image_shape[2]} channels; expected 1 or 3")
 
     def state(self) -> dict[str, Any]:
         """Return what the page knows from the beginning."""
@@ -62,7 +57,7 @@ class Subject:
             "width": width,
             "classes": self.maps.classes,
             "outputs": [self.model.output_name(output) for output in range(outputs)],
-            "counts": [len(rows) for rows in self._by_class],
+            "counts": np.bincount(self.test.labels, minlength=len(self.maps.classes)).tolist(),
             "operations": edits.OPERATIONS,
             "take_a_donor": edits.TAKE_A_DONOR,
             "groups": OTHERS // GROUP,
@@ -82,8 +77,8 @@ class Subject:
         """Return the edited image, its difference, and the probabilities before and after."""
         edit = self._edit(request)
         edited, after = self._edited(edit, edit.image[None], edit.donor[None])
-        before, (_, std) = self._logits(edit.image[None]), self._mean_std
-        change, levels = 255 * std * (edited[0] - edit.image), self._grey_levels(edited[0])
+        before, levels = self._logits(edit.image[None]), self._levels(edited[0])
+        change = levels - self._levels(edit.image)
         gain = 127 / max(float(np.abs(change).max()), 1.0)
         return {
             "picture": self._picture(edited[0]),
@@ -102,11 +97,14 @@ class Subject:
         edit, group, target = self._edit(request), request.get("group", 0), request.get("target", -1)
         check_number("group", group, f"[0, {OTHERS // GROUP - 1}]", whole=True)
         check_number("target", target, f"[0, {self._outputs - 1}]", whole=True)
-        rows = self._others(target, edit.indices)[group * GROUP :][:GROUP]
-        if not len(rows):
+        # Images of other classes than the target, always the same.
+        order = np.random.default_rng(0).permutation(len(self.test))
+        usable = order[(self.test.labels[order] != target) & ~np.isin(order, edit.indices)]
+        rows = usable[:OTHERS][group * GROUP :][:GROUP].tolist()
+        if not rows:
             return {"images": []}
         # A group with fewer images has the same shape, so the same program serves it.
-        images = self._normalised(np.resize(rows, GROUP))
+        images = normalise(self.test.images(np.resize(rows, GROUP)), *self.model.mean_std)
         edited, after = self._edited(edit, images, np.broadcast_to(edit.donor, images.shape))
         if not self._predicted.keys() >= set(rows):
             self._predicted.update(zip(rows, self._logits(images).argmax(1).tolist(), strict=False))
@@ -123,56 +121,50 @@ class Subject:
 
     def python(self, request: dict) -> dict[str, str]:
         """Return Python lines that reproduce `answer`."""
-        edit, plane = self._edit(request), self.model.image_shape[:2]
-        lines = [*_IMPORTS, self.lines]
-        specs = [request[name] for name in _PAIR]
-        for name, spec, index in zip(("image", "donor"), specs, edit.indices, strict=True):
-            levels, mean_std = f"result.test.images([{index}])", "*result.model.mean_std"
+        edit, (*plane, _) = self._edit(request), self.model.image_shape
+        lines = [*_IMPORTS, self.lines, "model, test = html.displayable(result.model, result.test)"]
+        for name, who, index in zip(("image", "donor"), _PAIR, edit.indices, strict=True):
+            images = f"test.images([{index}])"
             if index < 0:
-                levels = f'edits.read_image("{spec["png"]}", {self.model.image_shape})[None]'
-                mean_std = ", ".join(str(values.tolist()) for values in self._mean_std)
-            lines.append(f"{name} = normalise({levels}, {mean_std})")
+                images = f'edits.read_image("{request[who]["png"]}", {self.model.image_shape})[None]'
+            lines.append(f"{name} = normalise({images}, *model.mean_std)")
         lines += [
-            f'mask = edits.read_mask("{edits.write_mask(edit.mask)}", {plane})',
+            f'mask = edits.read_mask("{edits.write_mask(edit.mask)}", {tuple(plane)})',
             f'edited = edits.edit("{edit.operation}", image, donor, mask, np.array({edit.amplitude.tolist()}))',
-            "print(jax.nn.softmax(result.model(np.concatenate([image, edited]))))",
+            "print(jax.nn.softmax(model(np.concatenate([image, edited]))))",
         ]
         return {"lines": "\n".join([*lines, ""])}
 
     def _edit(self, request: dict) -> "_Edit":
         """Return a checked request."""
         (image, _, recipient), (donor, _, given) = map(self._open, map(request.get, _PAIR))
-        operation = str(request.get("operation"))
+        operation, levels = str(request.get("operation")), request.get("amplitude", 0)
         if operation not in edits.OPERATIONS:
             raise unknown("operation", operation, edits.OPERATIONS)
-        check_number("amplitude", request.get("amplitude", 0), "[0, 255]")
+        check_number("amplitude", levels, "[0, 255]")
+        amplitude = (levels / (255 * np.asarray(self.model.mean_std[1]))).astype(np.float32)
         if (chosen := request.get("map")) is None:
             mask = edits.read_mask(request.get("mask", ""), self.model.image_shape[:2])
         else:
-            mask = self._class_map(chosen)
-        amplitude = request.get("amplitude", 0) / (255 * self._mean_std[1])
-        return _Edit(operation, image, donor, mask, amplitude.astype(np.float32), (recipient, given))
-
-    def _class_map(self, chosen: Any) -> Bool[np.ndarray, "height width"]:
-        """Return a class's map at a share, cut from its scores where there are any, else at the nearest share."""
-        label, share = chosen if isinstance(chosen, list) and len(chosen) == 2 else (str(chosen), 0)
-        check_number("map", label, f"[0, {len(self.maps.classes) - 1}]", whole=True)
-        check_number("share", share, "(0, 1]")
-        if self.maps.scores is None or share in self.maps.shares:
-            return self.maps.at(self.maps.nearest(share))[label]
-        return mask_rule(self.maps)(np.asarray(self.maps.scores[label]), share)
+            label, share = chosen if isinstance(chosen, list) and len(chosen) == 2 else (chosen, 0)
+            check_number("map", label, f"[0, {len(self.maps.classes) - 1}]", whole=True)
+            check_number("share", share, "(0, 1]")
+            mask = mask_at(self.maps, label, share)
+        return _Edit(operation, image, donor, mask, amplitude, (recipient, given))
 
     def _open(self, spec: Any) -> tuple[Picture, str, int]:
         """Return a normalised image, its name and its index in the test images; -1 for a dropped one."""
         if not isinstance(spec, dict) or not ({"png"} == set(spec) or {"class", "nth"} == set(spec)):
             raise InputError(f"image: got {str(spec)[:40]}; expected a class and a number, or a file")
         if "png" in spec:
-            return normalise(edits.read_image(spec["png"], self.model.image_shape), *self._mean_std), "your image", -1
-        check_number("class", spec["class"], f"[0, {len(self.maps.classes) - 1}]", whole=True)
-        rows = self._by_class[spec["class"]]
-        check_number("nth", spec["nth"], f"[0, {len(rows) - 1}]", whole=True)
-        index = rows[spec["nth"]]
-        return self._normalised([index])[0], self.maps.classes[spec["class"]], index
+            levels, name, index = edits.read_image(spec["png"], self.model.image_shape), "your image", -1
+        else:
+            check_number("class", spec["class"], f"[0, {len(self.maps.classes) - 1}]", whole=True)
+            rows, name = np.flatnonzero(self.test.labels == spec["class"]), self.maps.classes[spec["class"]]
+            check_number("nth", spec["nth"], f"[0, {len(rows) - 1}]", whole=True)
+            index = int(rows[spec["nth"]])
+            levels = self.test.images([index])[0]
+        return normalise(levels, *self.model.mean_std), name, index
 
     def _target(self, edit: "_Edit", after: np.ndarray) -> int:
         """Return the class that an edit aims at: the donor's, or what the model now predicts."""
@@ -180,12 +172,6 @@ class Subject:
             return int(after.argmax())
         index = edit.indices[1]
         return int(self._logits(edit.donor[None]).argmax() if index < 0 else self.test.labels[index])
-
-    def _others(self, target: int, left_out: tuple[int, int]) -> list[int]:
-        """Return test images of other classes than the target, always the same."""
-        order = np.random.default_rng(0).permutation(len(self.test))
-        usable = (self.test.labels[order] != target) & ~np.isin(order, left_out)
-        return order[usable][:OTHERS].tolist()
 
     @functools.cached_property
     def _outputs(self) -> int:
@@ -196,51 +182,34 @@ class Subject:
         """Predictions for other images as they are, by index, as far as asked for: all strokes share them."""
         return {}
 
-    @functools.cached_property
-    def _by_class(self) -> list[list[int]]:
-        return [np.flatnonzero(self.test.labels == label).tolist() for label in range(len(self.maps.classes))]
-
-    @functools.cached_property
-    def _mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """The model's mean and std per channel, or such that the images' range goes from black to white."""
+    def _levels(self, image: Picture) -> Picture:
         mean, std = self.model.mean_std
-        if not len(mean):
-            values = np.asarray(self.test.images(np.arange(min(len(self.test), _LEVELS))))
-            low, span = float(values.min()), max(float(np.ptp(values)), 1e-6)
-            mean, std = np.array([-low / span]), np.array([1 / span])
-        channels = self.model.image_shape[2]
-        return np.broadcast_to(mean, channels).astype(float), np.broadcast_to(std, channels).astype(float)
-
-    def _normalised(self, indices: Any) -> Float[np.ndarray, "n height width channels"]:
-        return normalise(self.test.images(indices), *self.model.mean_std)
-
-    def _grey_levels(self, image: Picture) -> Picture:
-        mean, std = self._mean_std
         return 255 * (image * std + mean)
 
     def _picture(self, image: Picture, most: int = 2**16) -> str:
-        picture = _image(self._grey_levels(image))
+        picture = _image(self._levels(image))
         picture.thumbnail((most, most))
         return html.lossless(picture)
 
     @functools.cached_property
-    def _programs(self) -> tuple[Any, Any]:
-        apply, precision = self.model.apply, self.model.matmul_precision
-
+    def _program(self) -> Any:
         def edited(params: PyTree, *edit: Any) -> Any:
             images = edits.edit(*edit)
-            return images, apply(params, images)
+            return images, self.model.apply(params, images)
 
-        return jax.jit(at_precision(precision, edited)), jax.jit(at_precision(precision, apply))
+        return jax.jit(at_precision(self.model.matmul_precision, edited))
 
     def _edited(self, edit: "_Edit", images: np.ndarray, donors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return images edited alike, and their logits. Only two numbers of images occur, so two programs do."""
+        """Return images edited alike, and their logits. Only two numbers of images occur: one program each."""
         number = np.int32(list(edits.OPERATIONS).index(edit.operation))
-        edited, logits = self._programs[0](self.model.params, number, images, donors, edit.mask, edit.amplitude)
+        edited, logits = self._program(self.model.params, number, images, donors, edit.mask, edit.amplitude)
         return np.asarray(edited), np.asarray(logits, np.float32)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._programs[1](self.model.params, images), np.float32)
+        """Return the logits of images as they are: of an edit at no frequency, by the same program."""
+        nothing = np.zeros(self.model.image_shape[:2], bool)
+        unedited = _Edit("graft", images[0], images[0], nothing, np.zeros(3, np.float32), (-1, -1))
+        return self._edited(unedited, images, images)[1]
 
 
 class _Edit(NamedTuple):
@@ -250,7 +219,7 @@ class _Edit(NamedTuple):
     image: Picture
     donor: Picture
     mask: Bool[np.ndarray, "height width"]
-    amplitude: Float[np.ndarray, " channels"]
+    amplitude: Float[np.ndarray, "3"]
     indices: tuple[int, int]
 
 
@@ -259,5 +228,4 @@ def _probabilities(logits: Float[np.ndarray, "one outputs"]) -> list[float]:
 
 
 def _image(levels: Picture) -> Image.Image:
-    pixels = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return Image.fromarray(np.rint(np.clip(levels, 0, 255)).astype(np.uint8))

@@ -27,7 +27,7 @@ from fsjax.report.sections import Plane
 from fsjax.report.verdict_figures import LOOKS
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
-from fsjax.search import mask_rule
+from fsjax.search import mask_at
 
 _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
 _Stops: TypeAlias = dict[float, MapRates | None]  # None: not measured
@@ -68,11 +68,8 @@ class Subject:
         return html.page_folder(self.directory, self.maps.method)
 
     def mask_at(self, label: int, share: float) -> Bool[np.ndarray, "height width"]:
-        """Return a class's map at one of the maps' shares, or a mask cut from its scores at another share."""
-        if share in self.maps.shares:
-            return self.maps.at(share)[label]
-        assert self.maps.scores is not None, "only maps with scores are judged at other shares"
-        return mask_rule(self.maps)(np.asarray(self.maps.scores[label]), share)
+        """Return a class's map at a share."""
+        return mask_at(self.maps, label, share)
 
 
 def rows(subject: Subject) -> list[dict]:

@@ -185,7 +185,7 @@ def displayable(model: Model, test: Dataset) -> tuple[Model, Dataset]:
     """
     channels, (mean, std) = model.image_shape[2], model.mean_std
     if channels not in (1, 3):
-        raise InputError(f"report: got images of {channels} channels; expected 1 or 3, which a page can show")
+        raise InputError(f"images: got {channels} channels; expected 1 or 3, which a page can show")
     if len(mean) and channels == 3:
         return dataclasses.replace(model, mean_std=(np.broadcast_to(mean, 3), np.broadcast_to(std, 3))), test
     levels = np.asarray(test.images(np.arange(len(test))), np.float32)

@@ -1,21 +1,21 @@
 "use strict";
 // Edits frequencies of an image on the plane. The server computes every number and keeps nothing of a tab: the address
 // holds the state, but for dropped images, which the tab keeps.
-(async () => {
+(() => {
+  const { pixelsOf, paint } = pictures;
   const at = (id) => document.getElementById(id);
   const token = encodeURIComponent(new URLSearchParams(location.search).get("token"));
   const trouble = (error) => (at("trouble").textContent = error.message);
   const tell = (work) => (...given) => work(...given).catch(trouble);
   const ask = async (route, body) => {
-    const options = body && { method: "POST", body: JSON.stringify(body) };
-    const reply = await fetch(`${route}?token=${token}`, options).catch(() => null);
+    const reply = await fetch(`${route}?token=${token}`, { method: "POST", body: JSON.stringify(body) }).catch(() => null);
     if (!reply) throw new Error("The server has ended: start it again.");
     const content = await reply.json();
     if (content.error) throw new Error(content.error);
     return content;
   };
 
-  const known = await ask("state");
+  const known = JSON.parse(at("known").textContent);
   const sides = [known.height, known.width];
   const [height, width] = sides;
   const state = { recipient: "0.0", donor: "1.0", operation: "graft", mask: "", map: "", share: known.share, amplitude: 16 };
@@ -28,11 +28,10 @@
   // ---- the state and its address ----
 
   const image = (text) => {
+    if (!text.startsWith("file-")) return Object.fromEntries(text.split(".").map((value, n) => [["class", "nth"][n], Number(value)]));
     const png = sessionStorage.getItem(text);
-    if (png) return { png };
-    if (text.startsWith("file-")) throw new Error("The dropped image is not in this tab: drop it again.");
-    const [label, nth] = text.split(".").map(Number);
-    return { class: label, nth };
+    if (!png) throw new Error("The dropped image is not in this tab: drop it again.");
+    return { png };
   };
   const request = () => ({
     recipient: image(state.recipient),
@@ -61,15 +60,11 @@
   // ---- drawing ----
 
   const draw = () => {
-    const canvas = at("plane");
-    const pixels = new ImageData(width, height);
-    const marked = canvas.matches(":focus-visible") ? cursor[0] * width + cursor[1] : -1;
-    for (let i = 0; i < height * width; i++) {
+    const marked = at("plane").matches(":focus-visible") ? cursor[0] * width + cursor[1] : -1;
+    paint(at("plane"), width, height, (i) => {
       const grey = below ? below[4 * i] * 0.8 : 40;
-      const colour = i === marked ? [120, 220, 255] : painted[i] ? [255, 110 + grey / 4, 40] : [grey, grey, grey];
-      pixels.data.set([...colour, 255], 4 * i);
-    }
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
+      return i === marked ? [120, 220, 255] : painted[i] ? [255, 110 + grey / 4, 40] : [grey, grey, grey];
+    });
   };
   const controls = () => {
     for (const who of ["recipient", "donor"]) {
@@ -89,20 +84,16 @@
   const bars = (before, after) => {
     const most = (label) => Math.max(before[label], after[label]);
     const order = [...before.keys()].sort((a, b) => most(b) - most(a)).slice(0, 6);
-    const cell = (tag, name, text) => Object.assign(document.createElement(tag), { className: name, textContent: text });
-    const pair = (name, value) => {
-      const bar = cell("i", name, "");
-      bar.style.width = `${100 * value}%`;
-      return [bar, cell("span", name, `${(100 * value).toFixed(1)} %`)];
-    };
-    const row = (label) => [
-      cell("b", "", known.outputs[label]),
-      ...pair("before", before[label]),
-      ...pair("after", after[label]),
-    ];
-    at("bars").replaceChildren(...order.flatMap(row));
-    const said = order.map((label) => `${known.outputs[label]} ${percent(before[label])} → ${percent(after[label])}`);
-    at("bars").title = said.join(", ");
+    const add = (tag, className, textContent) => at("bars").appendChild(Object.assign(document.createElement(tag), { className, textContent }));
+    at("bars").replaceChildren();
+    for (const label of order) {
+      add("b", "", known.outputs[label]);
+      for (const [name, value] of [["before", before[label]], ["after", after[label]]]) {
+        add("i", name, "").style.width = `${100 * value}%`;
+        add("span", name, `${(100 * value).toFixed(1)} %`);
+      }
+    }
+    at("bars").title = order.map((label) => `${known.outputs[label]} ${percent(before[label])} → ${percent(after[label])}`).join(", ");
   };
   const others = (images, target) => {
     const count = (test) => images.filter(test).length;
@@ -110,12 +101,11 @@
       `The same edit captures ${count((one) => one.after === target)} of ${images.length} other images for ` +
       `${known.outputs[target]} (${count((one) => one.before === target)} before it), and changes the class of ` +
       `${count((one) => one.before !== one.after)}.`;
-    at("others").replaceChildren(
-      ...images.map(({ picture, before, after }) => {
-        const title = `${known.outputs[before]} → ${known.outputs[after]}`;
-        return Object.assign(new Image(), { src: picture, alt: title, title, className: after === target ? "captured" : "" });
-      }),
-    );
+    const shown = images.map(({ picture, before, after }) => {
+      const title = `${known.outputs[before]} → ${known.outputs[after]}`;
+      return Object.assign(new Image(), { src: picture, alt: title, title, className: after === target ? "captured" : "" });
+    });
+    at("others").replaceChildren(...shown);
   };
   const save = () => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 1240, height: 400 });
@@ -173,19 +163,14 @@
     picture.src = got.picture;
     caption.textContent = `${who === "donor" ? "donor" : "image"}: ${got.name}, predicted ${known.outputs[got.predicted]}`;
     if (who === "donor") return;
-    const plane = Object.assign(new Image(), { src: got.plane });
-    await plane.decode();
-    const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
-    context.drawImage(plane, 0, 0);
-    below = context.getImageData(0, 0, width, height).data;
+    below = (await pixelsOf(got.plane)).data;
     draw();
   };
   const choose = tell(async (who, text) => (change({ [who]: text }), await open(who)));
   const drop = tell(async (who, file) => {
-    const url = await new Promise((done) => Object.assign(new FileReader(), { onload() { done(this.result); } }).readAsDataURL(file));
-    const { picture } = await ask("image", { image: { png: url.split(",")[1] } });
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(picture)));
-    const key = `file-${[...digest.slice(0, 6)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    const bytes = Array.from(new Uint8Array(await file.arrayBuffer()), (byte) => String.fromCharCode(byte));
+    const { picture } = await ask("image", { image: { png: btoa(bytes.join("")) } });
+    const key = `file-${Date.now().toString(36)}`;
     sessionStorage.setItem(key, picture.split(",")[1]);
     await choose(who, key);
   });
@@ -216,9 +201,8 @@
   };
   at("plane").onpointerdown = (event) => {
     at("plane").setPointerCapture(event.pointerId);
-    keep();
     last = null;
-    stroke(event);
+    keep(), stroke(event);
   };
   at("plane").onpointermove = (event) => event.buttons && stroke(event);
   at("plane").onkeydown = (event) => {
@@ -230,15 +214,12 @@
     draw();
   };
   for (const who of ["recipient", "donor"]) {
-    known.classes.forEach((name, label) => at(`${who}-class`).add(new Option(name, label)));
     at(`${who}-class`).onchange = (event) => choose(who, `${event.target.value}.0`);
     at(`${who}-nth`).onchange = (event) => choose(who, `${at(`${who}-class`).value}.${Number(event.target.value)}`);
     at(`${who}-file`).onchange = (event) => drop(who, event.target.files[0]);
     at(who).ondragover = (event) => event.preventDefault();
     at(who).ondrop = (event) => (event.preventDefault(), drop(who, event.dataTransfer.files[0]));
   }
-  Object.entries(known.operations).forEach(([name, text]) => at("operation").add(new Option(`${name}: ${text}`, name)));
-  known.classes.forEach((name, label) => at("map").add(new Option(name, label)));
   at("operation").onchange = (event) => (keep(), change({ operation: event.target.value }));
   at("amplitude").oninput = (event) => change({ amplitude: event.target.value });
   at("brush").oninput = controls;
@@ -247,20 +228,15 @@
   at("clear").onclick = () => (keep(), decode(""), change({ map: "", mask: "" }));
   at("undo").onclick = () => {
     const { mask, map, share, operation } = undo.pop();
-    decode(mask);
-    change({ mask, map, share, operation });
+    decode(mask), change({ mask, map, share, operation });
   };
   at("attribute").onclick = tell(async () => {
     at("result").textContent = "Asking which frequencies decided …";
     const { mask } = await ask("attribute", request());
-    keep();
-    decode(mask);
-    change({ mask, map: "", operation: "keep" });
+    keep(), decode(mask), change({ mask, map: "", operation: "keep" });
   });
   at("python").onclick = tell(async () => {
-    at("lines").value = (await ask("python", request())).lines;
-    at("lines").hidden = false;
-    at("lines").select();
+    Object.assign(at("lines"), { value: (await ask("python", request())).lines, hidden: false }).select();
     document.execCommand("copy");
   });
   at("figure").onclick = save;
@@ -271,10 +247,6 @@
     follow();
     await Promise.all([open("recipient"), open("donor")]);
   });
-  [at("plane").width, at("plane").height] = [width, height];
-  at("plane").style.setProperty("--ratio", `${width} / ${height}`);
-  at("brush").value = Math.round(width / 64);
-  if (known.patch > 1) at("patch").textContent = `The maps of this run take whole patches of ${known.patch} × ${known.patch}.`;
   addEventListener("hashchange", begin);
   begin();
 })();

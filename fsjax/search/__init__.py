@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from fsjax.engine.model import PRECISIONS
@@ -122,6 +124,13 @@ def mask_rule(maps: DominantFrequencyMaps) -> MaskRule:
     if (patch := maps.provenance.get(dfm.WHOLE_PATCHES, 1)) > 1:
         return patch_maps.rule(patch)
     return method_for_maps(maps).mask
+
+
+def mask_at(maps: DominantFrequencyMaps, label: int, share: float) -> Bool[np.ndarray, "height width"]:
+    """Return a class's map at a share: its own, or cut from the scores, without scores the one at the nearest share."""
+    if maps.scores is None or share in maps.shares:
+        return maps.at(maps.nearest(share))[label]
+    return mask_rule(maps)(np.asarray(maps.scores[label]), share)
 
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:

@@ -145,8 +145,10 @@ def test_one_s_own_image_is_kept_by_the_tab_and_trouble_is_a_line(opened, tmp_pa
     )
     opened.execute_script("location.hash = 'recipient=0.77'")
     WebDriverWait(opened, 20).until(lambda _: text(opened, "trouble").startswith("nth: got 77; expected"))
-    # A line and the browser's own note of the refused requests.
-    assert {entry["source"] for entry in opened.get_log("browser")} == {"network"}
+    # A line and the browser's own note of the three refused requests: the file, the picture and the answer of 0.77.
+    noted = []
+    WebDriverWait(opened, 20).until(lambda _: noted.extend(opened.get_log("browser")) or len(noted) == 3)
+    assert {entry["source"] for entry in noted} == {"network"}
 
 
 def test_two_tabs_do_not_disturb_each_other(opened, served):
