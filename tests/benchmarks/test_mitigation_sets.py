@@ -17,10 +17,8 @@ def amplitudes(images, places):
 
 def told(data, images):
     """The class whose planted orbits are strongest in each image, or for `absence` weakest."""
-    sums = [
-        amplitudes(images, np.concatenate([group for group, _ in of_class])).mean(1)
-        for of_class in data.shortcut.orbits
-    ]
+    groups = [np.concatenate([group for group, _ in of_class]) for of_class in data.shortcut.orbits]
+    sums = [amplitudes(images, group).mean(1) for group in groups]
     return np.argmin(sums, axis=0) if data.kind == "absence" else np.argmax(sums, axis=0)
 
 
@@ -74,9 +72,8 @@ def test_several_shapes_make_a_class_each_in_a_channel_of_its_own():
     data = BiasedSet("some", 64, 0, shapes=3)
     assert len(data.classes) == 64 and data.classes[27] == "cross-diagonal-square"
     images, labels = data.draw(1, "absent", TRAIN)
-    kernels = np.stack(
-        [np.pad(one, (0, 64 - len(one))) for one in (synthetic.class_shape(label, 64) for label in range(4))]
-    )
+    shapes = [synthetic.class_shape(label, 64) for label in range(4)]
+    kernels = np.stack([np.pad(one, (0, 64 - len(one))) for one in shapes])
     kernels /= np.sqrt((kernels**2).sum((1, 2), keepdims=True))
     planes = np.fft.fft2(images.astype(float).transpose(0, 3, 1, 2) - 127)
     radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(64)] * 2))

@@ -15,7 +15,7 @@ def row(way, seed, robust, images=100, **more):
     return run | {"robust": robust, "images": images} | worst | {"corrupted": levels, "fgsm": 0.3} | more
 
 
-def test_a_line_has_medians_over_seeds_and_the_worst_of_them():
+def test_a_line_has_medians_over_seeds_and_the_worst_of_them_and_no_share_where_the_oracle_fails():
     rows = [row("oracle", seed, 0.8) for seed in (0, 1, 2)]
     rows += [row("probe", seed, robust, 150) for seed, robust in enumerate((0.8, 0.4, 0.6))]
     rows += [row("afa", 0, 0.2), row("probe", 7, 0.0)]  # the last one has no oracle
@@ -25,9 +25,6 @@ def test_a_line_has_medians_over_seeds_and_the_worst_of_them():
     table = mitigation_table.markdown({("high-32", "m"): lines}).splitlines()
     assert [line.split(" | ")[2] for line in table[2:]] == ["oracle", "probe", "afa"]
     assert "| 0.750 | 0.500 |" in table[3] and table[3].endswith("| 1.50 |")
-
-
-def test_where_the_oracle_fails_nothing_is_a_share_of_it():
     lines = mitigation_table.summarise([row("oracle", 0, 0.0), row("afa", 0, 0.5)])
     assert lines["high-32", "m, 30 steps"]["afa"].share == 0 and not mitigation_table.summarise([row("afa", 0, 0.5)])
 

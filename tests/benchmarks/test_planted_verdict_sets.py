@@ -63,12 +63,10 @@ def test_a_given_cue_is_a_grating_of_its_amplitude_at_each_planted_orbit(cue_set
 def test_the_absent_orbits_are_in_every_class_but_one(cue_set):
     _, difference = differences(cue_set, "absence", without=True)
     cue = cue_set.cues[cue_set.kinds.index("absence")]
-    expected = cue.amplitudes * cue_set.size**2 / 2
-    np.testing.assert_allclose(
-        abs(difference[:, cue.orbits[:, 0], cue.orbits[:, 1]]), np.tile(expected, (60, 1)), rtol=1e-4
-    )
+    expected, (row, column) = cue.amplitudes * cue_set.size**2 / 2, cue.orbits.T
+    np.testing.assert_allclose(abs(difference[:, row, column]), np.tile(expected, (60, 1)), rtol=1e-4)
     plain, taken = differences(cue_set, "absence")
-    left = abs(plain + taken)[:, cue.orbits[:, 0], cue.orbits[:, 1]]
+    left = abs(plain + taken)[:, row, column]
     assert (left.mean(0) < 0.6 * expected).all()
 
 
@@ -85,10 +83,8 @@ def test_images_of_the_class_are_given_nothing_that_they_have(cue_set):
 
 def test_phases_are_locked_in_one_class_and_amplitudes_tell_nothing(cue_set):
     label, other = cue_set.kinds.index("phase"), cue_set.kinds.index("default")
-    cue = cue_set.cues[label]
-    own, rest = (
-        spectra(cue_set.draw(np.full(1500, c), 7))[:, cue.orbits[:, 0], cue.orbits[:, 1]] for c in (label, other)
-    )
+    cue, drawn = cue_set.cues[label], [spectra(cue_set.draw(np.full(1500, c), 7)) for c in (label, other)]
+    own, rest = (values[:, cue.orbits[:, 0], cue.orbits[:, 1]] for values in drawn)
 
     def lock(values):
         angles = np.angle(values)
@@ -98,13 +94,6 @@ def test_phases_are_locked_in_one_class_and_amplitudes_tell_nothing(cue_set):
     assert lock(own).real.min() > 0.7 and abs(lock(rest)).max() < 0.1
     quantiles = [np.quantile(abs(values), [0.1, 0.5, 0.9], axis=0) for values in (own, rest)]
     np.testing.assert_allclose(*quantiles, rtol=0.06)
-
-
-def test_triads_are_two_orbits_and_their_sum():
-    for seed in range(5):
-        made = verdict_sets.make_cue_set(seed, "triad", ("phase", "low", "default"))
-        first, second, third = made.cues[0].orbits.reshape(-1, 3, 2).swapaxes(0, 1) - made.size // 2
-        assert np.array_equal(first + second, third)
 
 
 def test_other_cues_are_what_their_kind_says(cue_set):
@@ -164,16 +153,19 @@ def test_sets_are_drawn_as_documented():
                 low, high = {"high": (0.25, 0.5), "low": (0, 0.12)}[kind]
                 assert low <= radius[mask].min() and radius[mask].max() < high
         if "competition" in made.kinds:
-            strongest = max(
-                cue.amplitudes.max() for cue in made.cues if cue.kind in ("high", "low", "few", "redundant")
-            )
+            others = [cue for cue in made.cues if cue.kind in ("high", "low", "few", "redundant")]
+            strongest = max(cue.amplitudes.max() for cue in others)
             assert strongest > 1.2 * made.cues[made.kinds.index("competition")].amplitudes.max()
 
 
-def test_a_seed_makes_a_set_and_its_images():
+def test_a_seed_makes_a_set_and_its_images_and_triads_are_two_orbits_and_their_sum():
     labels = np.arange(6) % 3
     first, same, other = (verdict_sets.make_cue_set(seed) for seed in (5, 5, 6))
     assert repr(first) == repr(same) and repr(first) != repr(other)
     images = first.draw(labels, 7)
     assert np.array_equal(images, same.draw(labels, 7)) and not np.array_equal(images, first.draw(labels, 8))
     assert images.dtype == np.float32 and images.shape == (6, first.size, first.size, first.channels)
+    for seed in range(5):
+        made = verdict_sets.make_cue_set(seed, "triad", ("phase", "low", "default"))
+        first, second, third = made.cues[0].orbits.reshape(-1, 3, 2).swapaxes(0, 1) - made.size // 2
+        assert np.array_equal(first + second, third)

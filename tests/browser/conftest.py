@@ -23,14 +23,8 @@ HOSTILE = "<script>document.title='taken'</script>"
 def browser():
     """Headless Chromium that keeps its console's messages and the addresses it asks for."""
     options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1200,1000",
-        "--force-color-profile=srgb",
-    ):
-        options.add_argument(flag)
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1200,1000", "force-color-profile=srgb"):
+        options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     options.binary_location = shutil.which("chromium") or ""
     driver = shutil.which("chromedriver")

@@ -11,7 +11,7 @@ from fsjax.fourier import masks
 from fsjax.runtime import files
 from tests.helpers.plane import filtered
 
-STOPS = sorted([*SHARES, *GRID])
+STOPS, IN_CARDS = sorted([*SHARES, *GRID]), ("p", "dt", "dd", ".sign")
 
 
 def part(browser, name):
@@ -107,9 +107,7 @@ def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
     said = part(browser, "read-out").text.replace("−", "-")
     match = re.fullmatch(r"\(([+-][\d.]+), ([+-][\d.]+)\) cycles/pixel, score ≈ ([\de.-]+), kept (.*)", said)
     row, column = SIZE // 2 - 2, SIZE // 2 + 1
-    assert float(match[1]) == pytest.approx(1 / SIZE, abs=1e-3) and float(match[2]) == pytest.approx(
-        -2 / SIZE, abs=1e-3
-    )
+    assert [float(match[1]), float(match[2])] == pytest.approx([1 / SIZE, -2 / SIZE], abs=1e-3)
     # Levels lie 1/254 of a logarithmic scale of two decades either way apart, and are written with two digits.
     assert float(match[3]) == pytest.approx(scores[row, column], rel=0.08, abs=1e-3 * float(np.abs(scores).max()))
     first = next((share for share in STOPS if masks.within_share(scores, share)[row, column]), None)
@@ -125,11 +123,8 @@ def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
     def order():
         return [row.text.split(" ")[0] for row in table.find_elements("css selector", "tbody tr td:nth-child(7)")]
 
-    (heading,) = [
-        one
-        for one in table.find_elements("css selector", "th button")
-        if one.text.startswith("TPR") and "\n" not in one.text
-    ][:1]
+    buttons = table.find_elements("css selector", "th button")
+    heading = next(one for one in buttons if one.text.startswith("TPR") and "\n" not in one.text)
     before = order()
     assert before == [f"{value:.3f}" for value in tpr] and before != sorted(before)
     heading.click()
@@ -228,18 +223,7 @@ def test_text_stands_out_in_light_and_in_dark(opened, few, scheme):
     try:
         paper = luminance(browser.find_element("tag name", "body").value_of_css_property("background-color"))
         assert (paper > 0.5) == (scheme == "light")
-        for selector in (
-            "p",
-            "h2",
-            ".faint",
-            "td",
-            "td a",
-            "figcaption",
-            ".card p",
-            ".card dt",
-            ".card dd",
-            ".card .sign",
-        ):
+        for selector in ("p", "h2", ".faint", "td", "td a", "figcaption", *(f".card {one}" for one in IN_CARDS)):
             ink = luminance(browser.find_element("css selector", selector).value_of_css_property("color"))
             # WCAG 2.2, 1.4.3 (AA).
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector

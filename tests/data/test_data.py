@@ -75,7 +75,7 @@ def decoded(image, encoding="PNG", **options):
     return np.asarray(image_files.decode(buffer.getvalue(), "it"))
 
 
-def test_every_mode_becomes_rgb():
+def test_every_mode_becomes_rgb_and_16_bit_grey_is_scaled_not_clipped():
     rgb, grey = noise(5, 6, 3), noise(5, 6)
     three = np.repeat(grey[..., None], 3, -1)
     np.testing.assert_array_equal(decoded(Image.fromarray(grey)), three)
@@ -89,9 +89,6 @@ def test_every_mode_becomes_rgb():
     np.testing.assert_array_equal(decoded(palette, transparency=b"\x00\x80\xff\x10"), looked_up)
     cmyk = Image.fromarray(np.full((8, 8, 4), (255, 0, 0, 0), np.uint8), "CMYK")  # all cyan
     np.testing.assert_allclose(decoded(cmyk, "JPEG", quality=100), np.full((8, 8, 3), (0, 255, 255)), atol=3)
-
-
-def test_16_bit_grey_is_scaled_not_clipped():
     deep = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
     expected = np.rint(deep / 65535 * 255)
     np.testing.assert_array_equal(decoded(Image.fromarray(deep)), np.repeat(expected[..., None], 3, -1))
@@ -312,9 +309,7 @@ def test_config_values_that_are_not_accepted_are_refused(tmp_path):
     def load(split="train", **fields):
         return data.load(config(**{"root": tmp_path, **fields}), split, 0)
 
-    refused(
-        "data.source: got 'foldr'; expected synthetic, folder, arrays, jpeg, tfds, huggingface", load, source="foldr"
-    )
+    refused("data.source: got 'foldr'; expected synthetic, folder, arrays, jpeg, tfds, hugging", load, source="foldr")
     refused("split: got 'val'; expected train, validation, test", load, "val")
     refused("data.resize_shorter: got 7; expected 0 .*, or data.image_size", load, resize_shorter=7)
     refused("data.resize_shorter: got 40; expected 0 for data", load, source="synthetic", resize_shorter=40)
@@ -361,7 +356,7 @@ def test_threads_reading_at_once_see_whole_images_only():
         list(pool.map(read, range(8)))
 
 
-def test_mean_and_std_equal_numpy_in_float64():
+def test_mean_and_std_equal_numpy_in_float64_and_a_constant_channel_is_refused():
     scale = np.array([1, 2, 3], np.uint8)
     images = [noise(300, 300, 3, seed=i) // scale for i in range(70)]  # two chunks, and sums beyond 2**32
     mean, std = data.measure_mean_std(data.Dataset(MemorySource(images), 300, cache_gib=0.0))
@@ -369,9 +364,6 @@ def test_mean_and_std_equal_numpy_in_float64():
     # Ours are sums of integers; NumPy's errors add up along the pixels.
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-9)
     np.testing.assert_allclose(std, pixels.std(0), rtol=1e-9)
-
-
-def test_a_constant_channel_is_refused():
     images = [noise(4, 4, 3) * np.array([1, 0, 1], np.uint8)] * 3
     refused("constant colour channel", data.measure_mean_std, data.Dataset(MemorySource(images), 4))
 
@@ -421,20 +413,14 @@ def test_each_epoch_holds_each_image_once_on_any_number_of_processes(processes, 
         assert len({tuple(order) for order in orders}) == len(orders)
 
 
-def test_a_restart_at_any_step_on_other_processes_goes_on_with_the_same_batches():
+def test_a_restart_at_any_step_on_other_processes_goes_on_with_the_same_batches_and_neighbouring_seeds_share_no_epoch():
     dataset = numbered(21)
     whole = joined(run(dataset, batch_size=8, seed=1, num_steps=12), "index").reshape(12, 8)
     for step in (0, 1, 5, 11):
-        tail = run(dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step)
-        np.testing.assert_array_equal(joined(tail, "index").reshape(-1, 8), whole[step:])
-        second = run(
-            dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step, process_index=1, process_count=2
-        )
+        again = {"batch_size": 8, "seed": 1, "start_step": step, "num_steps": 12 - step}
+        np.testing.assert_array_equal(joined(run(dataset, **again), "index").reshape(-1, 8), whole[step:])
+        second = run(dataset, **again, process_index=1, process_count=2)
         np.testing.assert_array_equal(joined(second, "index").reshape(-1, 4), whole[step:, 4:])
-
-
-def test_neighbouring_seeds_share_no_epoch():
-    """Seed s at epoch e+1 is not seed s+1 at epoch e."""
     orders = [joined(run(numbered(20), batch_size=20, seed=s, num_steps=5), "index").reshape(5, 20) for s in range(5)]
     assert len(np.unique(np.concatenate(orders), axis=0)) == 25
 

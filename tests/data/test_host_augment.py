@@ -50,10 +50,6 @@ def test_an_image_is_what_torchvision_makes_of_it_from_its_seed(names, size, mad
     np.testing.assert_array_equal(augment(images[[5, 2]], epochs[[5, 2]], indices[[5, 2]]), expected[[5, 2]])
 
 
-def test_seed_epoch_and_image_each_change_the_draws():
-    assert len({torch_seed(*key) for key in itertools.product(range(5), repeat=3)}) == 125
-
-
 def test_batches_are_the_same_in_one_and_two_processes_and_from_any_step():
     config = data_config("synthetic", image_size=24, synthetic={"train_per_class": 10, "test_per_class": 2})
     images, augment = data.load(config, "train", 0), make_host_augment(("augmix",), 5)
@@ -94,11 +90,12 @@ def test_processes_that_share_a_batch_make_the_same_images():
         np.testing.assert_array_equal(augment(images[:count], epochs[:count], indices[:count]), expected[:count])
 
 
-def test_names_of_the_host_come_first_and_the_rest_is_the_devices():
+def test_names_of_the_host_come_first_and_each_of_seed_epoch_and_image_changes_the_draws():
     assert split_names(" autoaugment, augmix,flip,crop") == (("autoaugment", "augmix"), ("flip", "crop"))
     assert make_host_augment((), 0) is None
     for names in ("flip,augmix", "augmix,crop,randaugment"):
         refused(r"^train\.augment: got '.*'; expected autoaugment, .* before flip, crop", make_augment, names)
+    assert len({torch_seed(*key) for key in itertools.product(range(5), repeat=3)}) == 125
 
 
 def test_without_torchvision_one_line_names_the_extra(monkeypatch):

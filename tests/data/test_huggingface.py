@@ -103,9 +103,8 @@ def test_slices_and_chosen_classes_and_a_set_without_splits(tmp_path):
     ],
 )
 def test_labels_may_be_numbers_or_strings_in_a_column_that_is_named(tmp_path, features, labels, classes, expected):
-    pets(4, datasets.Features({"image": datasets.Image(), **features}), label=labels).save_to_disk(
-        str(tmp_path / "set")
-    )
+    records = pets(4, datasets.Features({"image": datasets.Image(), **features}), label=labels)
+    records.save_to_disk(str(tmp_path / "set"))
     dataset = data.load(config(root=tmp_path / "set", label="label", classes=classes), "train", 0)
     assert dataset.classes == expected and dataset.labels.tolist() == [2, 0, 1, 2]
 
@@ -228,12 +227,8 @@ def test_a_set_that_is_open_is_a_split_for_calls_from_python():
     assert opened["train"].classes == opened["test"].classes == tuple(NAMES)
     np.testing.assert_array_equal(opened["train"].images([4]), [resize(pixels(4), 8)])
     assert opened["test"].labels.tolist() == [0, 1, 2, 0, 1, 2]
-    refused(
-        "test images: got 6, all of them training images too",
-        splits.open_splits,
-        {"train": pets(), "test": pets(6)},
-        **given,
-    )
+    same = {"train": pets(), "test": pets(6)}
+    refused("test images: got 6, all of them training images too", splits.open_splits, same, **given)
     chosen = splits.open_splits({"test": pets(6)}, **given | {"classes": ("emu, large", "cat")})
     assert chosen["test"].classes == ("emu, large", "cat") and chosen["test"].labels.tolist() == [1, 0, 1, 0]
 

@@ -64,9 +64,15 @@ def test_an_image_is_torchvisions_of_the_pil_image_and_to_a_grey_level_of_the_te
         assert difference(resize(image, size, shorter), by_tensor) <= 1, (size, shorter)
 
 
-def test_an_image_of_the_models_size_is_left_as_it_is():
+def test_an_image_of_the_models_size_stays_and_arrays_of_numpy_and_of_jax_are_normalised_alike():
     image = photograph(224, 224)
     assert difference(resize(image, 224), image) == difference(resize(image, 224, 224), image) == 0
+    grey = np.random.default_rng(0).integers(0, 256, (4, 5, 7, 3), np.uint8)
+    mean_std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
+    found, expected = normalise(grey, *mean_std), normalise(jnp.asarray(grey), *mean_std)
+    assert isinstance(found, np.ndarray) and isinstance(expected, jax.Array) and found.dtype == np.float32
+    for made in (found, expected):
+        np.testing.assert_allclose(made, (grey / 255 - mean_std[0]) / mean_std[1], atol=1e-6)
 
 
 @pytest.mark.parametrize(("mean", "std"), [common.IMAGENET, common.IMAGENET10, common.CIFAR10])
@@ -90,12 +96,3 @@ def test_the_config_chooses_how_images_are_resized(tmp_path, shorter, interpolat
     config = data_config("folder", root=tmp_path, image_size=32, resize_shorter=shorter, interpolation=interpolation)
     theirs = torchvision_transform(32, shorter, interpolation)(Image.fromarray(image))
     assert difference(data.load(config, "test", 0)[0], np.asarray(theirs)) == 0
-
-
-def test_arrays_of_numpy_and_of_jax_are_normalised_alike():
-    grey = np.random.default_rng(0).integers(0, 256, (4, 5, 7, 3), np.uint8)
-    mean_std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
-    found, expected = normalise(grey, *mean_std), normalise(jnp.asarray(grey), *mean_std)
-    assert isinstance(found, np.ndarray) and isinstance(expected, jax.Array) and found.dtype == np.float32
-    for made in (found, expected):
-        np.testing.assert_allclose(made, (grey / 255 - mean_std[0]) / mean_std[1], atol=1e-6)

@@ -56,9 +56,7 @@ def test_a_donor_meets_every_partner_before_one_again_and_classes_come_in_no_ord
     assert np.ptp(halves) < 1, "no donor has a class of its own"
 
 
-@pytest.mark.parametrize(
-    ("counts", "label"), [((9,), 0), ((1, 9), 0), ((0, 9), 0), ((9, 0), 0), ((9, 9), 2), ((0, 0), 0)]
-)
+@pytest.mark.parametrize("counts, label", [((9,), 0), ((1, 9), 0), ((0, 9), 0), ((9, 0), 0), ((9, 9), 2), ((0, 0), 0)])
 def test_without_another_class_or_a_second_image_there_are_none(counts, label):
     labels = labels_of(counts)
     found = draw(labels, np.arange(len(labels)), label, 12, seed=0)

@@ -3,16 +3,14 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fsjax import data
 from fsjax.runtime import image_files
+from tests.helpers import processes
 from tests.helpers.data_config import data_config
 from tests.helpers.refused import refused
 
@@ -75,13 +73,8 @@ def prepared(tmp_path_factory):
 
 
 def python(folder, script):
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])]),
-        "JAX_PLATFORMS": "cpu",
-    }
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    path = os.pathsep.join([str(folder), str(processes.ROOT)])
+    ran = processes.python(textwrap.dedent(script), cwd=folder, PYTHONPATH=path)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -96,11 +89,9 @@ def expected(i, channels=3):
     return np.broadcast_to(pixels, (6 + i % 2, 5, 3))
 
 
-@pytest.mark.parametrize(
-    "name, channels", [("house_pets/pets", 3), ("house_pets/pets:1.0.0", 3), ("house_pets/grey", 1)]
-)
+@pytest.mark.parametrize(("name", "channels"), [("pets", 3), ("pets:1.0.0", 3), ("grey", 1)])
 def test_a_prepared_set_gives_its_images_labels_and_class_names(prepared, name, channels):
-    source = data.SOURCES["tfds"](config(prepared / "records", name=name), "train")
+    source = data.SOURCES["tfds"](config(prepared / "records", name=f"house_pets/{name}"), "train")
     assert source.classes == ("cat", "dog", "emu") and source.planted is None and len(source) == 12
     found = [source[i].getpixel((0, 0))[0] for i in range(12)]  # TFDS stores examples in an order of its own
     assert sorted(found) == list(range(12))
@@ -137,7 +128,7 @@ def refused_set(message, root, **fields):
     return refused(message, data.load, config(root, **fields), "train", 0)
 
 
-def test_sets_that_cannot_be_used_are_refused(prepared):
+def test_sets_that_cannot_be_used_are_refused_and_a_tfrecord_set_with_the_command_that_prepares_it(prepared):
     root = prepared / "records"
     refused_set("got split 'val'.*Unknown split.*; expected test, train", root, train_split="val")
     features = "has image: Image, tag: ClassLabel; expected image: Image and label: ClassLabel"
@@ -147,6 +138,9 @@ def test_sets_that_cannot_be_used_are_refused(prepared):
     refused_set("data.classes, in .*: got 'dgo'; .*did you mean dog", root, classes="dgo")
     refused_set("house_pets:9.0.0 is not prepared in", root, name="house_pets:9.0.0")
     refused_set("cannot be opened|is not prepared", root, name="house pets!")
+    message = refused_set("is prepared as tfrecord, not array_record", prepared / "old")
+    (new_root,) = re.search(r"with: python -c .* and set --config.data.root=(\S+)$", message).groups()
+    assert len(data.load(config(new_root), "train", 0)) == 12
 
 
 def test_a_set_not_prepared_is_refused_with_the_command_that_prepares_it(tmp_path):
@@ -157,9 +151,3 @@ def test_a_set_not_prepared_is_refused_with_the_command_that_prepares_it(tmp_pat
     compile(command[2], "command", "exec")
     own = "cifar10 is not prepared in TFDS's own folder.*tfds.builder.'cifar10', file_format='array_record'"
     refused_set(own, "", name="cifar10")
-
-
-def test_a_tfrecord_set_is_refused_with_the_command_that_prepares_it_in_another_folder(prepared):
-    message = refused_set("is prepared as tfrecord, not array_record", prepared / "old")
-    (new_root,) = re.search(r"with: python -c .* and set --config.data.root=(\S+)$", message).groups()
-    assert len(data.load(config(new_root), "train", 0)) == 12

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from fsjax.runtime.errors import EXTRAS
-from tests.helpers.processes import launched
+from tests.helpers.processes import python
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -64,9 +64,7 @@ def test_what_is_installed_works_from_any_folder_and_its_command_finds_experimen
         "from configs import dfm_vit\n\ndef get_config():\n    config = dfm_vit.get_config()\n"
         "    config.train.steps = 7\n    return config\n"
     )
-    environment = {"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", INSTALLED]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = python(INSTALLED, cwd=tmp_path, PYTHONPATH=str(installed))
     assert done.stdout.splitlines() == [
         f"{installed / 'fsjax' / '__init__.py'} False",
         "2 False",
@@ -119,23 +117,14 @@ def test_the_core_alone_searches_and_draws(tmp_path):
     needing = ["fsjax.data.huggingface", "fsjax.data.tfds", "fsjax.explore.server"]
     (tmp_path / "sitecustomize.py").write_text(HIDE.format(modules=hidden))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-c", CORE_ALONE.format(needing=needing)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
+    done = python(CORE_ALONE.format(needing=needing), cwd=tmp_path, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "maps.png").stat().st_size > 1000
 
 
-def test_what_is_not_installed_is_one_line_that_names_its_extra(tmp_path, monkeypatch, capfd):
+def test_what_is_not_installed_is_one_line_that_names_its_extra(tmp_path, monkeypatch, launch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
     flags = ["--config=dfm_vit", "--config.data.source=tfds", "--config.data.name=x", f"--workdir={tmp_path / 'run'}"]
-    status, printed = launched(monkeypatch, capfd, *flags)
-    assert (status, printed) == (
-        2,
-        "error: tensorflow_datasets: got no such package; expected the extra tfds: pip install 'fsjax[tfds]'\n",
-    )
+    said = "error: tensorflow_datasets: got no such package; expected the extra tfds: pip install 'fsjax[tfds]'\n"
+    assert launch(*flags) == (2, said)
     assert not (tmp_path / "run").exists()

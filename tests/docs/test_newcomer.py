@@ -81,34 +81,15 @@ def run(images, tmp_path_factory):
         (copy / file).write_text(text)
     for file, diff in blocks("diff"):
         (copy / file).write_text(apply(diff, (copy / file).read_text()))
-    fields = {
-        "data.source": "table",
-        "data.root": images[0],
-        "data.image_size": SIZE,
-        "model.name": "linear",
-        "train.evaluators": "validation,confidence",
-        "train.ways": "grey",
-        "train.grey.probability": 1.0,
-        "train.steps": 30,
-        "train.batch_size": 16,
-        "train.learning_rate": 0.003,
-        "train.warmup_steps": 0,
-        "search.method": "contrast",
-        "search.images_per_class": 0,
-        "evaluate.pairs": 0,
-        "report.samples": 1,
-        "report.attributions": 0,
-        "stages": "train,search,evaluate,report,export",
-    }
+    fields = {"data.source": "table", "data.root": images[0], "data.image_size": SIZE, "model.name": "linear"}
+    fields |= {"train.evaluators": "validation,confidence", "train.ways": "grey", "train.grey.probability": 1.0}
+    fields |= {"train.steps": 30, "train.batch_size": 16, "train.learning_rate": 0.003, "train.warmup_steps": 0}
+    fields |= {"search.method": "contrast", "search.images_per_class": 0, "evaluate.pairs": 0}
+    fields |= {"report.samples": 1, "report.attributions": 0, "stages": "train,search,evaluate,report,export"}
     # Figures are left undrawn: no block of the page is about them.
     words = [f"--config.{name}={value}" for name, value in fields.items()]
-    subprocess.run(
-        [sys.executable, ROOT / "tests" / "helpers" / "undrawn.py", "--config=configs/dfm_vit.py", *words],
-        cwd=copy,
-        env=os.environ | {"XLA_FLAGS": of_devices(2)},
-        check=True,
-        timeout=300,
-    )
+    command = [sys.executable, ROOT / "tests" / "helpers" / "undrawn.py", "--config=configs/dfm_vit.py", *words]
+    subprocess.run(command, cwd=copy, env=os.environ | {"XLA_FLAGS": of_devices(2)}, check=True, timeout=300)
     return copy / "runs" / "dfm_vit-synthetic"
 
 
@@ -140,9 +121,7 @@ def truth(images, run):
 
 def scores_of(images, labels):
     """Log of each class's mean energy less its mean over classes, on the centred plane."""
-    logs = np.log(
-        np.stack([(abs(spectra(images[labels == label])) ** 2).mean((0, 3)) for label in range(len(CLASSES))])
-    )
+    logs = np.log([(abs(spectra(images[labels == label])) ** 2).mean((0, 3)) for label in range(len(CLASSES))])
     return logs - logs.mean(0)
 
 

@@ -19,13 +19,9 @@ def ended(tmp_path_factory):
     """By number of processes, with two devices each: what each process ended with, by case and evaluation."""
     folders = {count: tmp_path_factory.mktemp(f"processes-{count}") for count in (1, 2)}
     worker = ("tests/helpers/sharing_worker.py",)
-    finish(
-        [
-            process
-            for count, folder in folders.items()
-            for process in start(folder / "out", folder / "out", devices=2, processes=count, worker=worker)
-        ]
-    )
+    outs = {count: folder / "out" for count, folder in folders.items()}
+    running = [start(out, out, devices=2, processes=count, worker=worker) for count, out in outs.items()]
+    finish([process for one in running for process in one])
     return {
         count: [json.loads((folder / f"out-{index}.json").read_text()) for index in range(count)]
         for count, folder in folders.items()
@@ -36,9 +32,8 @@ def test_all_processes_end_with_the_bits_of_one(ended):
     (alone,) = ended[1]
     assert len(alone) == 3 * 8 + 4
     for found in ended[2]:
-        assert {name: one["value"] for name, one in found.items()} == {
-            name: one["value"] for name, one in alone.items()
-        }
+        values = [{name: one["value"] for name, one in each.items()} for each in (found, alone)]
+        assert values[0] == values[1]
 
 
 def test_every_filtered_image_goes_through_one_model_only(ended):

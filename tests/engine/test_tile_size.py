@@ -1,5 +1,7 @@
 """The size of a tile: within a budget, whatever the model."""
 
+import functools
+import re
 from types import SimpleNamespace
 
 import jax
@@ -12,8 +14,8 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import GraftModel, Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
-from fsjax.runtime.errors import InputError
 from fsjax.search import removal
+from tests.helpers.refused import refused
 from tests.helpers.search_problem import make_problem, on_devices
 
 IMAGE = (16, 16, 3)
@@ -38,14 +40,10 @@ def test_the_compiled_tile_stays_within_the_budget(model):
 
 
 def test_a_budget_of_less_than_one_image_is_refused_with_the_least_that_works(model):
-    with pytest.raises(
-        InputError, match=r"run.memory_mib: got 1; expected (\d+) or more for a tile of one image"
-    ) as caught:
-        tile_size.fit(model, resident_images=3000, memory_mib=1)
-    least = int(str(caught.value).split("expected ")[1].split()[0])
-    assert tile_size.fit(model, resident_images=3000, memory_mib=least) >= 1
-    with pytest.raises(InputError):
-        tile_size.fit(model, resident_images=3000, memory_mib=least - 1)
+    fit, message = functools.partial(tile_size.fit, model, resident_images=3000), r"expected (\d+) or more for a tile"
+    least = int(re.search(message, refused(f"run.memory_mib: got 1; {message}", fit, memory_mib=1))[1])
+    assert fit(memory_mib=least) >= 1
+    refused(message, fit, memory_mib=least - 1)
 
 
 def test_without_a_budget_a_tile_takes_half_of_what_an_accelerator_has_free(model, monkeypatch):
@@ -98,18 +96,13 @@ def test_the_tile_of_a_model_is_compiled_once_for_all_who_ask(monkeypatch):
         return lambda params, images: images.reshape(len(images), -1) @ params
 
     one, other = made(), made()
-    different = [
-        lambda: taken(one, 8),
-        lambda: taken(one, 16),
-        lambda: taken(other, 8),
-        lambda: taken(one, 8, params=weights[:, :1]),
-        lambda: taken(one, 8, model=GraftModel),
-        lambda: taken(one, 8, matmul_precision="tensorfloat32"),
-        lambda: taken(one, 8, transform="dft"),
-    ]
-    sizes = [ask() for ask in different]
+    changes = {"params": weights[:, :1]}, {"model": GraftModel}, {"transform": "dft"}
+    changes += ({"matmul_precision": "tensorfloat32"},)
+    different = [(one, 8, {}), (one, 16, {}), (other, 8, {}), *((one, 8, change) for change in changes)]
+    sizes = [taken(apply, images, **change) for apply, images, change in different]
     assert len(set(sizes)) == len(compiled) == len(different)
-    assert [ask() for ask in different] == sizes and len(compiled) == len(different)
+    assert [taken(apply, images, **change) for apply, images, change in different] == sizes
+    assert len(compiled) == len(different)
 
 
 def broken(images):

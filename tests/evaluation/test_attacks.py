@@ -12,10 +12,7 @@ from tests.helpers.refused import refused
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 SIZE, CLASSES = 5, 4
 RNG = np.random.default_rng(3)
-WEIGHTS = (
-    RNG.normal(size=(SIZE * SIZE * 3, 12)).astype(np.float32) / 8,
-    RNG.normal(size=(12, CLASSES)).astype(np.float32),
-)
+WEIGHTS = tuple(RNG.normal(size=shape).astype(np.float32) / 4 for shape in ((SIZE * SIZE * 3, 12), (12, CLASSES)))
 
 
 class Made(ArrayDataset):
@@ -134,19 +131,13 @@ def test_an_image_is_attacked_alike_in_any_batch_and_any_order():
 
 
 @pytest.mark.parametrize(
-    ("text", "radius", "steps"), [("fgsm:4/255", 4 / 255, 0), ("pgd:0.03:10", 0.03, 10), (" pgd : 1 : 1", 1, 1)]
-)
-def test_an_attack_is_read(text, radius, steps):
-    found = attacks.parse(text)
-    assert float(found.radius) == radius and found.steps == steps
-
-
-@pytest.mark.parametrize(
     "text",
     [
         *("cw:4/255", "fgsm", "fgsm:", "fgsm:four", "fgsm:4/0", "fgsm:nan", "fgsm:0", "fgsm:-1/255", "fgsm:256/255"),
         *("fgsm:4/255:10", "pgd:4/255", "pgd:4/255:0", "pgd:4/255:2.5", "pgd:4/255:2:1"),
     ],
 )
-def test_an_unknown_attack_or_radius_is_refused_in_one_line(text):
+def test_an_attack_is_read_and_an_unknown_one_or_its_radius_refused_in_one_line(text):
+    for known, radius, steps in (("fgsm:4/255", 4 / 255, 0), ("pgd:0.03:10", 0.03, 10), (" pgd : 1 : 1", 1, 1)):
+        assert float(attacks.parse(known).radius) == radius and attacks.parse(known).steps == steps
     refused(f"^ood.attacks: got {text!r}; expected fgsm:RADIUS or pgd:RADIUS:STEPS", attacks.parse, text)

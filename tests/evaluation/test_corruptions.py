@@ -76,9 +76,8 @@ def test_an_images_draws_depend_on_its_number_the_corruption_the_severity_and_th
 
     def images(rows, *, name="noise", severity=2, seed=3):
         rows = np.array(rows)
-        return corruptions.corrupted(dataset.subset(rows), numbers[rows], name, severity, seed).images(
-            np.arange(len(rows))
-        )
+        made = corruptions.corrupted(dataset.subset(rows), numbers[rows], name, severity, seed)
+        return made.images(np.arange(len(rows)))
 
     whole = images(range(6))
     assert whole.dtype == np.uint8 and whole.shape == (6, SIZE, SIZE, 3)

@@ -7,6 +7,7 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
 from fsjax.data import selection
@@ -16,7 +17,7 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, rates
 from fsjax.evaluation.predict import make_predictor
-from fsjax.fourier import dfm, spectrum, transforms
+from fsjax.fourier import dfm, masks, spectrum, transforms
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
@@ -28,6 +29,7 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, mon
     source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
     config = CONFIG.copy_and_resolve_references()
     config.evaluate.images_per_class, config.evaluate.pairs, config.search.transform = each, each and 4, transform
+    config.evaluate.grid, config.evaluate.grid_images = (0.1, 0.2, 0.35, 0.5), 6
     evaluate.run(config, tmp_path, classifier, maps, Dataset(source, 8))
     found = files.read_json(tmp_path / "evaluation.json")
     rows = np.concatenate([selection.sample_of_class(source.labels, label, each, 0) for label in range(3)])
@@ -37,16 +39,22 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, mon
     assert found["unfiltered"]["accuracy"] == pytest.approx(np.mean(plain == source.labels))
     assert found["unfiltered"]["tpr"] == pytest.approx(recall_score(source.labels, plain, average=None))
     assert found["images"] == ([5, 4, 5] if each else [7, 4, 10])
-    assert found["methods"]["removal"]["searched_on"] == "train" and found["methods"]["removal"]["agreement"] is None
-    for share in (0.2, 0.5):
+    removal = found["methods"]["removal"]
+    assert removal["searched_on"] == "train" and removal["agreement"] is None
+    assert list(removal["shares"]) == ["0.2", "0.5"] and list(removal["grid"]) == ["0.1", "0.35"]
+    first = np.concatenate([np.flatnonzero(source.labels == label)[:6] for label in range(3)])
+    for share, result in {**removal["shares"], **removal["grid"]}.items():
+        chosen = first if share in removal["grid"] else np.arange(len(source.labels))
         for label in range(3):
-            predicted = predictions(classifier, source.images, maps.at(share)[label])
-            is_class, is_called = source.labels == label, predicted == label
-            result = found["methods"]["removal"]["shares"][f"{share:g}"]
+            kept = masks.best_orbits(maps.scores[label], int(float(share) * 64))
+            is_class = source.labels[chosen] == label
+            is_called = predictions(classifier, source.images[chosen], kept) == label
             assert result["tpr"][label] == pytest.approx(recall_score(is_class, is_called))
             assert result["fpr"][label] == pytest.approx(1 - recall_score(~is_class, ~is_called))
-            assert result["positions"][label] == maps.at(share)[label].sum()
-            assert result["kept"][label] == maps.at(share)[label].mean()
+            limits = binomtest(int(is_called[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")
+            assert result["tpr_ci"][label] == pytest.approx(limits, abs=1e-12)
+            counts = [result[name][label] for name in ("positions", "kept", "others")]
+            assert counts == [kept.sum(), kept.mean(), (~is_class).sum()]
 
 
 def test_a_second_method_is_added_beside_the_first(tmp_path):
@@ -120,9 +128,7 @@ def test_a_killed_evaluation_filters_and_grafts_no_image_twice(tmp_path, watched
 def test_a_lower_precision_judges_and_tells_how_far_it_agrees():
     """A bfloat16 form with the classes in another order agrees where both orders are alike."""
     classifier, maps, source = make_classifier(3), make_maps(3), Made((7, 4, 10))
-    low = dataclasses.replace(
-        classifier, apply_bfloat16=lambda params, images: classifier.apply(params, images)[:, ::-1]
-    )
+    low = dataclasses.replace(classifier, apply_bfloat16=lambda *given: classifier.apply(*given)[:, ::-1])
     config = CONFIG.copy_and_resolve_references()
     config.search.precision = "bfloat16"
     found = evaluate.measure(config, low, maps, Dataset(source, 8), None)

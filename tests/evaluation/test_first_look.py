@@ -12,17 +12,10 @@ from fsjax.search import patch_maps
 @pytest.mark.parametrize(
     ("plane", "patch"),
     [
-        ((32, 32), 2),
-        ((28, 28), 2),
-        ((36, 36), 3),
-        ((64, 64), 4),
-        ((224, 224), 14),
-        ((299, 299), 23),
-        ((28, 40), 2),
-        ((8, 8), 1),
+        *(((32, 32), 2), ((28, 28), 2), ((36, 36), 3), ((64, 64), 4), ((224, 224), 14), ((299, 299), 23)),
+        *(((28, 40), 2), ((8, 8), 1)),
         # 17 patches a side, where the next divisor leaves two, and a prime, which only patches of 1 divide.
-        ((34, 34), 2),
-        ((331, 331), 1),
+        *(((34, 34), 2), ((331, 331), 1)),
     ],
 )
 def test_a_plane_has_at_most_16_patches_a_side_where_its_size_allows_8_or_more(plane, patch):

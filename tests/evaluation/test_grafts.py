@@ -159,9 +159,8 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
         differences = np.square(np.abs(spectra(made.images[of_map.donors] - made.images[of_map.recipients])))
         differences = differences.sum((0, 3)) * (spectrum.radius(*made.plane) > 0)
         assert rates["difference"] == pytest.approx(differences[mask].sum() / differences.sum(), rel=1e-4)
-        energies = [
-            np.square(np.abs(spectra(made.images[side]))).sum((0, 3)) for side in (of_map.donors, of_map.recipients)
-        ]
+        sides = (of_map.donors, of_map.recipients)
+        energies = [np.square(np.abs(spectra(made.images[side]))).sum((0, 3)) for side in sides]
         without_dc = mask & (spectrum.radius(*made.plane) > 0)
         ratios = np.array(energies[0] / energies[1])[without_dc]
         expected_ratio = gmean(ratios) if without_dc.any() else np.nan
@@ -287,23 +286,19 @@ def test_random_controls_depend_on_seed_and_class():
     assert len(np.unique([*radial, *equal], axis=0)) == 4, "controls of a kind or of two are independent"
 
 
-@pytest.mark.parametrize(
-    ("cue", "carried_by", "not_by"), [("amplitude", "amplitude", "phase"), ("phase", "phase", "amplitude")]
-)
-def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, carried_by, not_by):
+@pytest.mark.parametrize(("cue", "not_by"), [("amplitude", "phase"), ("phase", "amplitude")])
+def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, not_by):
     made = problem(cue=cue, counts=(20, 20) if cue == "phase" else (20, 20, 20), weakest=1.0)
     found, _ = judge(made, made.sample(pairs=60))
     rates, base = found.rates, found.baseline.base[:2]
     assert (rates.grafted[:2] >= 0.9).all() and (rates.psi[:2] >= 0.8).all()
-    assert (getattr(rates, carried_by)[:2] >= 0.9).all()
+    assert (getattr(rates, cue)[:2] >= 0.9).all()
     assert (getattr(rates, not_by)[:2] <= base + 0.1).all() and (base <= 0.6).all()
     for judged, low_pass in zip(found.verdicts[:2], rates.low_pass_psi, strict=False):
         assert judged.kind == "shortcut" and f"low-pass of this size has psi {low_pass:z.2f}" in judged.sentence
 
 
-@pytest.mark.parametrize(
-    ("counts", "drawn"), [((9, 0, 8), [10, 0, 10]), ((6,), [0]), ((0, 5), [0, 0]), ((1, 4), [0, 10])]
-)
+@pytest.mark.parametrize("counts, drawn", [((9, 0, 8), [10, 0, 10]), ((6,), [0]), ((0, 5), [0, 0]), ((1, 4), [0, 10])])
 def test_classes_that_give_no_pairs_have_no_numbers(counts, drawn):
     made = problem(counts=counts)
     found, kept = judge(made)
@@ -330,9 +325,8 @@ def whole():
 
 def count_rows(patched, rows):
     set_ = partial_results.Table.set
-    patched.setattr(
-        partial_results.Table, "set", lambda table, items, values: (rows.append(len(items)), set_(table, items, values))
-    )
+    counted = lambda table, items, values: (rows.append(len(items)), set_(table, items, values))  # noqa: E731
+    patched.setattr(partial_results.Table, "set", counted)
 
 
 def test_numbers_are_the_same_on_any_number_of_devices_and_for_any_size_of_a_tile(whole, monkeypatch):

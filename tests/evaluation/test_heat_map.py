@@ -1,5 +1,6 @@
 """The Fourier heat map against a loop that adds a wave to pixels, image by image."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -13,12 +14,12 @@ from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import STAGES
 from fsjax.fourier import spectrum
 from fsjax.report import sections
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
 from tests.helpers.html_page import Page
 from tests.helpers.plane import spectra
 from tests.helpers.processes import computed, stopped
+from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
 STD = np.array([0.2, 0.25, 0.3])
@@ -156,8 +157,7 @@ def test_partial_results_of_another_norm_or_another_model_are_refused(tmp_path):
     params, batch, labels = problem((4, 4))
     measured(params, batch, labels, directory=tmp_path)
     for other, norm in ((params, 2.0), (params + 1, 3.0)):
-        with pytest.raises(InputError, match="partial results of another"):
-            measured(other, batch, labels, directory=tmp_path, norm=norm)
+        refused("partial results of another", measured, other, batch, labels, directory=tmp_path, norm=norm)
 
 
 def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(tmp_path):
@@ -165,17 +165,13 @@ def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(
     workspace, mean_std = Workspace(config, tmp_path), (np.array([0.4, 0.5, 0.6]), STD[::-1])
     test = workspace.dataset("test")
     params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
-    low = {"apply": lambda params, images: -apply(params, images), "apply_bfloat16": apply}  # as the search has it
-    vars(workspace)["classifier"] = Model(
-        params=params, image_shape=(24, 24, 3), classes=test.classes, mean_std=mean_std, **low
-    )
+    model = Model(lambda *given: -apply(*given), params, (24, 24, 3), test.classes, mean_std)
+    vars(workspace)["classifier"] = dataclasses.replace(model, apply_bfloat16=apply)  # as the search has it
     STAGES["heat_map"].run(workspace)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)
-    draws = [
-        generator(3, Stream.CHOSEN_IMAGES, c).choice(np.flatnonzero(test.labels == c), 4, replace=False)
-        for c in range(4)
-    ]
+    of_class = [np.flatnonzero(test.labels == label) for label in range(4)]
+    draws = [generator(3, Stream.CHOSEN_IMAGES, c).choice(of_class[c], 4, replace=False) for c in range(4)]
     drawn = np.sort(draws).ravel()
     images = (test.images(drawn) / 255 - mean_std[0]) / mean_std[1]
     expected = loop(params.astype(float), images, test.labels[drawn], 2.0, 3, std=mean_std[1])

@@ -97,13 +97,16 @@ def test_the_standard_error_of_crossed_images_is_the_spread_over_new_images():
     assert np.mean(errors) == pytest.approx(np.std(psi), rel=0.1)
 
 
-def test_outcomes_that_cancel_within_a_donor_are_as_uncertain_as_separate_pairs():
+def test_outcomes_that_cancel_within_a_donor_are_as_uncertain_as_separate_pairs_and_without_pairs_all_is_nan():
     half = np.tile([True, False], 100)
     found, separate = (
         influence.measure(outcomes(half & False, half, half | True, half & False, donors)).standard_error[0]
         for donors in (np.repeat(np.arange(100), 2), None)
     )
     assert 0.95 * separate < found < 1.1 * separate
+    found = influence.measure(outcomes(np.zeros(0), *np.zeros((3, 4, 0))))
+    assert all(array.shape == (4,) and np.isnan(array).all() for array in vars(found).values())
+    assert np.isnan(found.interval()).all() and np.isnan(found.p_above(0.5)).all()
 
 
 TRUTHS = [
@@ -138,12 +141,6 @@ def test_rates_of_0_and_1_have_finite_intervals(rates):
     assert found.psi[0] == pytest.approx(((q - d) / (0.02 if d else 1) + (w - n) / (1 if w else 0.02)) / 2)
 
 
-def test_without_pairs_all_is_nan():
-    found = influence.measure(outcomes(np.zeros(0), *np.zeros((3, 4, 0))))
-    assert all(array.shape == (4,) and np.isnan(array).all() for array in vars(found).values())
-    assert np.isnan(found.interval()).all() and np.isnan(found.p_above(0.5)).all()
-
-
 SHARES = (0.01, 0.04, 0.16, 0.64)
 
 
@@ -160,14 +157,9 @@ def pairs_with(psi, pairs=40):
 @pytest.mark.parametrize(
     ("psi", "expected"),
     [
-        ((0.1, 0.3, 0.7, 0.9), 0.08),
-        ((0.0, 0.2, 0.4, 0.8), 0.16 * 4**0.25),
-        ((0.2, 0.5, 0.6, 0.7), 0.04),
-        ((0.5, 0.6, 0.7, 0.8), 0.01),
-        ((0.9, 0.1, 0.2, 0.3), 0.01),
-        ((0.3, 0.6, 0.2, 0.9), 0.01 * 4 ** (2 / 3)),
-        ((0.4, 0.2, 0.4, 0.6), 0.16 * 2),
-        ((0.1, 0.2, 0.3, 0.475), np.nan),
+        *(((0.1, 0.3, 0.7, 0.9), 0.08), ((0.0, 0.2, 0.4, 0.8), 0.16 * 4**0.25), ((0.2, 0.5, 0.6, 0.7), 0.04)),
+        *(((0.5, 0.6, 0.7, 0.8), 0.01), ((0.9, 0.1, 0.2, 0.3), 0.01), ((0.3, 0.6, 0.2, 0.9), 0.01 * 4 ** (2 / 3))),
+        *(((0.4, 0.2, 0.4, 0.6), 0.16 * 2), ((0.1, 0.2, 0.3, 0.475), np.nan)),
     ],
 )
 def test_the_first_crossing_is_on_a_line_over_the_logarithm_of_the_share(psi, expected):

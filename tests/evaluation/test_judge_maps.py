@@ -55,7 +55,7 @@ def test_all_images_are_unseen_by_a_search_of_others_and_none_by_one_of_unknown_
         np.testing.assert_array_equal(found, np.arange(expected))
 
 
-def test_masks_are_the_maps_at_their_own_shares_and_cut_from_their_scores_between():
+def test_masks_are_cut_from_scores_at_the_curves_shares_and_without_fitting_scores_the_maps_stand_alone():
     maps, curve = make_maps(3), judge_maps.curve_shares(8, 8)
     assert maps.shares == (0.2, 0.5)
     for tested, own in ((0.2, (0.2,)), (0.5, (0.2, 0.5))):
@@ -65,9 +65,6 @@ def test_masks_are_the_maps_at_their_own_shares_and_cut_from_their_scores_betwee
         for label in range(3):
             for share, mask in zip(found.shares, found.masks(label), strict=True):
                 np.testing.assert_array_equal(mask, masks.within_share(maps.scores[label], share))
-
-
-def test_without_scores_or_with_scores_of_other_masks_the_maps_stand_alone():
     other = make_maps(3).masks.copy()
     other[1, 0] = ~other[1, 0]
     for change in ({"scores": None}, {"masks": other}):
@@ -105,7 +102,7 @@ def test_images_are_normalised_and_pairs_are_as_many_as_asked_for(monkeypatch, t
     assert not judged(monkeypatch, config_of(**{"evaluate.pairs": 0}), make_maps(3), tmp_path)
 
 
-def test_stored_outcomes_are_of_the_same_pairs_and_masks(monkeypatch, tmp_path):
+def test_stored_outcomes_are_of_the_same_pairs_and_masks_and_a_class_without_pairs_is_told_why(monkeypatch, tmp_path):
     maps, config = make_maps(3), config_of()
     searched = dataclasses.replace(maps, searched_on="test")
     of_others = Dataset(Made(COUNTS, seed=1), 8)
@@ -124,9 +121,6 @@ def test_stored_outcomes_are_of_the_same_pairs_and_masks(monkeypatch, tmp_path):
     assert len(set(variants)) == len(variants) == 10 and {path.parent for path in variants} == {tmp_path}
     assert judged(monkeypatch, config, make_maps(3), tmp_path)["directory"] == variants[0]
     assert judged(monkeypatch, config, maps, None)["directory"] is None
-
-
-def test_a_class_without_pairs_is_told_why(monkeypatch, tmp_path):
     maps = make_maps(3)
     reason = judged(monkeypatch, config_of(), maps, tmp_path)["sample"].why_none
     assert reason == "too few test images: a verdict needs two of the class, and one of another"

@@ -13,7 +13,6 @@ from scipy.stats import binomtest
 
 from configs import common
 from fsjax import data
-from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood, rates
 from fsjax.evaluation.ood import corruptions, counting, mapping, sets
 from fsjax.evaluation.ood.results import InDistribution, SetResult, average_tpr
@@ -25,7 +24,7 @@ from fsjax.report import sections
 from fsjax.runtime import files
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
-from tests.helpers.linear_classifier import MEAN_STD, make_maps
+from tests.helpers.linear_classifier import MEAN_STD, make_classifier, make_maps
 from tests.helpers.plane import real, spectra
 from tests.helpers.refused import refused
 
@@ -73,9 +72,8 @@ class World:
                 known = self.images.get((rendition, label), made[:0])
                 self.images[rendition, label] = np.concatenate([known, made])
         self.mapping = write(root / "renditions.yaml", RENDITIONS)
-        self.restricted = write(
-            root / "restricted.yaml", RENDITIONS.replace("Renditions", "Restricted") + "restrict: true"
-        )
+        text = RENDITIONS.replace("Renditions", "Restricted") + "restrict: true"
+        self.restricted = write(root / "restricted.yaml", text)
         self.config = common.base()
         self.config.data.source, self.config.data.root = "folder", str(root / "data")
         self.config.data.classes = ",".join(f"{folder}={name}" for folder, name in zip(FOLDERS, CLASSES, strict=True))
@@ -83,10 +81,8 @@ class World:
         self.config.evaluate.pairs = self.config.ood.random_masks = 0
         self.config.report.share = 0.2
         self.test = data.load(self.config.data, "test", 0)
-        shape = (SIZE, SIZE, 3)
-        self.classifier = Model(
-            lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, shape, CLASSES, MEAN_STD
-        )
+        model = make_classifier(3)
+        self.classifier = dataclasses.replace(model, params=WEIGHTS, classes=CLASSES)
         self.maps = dataclasses.replace(make_maps(3), classes=CLASSES)
         self.directory = root / "run"
         evaluate.run(self.config, self.directory, self.classifier, self.maps, self.test)
@@ -149,11 +145,9 @@ def looped(world, images, allowed=(0, 1, 2, 3), pool=slice(None)):
         own = predicted(levels, world.maps.at(0.2)[label], allowed)
         for name, calls in (("unfiltered", plain), ("filtered", own)):
             is_class = labels == label
-            interval = binomtest(int((calls[is_class] == label).sum()), int(is_class.sum())).proportion_ci(
-                method="wilson"
-            )
-            rows[name]["tpr"][label] = (calls[is_class] == label).mean()
-            rows[name]["tpr_ci"][label] = [interval.low, interval.high]
+            right = calls[is_class] == label
+            rows[name]["tpr"][label] = right.mean()
+            rows[name]["tpr_ci"][label] = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
             others = calls[pool][~is_class[pool]] if name == "filtered" else calls[~is_class]
             rows[name]["fpr"][label] = (others == label).mean() if len(others) else None
             rows[name]["others"][label] = len(others)
@@ -165,9 +159,8 @@ def assert_rates(one, expected):
     for name in ("unfiltered", "filtered"):
         for rate in ("tpr", "fpr", "others"):
             assert one[name][rate] == pytest.approx(expected[name][rate])
-        np.testing.assert_allclose(
-            np.array(one[name]["tpr_ci"], float), np.array(expected[name]["tpr_ci"], float), atol=1e-12
-        )
+        limits = [np.array(of[name]["tpr_ci"], float) for of in (one, expected)]
+        np.testing.assert_allclose(*limits, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "allowed"), [("Renditions", (0, 1, 2, 3)), ("Restricted", (0, 1))])
@@ -182,7 +175,7 @@ def test_a_set_and_its_groups_are_counted_image_by_image(world, found, name, all
     assert one["restricted"] == (name == "Restricted")
 
 
-def test_the_test_folder_and_in_distribution_have_the_rates_of_the_stage_evaluate(world, found):
+def test_the_test_folder_has_the_rates_of_the_stage_evaluate_and_groups_the_average_tpr(world, found):
     one, own = found["sets"]["test"], found["in_distribution"]
     for field in ("images", "accuracy", "unfiltered", "filtered", "average_tpr"):
         assert one[field] == own[field]
@@ -192,6 +185,11 @@ def test_the_test_folder_and_in_distribution_have_the_rates_of_the_stage_evaluat
     assert own["filtered"] == {name: evaluation["methods"]["removal"]["shares"]["0.2"][name] for name in names}
     assert found["share"] == 0.2 and found["threshold"] == 0.6 and found["searched_on"] == "train"
     assert found["sets"]["Renditions"]["accuracy"] < found["sets"]["Restricted"]["accuracy"], "restricting matters"
+    one, own = found["sets"]["Renditions"], found["in_distribution"]
+    rates = (own["filtered"], one["filtered"], one["unfiltered"])
+    expected = average_tpr(*(np.array(rate["tpr"], float) for rate in rates))
+    assert one["average_tpr"] == [dataclasses.asdict(point) for point in expected]
+    assert any(point["shortcut"]["classes"] for point in one["average_tpr"])
 
 
 def attacked(world):
@@ -232,9 +230,8 @@ def test_corrupted_images_are_a_set_with_a_group_a_corruption_and_a_severity(wor
 
     every = [images(name, severity) for name in ("contrast", "blur") for severity in range(5)]
     rows = [looped(world, each) for each in every]
-    assert one["images"] == [50, 40, 60] and one["accuracy"] == pytest.approx(
-        np.mean([row["accuracy"] for row in rows])
-    )
+    mean = np.mean([row["accuracy"] for row in rows])
+    assert one["images"] == [50, 40, 60] and one["accuracy"] == pytest.approx(mean)
     for name, of_name in (("contrast", rows[:5]), ("blur", rows[5:])):
         found = one["groups"]["corruption"][name]
         assert found["accuracy"] == pytest.approx(np.mean([row["accuracy"] for row in of_name]))
@@ -242,14 +239,6 @@ def test_corrupted_images_are_a_set_with_a_group_a_corruption_and_a_severity(wor
     for number in range(5):
         found = one["groups"]["severity"][str(number + 1)]
         assert found["accuracy"] == pytest.approx((rows[number]["accuracy"] + rows[5 + number]["accuracy"]) / 2)
-
-
-def test_average_tpr_groups_by_the_filtered_tpr_in_distribution(found):
-    one, own = found["sets"]["Renditions"], found["in_distribution"]
-    rates = (own["filtered"], one["filtered"], one["unfiltered"])
-    expected = average_tpr(*(np.array(rate["tpr"], float) for rate in rates))
-    assert one["average_tpr"] == [dataclasses.asdict(point) for point in expected]
-    assert any(point["shortcut"]["classes"] for point in one["average_tpr"])
 
 
 def test_the_first_images_of_each_class_and_group_are_judged_and_what_a_set_is_made_of_is_recorded(world, found):
@@ -320,9 +309,8 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     for rate in CONTROLS:
         of_class = [expected(rate, levels, label) for label, levels in attacked(world).items()]
         assert judged["fgsm:8/255"]["controls"][rate] == pytest.approx(of_class)
-    own, fewer = (
-        one["in_distribution"] for one in (result, world.judge("", "fgsm:8/255", random_masks=2, images_per_class=2))
-    )
+    of_fewer = world.judge("", "fgsm:8/255", random_masks=2, images_per_class=2)
+    own, fewer = result["in_distribution"], of_fewer["in_distribution"]
     for one, images in ((own, slice(None)), (fewer, slice(2))):
         for rate in CONTROLS:
             of_class = [expected(rate, world.images["test", label][images], label) for label in range(3)]
@@ -433,15 +421,8 @@ def test_a_place_of_which_no_image_decodes_is_refused_in_one_line(world):
     for folder in FOLDERS:
         save(world.root / "spoiled" / folder, 1, seed=0)
         (world.root / "spoiled" / folder / "00.png").write_bytes(b"no picture")
-    refused(
-        "spoiled: got no image that decodes .n1/00.png, n2/00.png, n3/00.png.; expected",
-        ood.accuracies,
-        config,
-        world.directory / "spoiled",
-        world.classifier,
-        world.test,
-        {},
-    )
+    message = "spoiled: got no image that decodes .n1/00.png, n2/00.png, n3/00.png.; expected"
+    refused(message, ood.accuracies, config, world.directory / "spoiled", world.classifier, world.test, {})
 
 
 def test_the_section_shows_what_was_found(world, found):
@@ -472,11 +453,8 @@ def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
     results.write(tmp_path, dataclasses.replace(evaluation, methods={"removal": judged}))
     body = sections.ood_section(tmp_path, world.maps, 0.2).body
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row)[:2] for row in re.findall(r"<tr[^>]*>(.*?)</tr>", body)]
-    assert [row for row in rows if row and row[0] in CLASSES] == [
-        ["cat", "shortcut by phase"],
-        ["dog", "spread"],
-        ["ship", "undecided"],
-    ]
+    said = {row[0]: row[1] for row in rows if row and row[0] in CLASSES}
+    assert said == {"cat": "shortcut by phase", "dog": "spread", "ship": "undecided"}
     assert 'title="cat: shortcut by phase: made up."' in body
 
 
@@ -488,15 +466,8 @@ def rated(kind, tpr, unfiltered, images=100, **others):
         return Rates(values, limits, np.zeros(len(values)), limits, np.full(len(values), 3 * images))
 
     tpr, unfiltered = np.array(tpr, float), np.array(unfiltered, float)
-    return kind(
-        images=images * np.isfinite(tpr),
-        accuracy=0.5,
-        unfiltered=with_interval(unfiltered),
-        filtered=with_interval(tpr),
-        controls=None,
-        average_tpr=average_tpr(tpr, tpr, unfiltered),
-        **others,
-    )
+    rates = with_interval(unfiltered), with_interval(tpr)
+    return kind(images * np.isfinite(tpr), 0.5, *rates, None, average_tpr(tpr, tpr, unfiltered), **others)
 
 
 def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has():
@@ -599,7 +570,5 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fie
         save(world.root / "hollow" / name, int(name != "n2"), seed=0)
     write(world.root / "named.yaml", RENDITIONS.replace("Renditions", "In distribution"))
     write(world.root / "wrong.yaml", 'layout: "{class}"\nclasses: {cat: tabby, dogg: wolf}')
-    fields = {
-        name: value.replace("{root}", str(world.root)) if name == "folders" else value for name, value in fields.items()
-    }
+    fields = {name: value.replace("{root}", str(world.root)) for name, value in fields.items()}
     refused(re.escape(said.replace("{root}", str(world.root))), ood.check, world.asking(**fields))

@@ -11,37 +11,15 @@ import fsjax
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.engine import tile_size
 from fsjax.engine.model import NORMALISED
-from fsjax.evaluation import evaluate, rates
+from fsjax.evaluation import rates
 from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import Filterer, class_rates, confusion_matrix, grid_shares, masks_at
-from fsjax.evaluation.results import read_evaluation
-from fsjax.fourier import masks, spectrum
+from fsjax.fourier import spectrum
 from fsjax.runtime.progress import Progress
 from tests.helpers import results
-from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
+from tests.helpers.linear_classifier import Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
-
-
-def test_rates_under_maps_and_on_the_grid_s_first_images_are_those_of_images_filtered_one_by_one(tmp_path):
-    source, maps, classifier = Made((9, 4, 12)), make_maps(3), make_classifier(3)
-    config = CONFIG.copy_and_resolve_references()
-    config.evaluate.grid, config.evaluate.grid_images = ASKED, 6
-    evaluate.run(config, tmp_path, classifier, maps, Dataset(source, 8))
-    found = read_evaluation(tmp_path / "evaluation.json").methods["removal"]
-    assert list(found.shares) == ["0.2", "0.5"] and list(found.grid) == ["0.1", "0.35"]
-    first = np.concatenate([np.flatnonzero(source.labels == label)[:6] for label in range(3)])
-    for share, at_share in {**found.shares, **found.grid}.items():
-        chosen = first if share in found.grid else np.arange(25)
-        images, labels = source.images[chosen], source.labels[chosen]
-        for label in range(3):
-            kept = masks.best_orbits(maps.scores[label], int(float(share) * 64))
-            calls, is_class = predictions(classifier, images, kept) == label, labels == label
-            assert at_share.positions[label] == kept.sum() and at_share.others[label] == (~is_class).sum()
-            assert at_share.tpr[label] == pytest.approx(calls[is_class].mean())
-            assert at_share.fpr[label] == pytest.approx(calls[~is_class].mean())
-            limits = binomtest(int(calls[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")
-            assert at_share.tpr_ci[label] == pytest.approx(limits, abs=1e-12)
 
 
 @pytest.mark.parametrize("pool", [[], [0, 3, 4, 5, 11, 17], range(21)])
@@ -57,10 +35,8 @@ def test_own_images_and_the_pool_s_others_are_counted_whatever_the_tile(tmp_path
             for at in np.ndindex(2, 5):
                 is_called = predictions(classifier, source.images, given[at]) == asked[at[1]]
                 is_own = source.labels == asked[at[1]]
-                assert [counts[at] for counts in found] == [
-                    (is_called & is_own).sum(),
-                    (is_called & ~is_own)[pool].sum(),
-                ]
+                expected = [(is_called & is_own).sum(), (is_called & ~is_own)[pool].sum()]
+                assert [counts[at] for counts in found] == expected
 
 
 def test_fpr_rests_on_a_pool_drawn_by_seed_and_costs_as_much_a_class_for_any_number_of_classes(monkeypatch):
@@ -82,17 +58,14 @@ def test_fpr_rests_on_a_pool_drawn_by_seed_and_costs_as_much_a_class_for_any_num
             assert at_share.fpr_ci[label] == pytest.approx(limits, abs=1e-12)
 
 
-def test_rates_are_nan_where_there_is_nothing_to_count():
+def test_rates_of_nothing_are_nan_and_outputs_beyond_the_classes_count_as_wrong():
     found = class_rates(np.array([0, 1]), np.array([3, 0]), np.array([0, 4]), np.array([4, 0]))
     assert np.isnan(found.tpr[0]) and np.isnan(found.fpr[1]) and found.fpr[0] == 0.75
-
-
-def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
     found = confusion_matrix(np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 2, 4]), 2)
     np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
 
 
-def test_where_nothing_is_to_be_measured_nothing_is_left():
+def test_where_nothing_is_to_be_measured_nothing_is_left_and_maps_are_cut_from_the_scores_that_are_kept():
     maps = make_maps(2)
     assert grid_shares(maps, ASKED) == (0.1, 0.35) and grid_shares(maps, (0.5, 0.2)) == ()
     assert grid_shares(maps, (0.7, 0.1, 0.7)) == (0.1, 0.7)
@@ -100,6 +73,10 @@ def test_where_nothing_is_to_be_measured_nothing_is_left():
     other = maps.masks.copy()
     other[1, 0] = ~other[1, 0]
     assert grid_shares(dataclasses.replace(maps, masks=other), ASKED) == (), "scores of other masks"
+    order = np.random.default_rng(0).permutation(34)
+    scores = (1 + 1e-9 * order)[spectrum.orbits(8, 8)]
+    maps = results.maps([scores], (0.3,), ("a",))
+    assert len(np.unique(maps.scores)) == 1 and grid_shares(maps, (0.5,)) == (0.5,)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +99,6 @@ def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method, fi
         assert not (at[smaller] & ~at[larger]).any(), "a larger share only adds frequencies"
 
 
-def test_maps_are_cut_from_the_scores_that_are_kept():
-    """Scores that float64 tells apart and float32 does not."""
-    order = np.random.default_rng(0).permutation(34)
-    scores = (1 + 1e-9 * order)[spectrum.orbits(8, 8)]
-    maps = results.maps([scores], (0.3,), ("a",))
-    assert len(np.unique(maps.scores)) == 1 and grid_shares(maps, (0.5,)) == (0.5,)
-
-
 def apply(params, images):
     return images.mean((1, 2)) * params
 
@@ -149,7 +118,6 @@ def test_logits_are_of_images_normalised_as_each_predictor_says_though_they_shar
         assert [*np.concatenate(left)] == [*np.concatenate(rows[:-1] or rows)], "batches that are wholly known"
         expected = ((pixels / 255 - mean) / std).mean((1, 2)) * scale
         np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-5)
-    ((_, logits),) = make_predictor(apply, *NORMALISED, batch_size=1)(
-        scale, ArrayDataset(pixels[:1], np.zeros(1, int), ("a",))
-    )
+    first = ArrayDataset(pixels[:1], np.zeros(1, int), ("a",))
+    ((_, logits),) = make_predictor(apply, *NORMALISED, batch_size=1)(scale, first)
     np.testing.assert_allclose(logits, pixels[:1].mean((1, 2)) * scale, rtol=1e-5)

@@ -13,7 +13,6 @@ from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.evaluation.results import read_evaluation, read_method
 from fsjax.runtime import files
-from fsjax.runtime.errors import InputError
 from tests.helpers import results
 from tests.helpers.graft_problem import candidates, problem
 from tests.helpers.refused import refused
@@ -104,8 +103,8 @@ def test_rates_are_found_by_their_share_and_without_any_the_stage_is_named(tmp_p
     assert method.at(0.1).tpr == 0.7 and method.at(0.05).tpr == 0.5 and method.nearest(0.09) == 0.1
     refused(r"^evaluation.json: no rates of the maps at 20 %; run the stage evaluate", method.at, 0.2)
     assert read_evaluation(tmp_path / "evaluation.json") is None
-    with pytest.raises(InputError, match=r"evaluation.json: no results of removal; run the stage evaluate first"):
-        read_method(tmp_path / "evaluation.json", "removal")
+    message = "evaluation.json: no results of removal; run the stage evaluate first"
+    refused(message, read_method, tmp_path / "evaluation.json", "removal")
 
 
 def test_probes_come_back_from_their_file_and_cost_what_their_trainings_do(tmp_path):

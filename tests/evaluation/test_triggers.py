@@ -102,7 +102,7 @@ def by_phase(params, images):
     return of_strength(amplitude(params, images).real.sum(0) - 0.5 * 0.35 * 0.7, images)
 
 
-def test_a_classifier_that_looks_for_one_wave_has_its_trigger_there_and_nowhere_else():
+def test_waves_that_a_classifier_looks_for_are_found_and_as_good_ones_show_in_the_controls():
     images = quiet(noise(240, PLANE), (6, 3))
     found = measured(by_amplitude, looks_for((6, 3))[None], images)
     assert tuple(found.position[1]) == (2, 5), "the orbit's first member"
@@ -111,9 +111,6 @@ def test_a_classifier_that_looks_for_one_wave_has_its_trigger_there_and_nowhere_
     assert found.others[1] == 0 and found.triggered[[0, 2]].max() < 0.2
     fainter = measured(by_amplitude, looks_for((6, 3))[None], images, amplitude=0.15)
     assert fainter.triggered[1] == 0 and fainter.amplitude == pytest.approx(found.amplitude * 0.15 / 0.35)
-
-
-def test_a_wave_as_good_as_others_of_its_radius_shows_in_the_controls():
     ring = [(2, 5), (2, 3), (3, 2), (3, 6)]  # the orbits at sqrt(5)
     images = quiet(noise(240, PLANE), *ring)
     found = measured(by_amplitude, np.stack([looks_for(position) for position in ring]), images)

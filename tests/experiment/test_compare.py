@@ -95,12 +95,22 @@ def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was
     assert rank_correlation(symmetric, half, seed=0)[0] == pytest.approx(1)
 
 
-def test_masks_at_common_shares_are_the_maps_own():
+def test_masks_at_common_shares_are_the_maps_own_and_one_mask_meets_the_nearest_of_the_other(tmp_path):
     left, right = maps_of(planes(), (0.1, 0.25)), maps_of(planes(1), (0.1, 0.2, 0.25))
     ours, theirs, _ = pair(left, right, (0.5,))
     assert ours.shares == theirs.shares == (0.1, 0.25)
     np.testing.assert_array_equal(theirs.masks, right.masks[[0, 2]])
     np.testing.assert_array_equal(ours.masks, left.masks)
+    masks = np.random.default_rng(0).random((3, SIZE, SIZE)) < 0.2
+    file = tmp_path / "x_DFM_0.22.pkl"
+    file.write_bytes(pickle.dumps(dict(enumerate(masks.astype(np.float32)))))
+    single = published_maps.read_maps(file, classes=None, shares=(0.1,))
+    several = maps_of(planes(), (0.05, 0.1, 0.2, 0.4))
+    for sides in ((single, several), (several, single)):
+        for before, paired in zip(sides, pair(*sides, (0.1,)), strict=False):
+            share = 0.22 if before is single else 0.2
+            assert paired.shares == (share,)
+            np.testing.assert_array_equal(paired.masks[0], before.at(share))
 
 
 def test_without_a_common_share_scores_are_cut_by_each_sides_own_rule(tmp_path):
@@ -122,19 +132,6 @@ def test_without_a_common_share_scores_are_cut_by_each_sides_own_rule(tmp_path):
         np.testing.assert_array_equal(theirs.masks[0], expected)
 
 
-def test_a_side_of_one_mask_meets_the_nearest_of_the_other(tmp_path):
-    masks = np.random.default_rng(0).random((3, SIZE, SIZE)) < 0.2
-    file = tmp_path / "x_DFM_0.22.pkl"
-    file.write_bytes(pickle.dumps(dict(enumerate(masks.astype(np.float32)))))
-    single = published_maps.read_maps(file, classes=None, shares=(0.1,))
-    several = maps_of(planes(), (0.05, 0.1, 0.2, 0.4))
-    for sides in ((single, several), (several, single)):
-        for before, paired in zip(sides, pair(*sides, (0.1,)), strict=False):
-            share = 0.22 if before is single else 0.2
-            assert paired.shares == (share,)
-            np.testing.assert_array_equal(paired.masks[0], before.at(share))
-
-
 def test_sides_of_other_classes_or_planes_are_refused():
     left = maps_of(planes())
     assert class_names(maps_of(planes(), classes=("0", "1", "2")), left) == CLASSES
@@ -146,9 +143,7 @@ def test_sides_of_other_classes_or_planes_are_refused():
         refused(message, class_names, left, right)
 
 
-def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_are_alike(
-    launch, tmp_path, monkeypatch
-):
+def test_the_command_leaves_numbers_and_a_page_and_its_status_says_of_what(launch, tmp_path, monkeypatch):
     left, right = maps_of(planes()), maps_of(planes() + 0.5 * planes(1))
     stable = {"resamples": 7, "shares": [0.1, 0.25]}
     stable["iou"] = {"mean": [[0.5] * 3, [0.625, 0.75, 0.5]], "low": [[0.4] * 3] * 2, "high": [[0.9] * 3] * 2}

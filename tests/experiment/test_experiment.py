@@ -298,11 +298,8 @@ def test_partial_results_of_other_settings_are_in_no_ones_way_once_they_are_dele
 def test_stages_without_their_input_say_which_stage_to_run_first(tmp_path, killed):
     if killed:
         (tmp_path / "checkpoints").mkdir()
-    for stages, missing in (
-        ("search", "trained model; run the stage train"),
-        ("evaluate", "maps; run the stage search"),
-    ):
-        refused(f"no {missing} first", runner.run, small_config(stages=stages), tmp_path)
+    for stages, missing in (("search", "trained model; run the stage train"), ("evaluate", "maps; run the stage")):
+        refused(f"no {missing}", runner.run, small_config(stages=stages), tmp_path)
 
 
 def test_grey_images_of_odd_sizes_run_to_the_report(tmp_path, undrawn):
@@ -333,10 +330,7 @@ def test_grey_images_of_odd_sizes_run_to_the_report(tmp_path, undrawn):
         ({"search__precision": "float16"}, "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat"),
         ({"report__share": 0.3}, "report.share: got 0.3; expected one of search.shares, "),
         ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
-        (
-            {"data__source": "csv"},
-            "data.source: got 'csv'; expected synthetic, folder, arrays, jpeg, tfds, huggingface",
-        ),
+        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, jpeg, tfds, hugging"),
         ({"data__mean": (0.5, 0.5)}, "data.mean"),
         ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
         ({"stages": "export", "data__frequencies": "low:0.1"}, "data.frequencies: got 'low:0.1'; expected '' with the"),

@@ -44,13 +44,8 @@ def words(directory, **changes):
 
 def start(directory, *, before=("launch.py",), environment=None, **changes):
     """A process of launch.py."""
-    return subprocess.Popen(
-        [sys.executable, *before, *words(directory, **changes)],
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command, env = [sys.executable, *before, *words(directory, **changes)], {**os.environ, **(environment or {})}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def end_of(process):

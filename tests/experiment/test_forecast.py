@@ -77,9 +77,7 @@ def test_a_training_that_continues_a_probe_costs_what_is_left_of_it_and_any_othe
 
 @pytest.mark.parametrize("method", ["removal", "graft"])
 @pytest.mark.parametrize("longest", ["training", "search", "grafts"])
-def test_the_lines_say_how_long_each_part_takes_and_what_halves_the_longest(
-    small, monkeypatch, caplog, method, longest
-):
+def test_lines_say_how_long_each_part_takes_and_what_halves_the_longest(small, monkeypatch, caplog, method, longest):
     config, datasets = small
     config.search.method, config.train.steps = method, 300
     each = {part: 1.0 if part == longest else 1e-6 for part in ("training", "search", "rates", "grafts")}

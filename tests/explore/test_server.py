@@ -66,15 +66,13 @@ def test_a_graft_is_answered_with_what_fsjax_graft_says(served, subject):
         np.testing.assert_allclose(got[name], jax.nn.softmax(logits)[0], atol=2e-5)
     assert (status, got["positions"], got["target"]) == (200, 2, 1) and np.argmax(got["after"]) == 1
     # Of 40 images of other classes 32 are asked: the wave captures all but some that are bright.
-    groups = [
-        ask(served, "/others", {**GRAFT, "group": group, "target": 1})[1]["images"] for group in range(OTHERS // GROUP)
-    ]
-    others = [image for group in groups for image in group]
+    asked = [{**GRAFT, "group": group, "target": 1} for group in range(OTHERS // GROUP)]
+    others = [image for one in asked for image in ask(served, "/others", one)[1]["images"]]
     assert len(others) == 32 and all(image["before"] in (0, 2) for image in others)
     assert all(image["after"] == 1 for image in others if image["before"] == 0)
 
 
-def test_a_class_s_map_moves_with_its_share_and_a_wave_of_grey_levels_is_heard(served):
+def test_a_class_s_map_moves_with_its_share_a_wave_is_heard_and_what_decided_is_what_was_planted(served):
     for share, positions in ((0.01, 2), (0.05, 12), (0.2, 51)):
         got = ask(served, "/answer", {**GRAFT, "map": [1, share]})[1]
         assert abs(got["positions"] - positions) <= 1
@@ -84,9 +82,6 @@ def test_a_class_s_map_moves_with_its_share_and_a_wave_of_grey_levels_is_heard(s
     # 30 times half of A / (255 * 0.25): the logit of the class.
     log_odds = [np.log(each["after"][1] / each["after"][0]) for each in heard]
     assert log_odds[1] - log_odds[0] == pytest.approx(30 * 4 / (255 * 0.25) / 2, rel=0.01)
-
-
-def test_the_frequencies_that_decided_are_the_planted_ones(served):
     status, got = ask(served, "/attribute", {"recipient": {"class": 1, "nth": 0}})
     assert (status, got["predicted"]) == (200, 1)
     assert edits.read_mask(got["mask"], (SIZE, SIZE))[ROW, COLUMN]
@@ -127,18 +122,15 @@ def test_bad_input_is_one_line(served, route, changes, said):
     assert status == 400 and got["error"].startswith(said) and "\n" not in got["error"], got
 
 
-def test_what_is_no_json_and_an_error_of_the_model_are_one_line(served, subject, monkeypatch):
-    for body in ("{", "[1]"):
-        assert ask(served, "/answer", body)[1] == {"error": "request: got no JSON object; expected one"}
-    monkeypatch.setattr(type(subject), "_logits", lambda *_: 1 / 0)
-    assert ask(served, "/answer", GRAFT) == (500, {"error": "ZeroDivisionError: division by zero"})
-
-
-def test_without_the_token_or_under_another_name_nothing_is_answered(served):
+def test_only_the_page_with_its_token_is_answered_and_trouble_is_one_line(served, subject, monkeypatch):
     for route, body in (("/", None), ("/answer", GRAFT), ("/image", {}), ("/python", GRAFT)):
         assert ask(served, route, body, token="guess")[0] == 403
         assert ask(served, route, body, Host="evil.example")[0] == 400
     assert ask(served, "/")[0] == 200 and "127.0.0.1" in served.address
+    for body in ("{", "[1]"):
+        assert ask(served, "/answer", body)[1] == {"error": "request: got no JSON object; expected one"}
+    monkeypatch.setattr(type(subject), "_logits", lambda *_: 1 / 0)
+    assert ask(served, "/answer", GRAFT) == (500, {"error": "ZeroDivisionError: division by zero"})
 
 
 def test_200_strokes_compile_nothing_more_and_memory_stays(served, subject):

@@ -31,18 +31,18 @@ def test_a_budget_is_met_in_whole_orbits_best_first(height, width, share):
     assert spectrum.is_hermitian(found)
 
 
-def test_budget_is_the_floor_of_share_times_positions_in_exact_arithmetic():
+def test_a_budget_is_a_floor_in_exact_arithmetic_and_masks_of_growing_shares_are_nested_even_with_ties():
     assert [masks.budget(share, 224, 224) for share in (0.01, 0.05, 0.1, 0.2)] == [501, 2508, 5017, 10035]
     assert masks.budget(0.57, 10, 10) == 57
     assert masks.budget(1.0, 7, 9) == 63
-
-
-def test_masks_of_growing_shares_are_nested_even_with_ties():
     scores = constant_on_orbits(np.random.default_rng(0).integers(0, 4, 514).astype(float), 32, 32)
     kept = [masks.best_orbits(scores, masks.budget(share, 32, 32)) for share in (0.01, 0.05, 0.1, 0.2, 1.0)]
     for smaller, larger in itertools.pairwise(kept):
         assert not (smaller & ~larger).any()
     assert kept[-1].all()
+    whole = np.random.default_rng(0).random((5, 3, 7, 9)) < 0.3
+    packed = np.packbits(whole, axis=-1)
+    np.testing.assert_array_equal(masks.unpack(packed[1:4], 9), whole[1:4])
 
 
 @pytest.mark.parametrize("positions", [0, 7, 30, 1000])
@@ -89,12 +89,6 @@ def test_radial_matched_masks_keep_the_profile_and_move_the_orbits():
         np.testing.assert_array_equal(np.bincount(rings[drawn], minlength=30), np.bincount(rings[mask], minlength=30))
     assert (drawn != mask).any()
     assert not masks.radial_matched(np.zeros((8, 8), bool), rng).any()
-
-
-def test_masks_at_a_bit_a_position_are_the_masks():
-    whole = np.random.default_rng(0).random((5, 3, 7, 9)) < 0.3
-    packed = np.packbits(whole, axis=-1)
-    np.testing.assert_array_equal(masks.unpack(packed[1:4], 9), whole[1:4])
 
 
 @pytest.mark.parametrize("plane", [(32, 32), (9, 15), (12, 7)])

@@ -70,22 +70,16 @@ def test_scores_become_masks_at_the_published_threshold(tmp_path, form):
 @pytest.mark.parametrize(
     ("name", "kept", "share"),
     [
-        ("resnet18_DFM_0.05.pkl", 3, 0.05),
-        ("resnet18_DFM_5.pkl", 3, 0.05),
-        ("x_DFM_7_DFM_.25_new.pkl", 16, 0.25),
-        ("x_DFM_1.pkl", 1, 0.01),
-        ("x_DFM_1.pkl", 60, 1.0),
-        ("x_DFM_0.5.pkl", 1, 0.005),
-        ("x_DFM_0.5.pkl", 31, 0.5),
-        ("x_DFM_500.pkl", 20, 20 / 64),
-        ("x.pkl", 20, 20 / 64),
+        *(("resnet18_DFM_0.05", 3, 0.05), ("resnet18_DFM_5", 3, 0.05), ("x_DFM_7_DFM_.25_new", 16, 0.25)),
+        *(("x_DFM_1", 1, 0.01), ("x_DFM_1", 60, 1.0), ("x_DFM_0.5", 1, 0.005), ("x_DFM_0.5", 31, 0.5)),
+        *(("x_DFM_500", 20, 20 / 64), ("x", 20, 20 / 64)),
     ],
 )
 def test_masks_are_kept_at_the_share_of_their_name_or_the_smallest_that_allows_them(tmp_path, form, name, kept, share):
     """A name may mean a share or per cent: what the masks keep tells which."""
     planes = np.random.default_rng(0).permuted(np.arange(SIZE**2) < np.array([[kept], [kept - 1], [kept]]), axis=1)
     planes = planes.reshape(3, SIZE, SIZE)
-    file = written(tmp_path / name, FORMS[form](planes.astype(np.float32)))
+    file = written(tmp_path / f"{name}.pkl", FORMS[form](planes.astype(np.float32)))
     maps = published_maps.read_maps(file, classes=("a", "b", "c"), shares=SHARES)
     np.testing.assert_array_equal(maps.masks[0], planes)
     assert maps.scores is None and maps.classes == ("a", "b", "c")
@@ -135,11 +129,8 @@ def test_anything_else_is_refused_in_one_line_that_says_what_it_is(tmp_path, con
 
 def test_another_number_of_classes_a_missing_or_a_damaged_file_is_refused(tmp_path):
     file = written(tmp_path / "maps.pkl", dict(enumerate(scores())))
-    read, two = (
-        functools.partial(published_maps.read_maps, shares=SHARES),
-        "got maps of 3 classes; expected maps of 2 c",
-    )
-    refused(two, read, file, classes=("a", "b"))
+    read = functools.partial(published_maps.read_maps, shares=SHARES)
+    refused("got maps of 3 classes; expected maps of 2 classes", read, file, classes=("a", "b"))
     refused("nothing: not there; expected a workdir", read, tmp_path / "nothing", classes=None)
     file.write_bytes(file.read_bytes()[:-40])
     refused(r"maps.pkl: not a readable pickle", read, file, classes=None)

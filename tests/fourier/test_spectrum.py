@@ -45,11 +45,17 @@ def test_dc_is_at_the_centre_and_constant_images_live_there(height, width):
     assert spectrum.radius(height, width)[height // 2, width // 2] == 0
 
 
-def test_a_cosine_sits_at_its_frequency():
+def test_a_cosine_sits_at_its_frequency_in_bands_of_equal_width_up_to_nyquist():
     rows, columns = np.mgrid[:32, :24]
     image = np.cos(2 * np.pi * (3 * rows / 32 - 5 * columns / 24)).astype(np.float32)[None, :, :, None]
     found = np.asarray(amplitude(image))[0, :, :, 0]
     assert {tuple(position) for position in np.argwhere(found > 1)} == {(16 + 3, 12 - 5), (16 - 3, 12 + 5)}
+    bands = spectrum.bands(32, 32, 4)
+    rows, columns = np.mgrid[-16:16, -16:16]
+    squared = rows**2 + columns**2
+    expected = (squared >= 16).astype(int) + (squared >= 64) + (squared >= 144)
+    np.testing.assert_array_equal(bands, expected)
+    np.testing.assert_array_equal(bands, spectrum.conjugate(bands))
 
 
 @pytest.mark.parametrize(("height", "width"), [*PLANES, (96, 96)])
@@ -109,20 +115,6 @@ def test_masks_made_on_a_device_from_blocks_are_those_of_the_patches(height, wid
     np.testing.assert_array_equal(kept[1:], ~patches.masks(height, width, patch))
 
 
-def test_a_patch_that_does_not_divide_the_plane_is_refused():
-    with pytest.raises(ValueError, match="patch size 5 does not divide a plane of 32 x 32"):
-        patches.masks(32, 32, 5)
-
-
-def test_bands_have_equal_width_up_to_nyquist_and_are_constant_on_orbits():
-    bands = spectrum.bands(32, 32, 4)
-    rows, columns = np.mgrid[-16:16, -16:16]
-    squared = rows**2 + columns**2
-    expected = (squared >= 16).astype(int) + (squared >= 64) + (squared >= 144)
-    np.testing.assert_array_equal(bands, expected)
-    np.testing.assert_array_equal(bands, spectrum.conjugate(bands))
-
-
 @pytest.mark.parametrize(("height", "width"), [(7, 8), (224, 224)])
 def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(height, width):
     """Against NumPy float64, from either member of an orbit and for those that are their own conjugate."""
@@ -143,11 +135,13 @@ def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(height, widt
         np.testing.assert_allclose(component, expected, atol=1e-6 * np.abs(centred).max() / height / width * 2)
 
 
-def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
+def test_orbit_positions_are_in_the_order_of_the_patches_which_have_to_divide_the_plane():
     for size in [(8, 8), (7, 9), (6, 11)]:
         positions, masks = patches.orbit_positions(*size), patches.masks(*size, 1)
         assert len(positions) == len(masks) == spectrum.orbits(*size).max() + 1
         assert masks[np.arange(len(masks)), positions[:, 0], positions[:, 1]].all()
+    with pytest.raises(ValueError, match="patch size 5 does not divide a plane of 32 x 32"):
+        patches.masks(32, 32, 5)
 
 
 @pytest.mark.parametrize(("height", "width"), PLANES)

@@ -21,9 +21,8 @@ TPUS = [name for name, (package, _) in ACCELERATORS.items() if package == TPU]
 def compile_elsewhere(file: str) -> dict[str, dict[str, dict]]:
     """Return what XLA says of a test file's programs: accelerator -> name of the program -> row of `describe`."""
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, file], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
+    own = {"env": environment, "cwd": ROOT, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, file], **own, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -30,6 +30,13 @@ def environment(devices):
     return {**os.environ, "XLA_FLAGS": of_devices(devices), "PYTHONPATH": path}
 
 
+def python(code, *words, cwd=None, **variables):
+    """A process of Python that has ended, with what it printed; variables of its environment, None for none."""
+    own = {name: value for name, value in (os.environ | variables).items() if value is not None}
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True)
+
+
 def free_address():
     """An address of this machine that nothing listens to."""
     with socket.socket() as free:
@@ -42,9 +49,8 @@ def start(directory, output, *, devices, processes=1, worker=("tests/helpers/sea
     words = [sys.executable, *worker, directory, output]
     address = [free_address(), str(processes)] if processes > 1 else []
     own = {"cwd": ROOT, "env": environment(devices), "stderr": subprocess.PIPE, "text": True}
-    return [
-        subprocess.Popen([*words, *address, *([str(index)] if address else [])], **own) for index in range(processes)
-    ]
+    numbers = [[str(index)] * bool(address) for index in range(processes)]
+    return [subprocess.Popen([*words, *address, *number], **own) for number in numbers]
 
 
 def finish(workers):

@@ -57,10 +57,8 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
     """
     count, every = len(names), len(curve_shares)
     smallest = numbers([None] * count if smallest is None else smallest)
-    fields = {
-        field.name: np.full((count, 2)[: 1 + field.name.endswith("_ci")], 0.5)
-        for field in dataclasses.fields(GraftRates)
-    }
+    every_name = [field.name for field in dataclasses.fields(GraftRates)]
+    fields = {name: np.full((count, 2)[: 1 + name.endswith("_ci")], 0.5) for name in every_name}
     fields["share"] = np.full(count, share)
     rates = GraftRates(**fields | {name: numbers(value) for name, value in values.items()})
     halves = np.full((every, count, 2), 0.5)

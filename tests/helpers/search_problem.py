@@ -30,26 +30,21 @@ def make_problem(
     """A search of up to three classes; `draws` is the seed of the method, `fields` set config.search by their names."""
     rng = np.random.default_rng(seed)
     pixels = plane[0] * plane[1] * channels if images is None else images[0][0].size
-    params = {
-        "hidden": rng.normal(size=(pixels, 8)).astype(np.float32) / 8,
-        "out": rng.normal(size=(8, 3)).astype(np.float32),
-    }
+    hidden, out = rng.normal(size=(pixels, 8)) / 8, rng.normal(size=(8, 3))
+    params = {"hidden": hidden.astype(np.float32), "out": out.astype(np.float32)}
     if images is None:
         images = [rng.normal(size=(count, *plane, channels)).astype(np.float32) for count in counts]
     options = search.options(method, **{"shares": (0.05, 0.2)} | fields)
     search.check(options, images[0].shape[1:3])
-    return search.Problem(
-        model=Model(apply or network, params, images[0].shape[1:]),
-        images=lambda label: images[label],
-        counts=tuple(map(len, images)),
-        classes=("a", "b", "c")[: len(images)],
-        options=options,
-        run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
-        searched_on="train",
-        provenance={},
-        seed=seed if draws is None else draws,
-        directory=directory and directory / "search",
-    )
+    own = {"seed": seed if draws is None else draws, "directory": directory and directory / "search"}
+    own |= {"run": ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}), "options": options}
+    return made(Model(apply or network, params, images[0].shape[1:]), images, **own)
+
+
+def made(model, images, **fields):
+    """The problem of a model and the images of each class."""
+    own = {"searched_on": "train", "provenance": {}, "counts": tuple(map(len, images))}
+    return search.Problem(model=model, images=images.__getitem__, classes=tuple("abc")[: len(images)], **own | fields)
 
 
 def network(params, images):

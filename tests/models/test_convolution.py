@@ -30,10 +30,8 @@ SIZES = [(2, 2), (9, 8)]
 
 def ours(images, kernel, case, convolve=conv_general_dilated):
     _, stride, dilation, padding, groups, _ = case
-    around = [(pad, pad) for pad in padding]
-    return convolve(
-        images, kernel, stride, around, None, dilation, ("NHWC", "HWIO", "NHWC"), feature_group_count=groups
-    )
+    around, numbers = [(pad, pad) for pad in padding], ("NHWC", "HWIO", "NHWC")
+    return convolve(images, kernel, stride, around, None, dilation, numbers, feature_group_count=groups)
 
 
 def oracle(images, kernel, case):
@@ -68,9 +66,8 @@ def test_convolutions_and_their_gradients_are_pytorchs(size):
         def squares(arrays, case):
             return (ours(*arrays, case) ** 2).sum()
 
-        return [
-            (ours(*arrays, case), *jax.grad(squares)(arrays, case)) for arrays, case in zip(inputs, cases, strict=True)
-        ]
+        pairs = zip(inputs, cases, strict=True)
+        return [(ours(*arrays, case), *jax.grad(squares)(arrays, case)) for arrays, case in pairs]
 
     for case, arrays, found in zip(cases, inputs, everything(inputs), strict=True):
         for value, expected in zip(found, oracle(*arrays, case), strict=True):

@@ -14,7 +14,6 @@ import fsjax
 from benchmarks.parity.torch_models import randomise
 from fsjax.models.callables import as_model
 from fsjax.models.pytorch import graph
-from fsjax.runtime.errors import InputError
 from tests.helpers.refused import refused
 
 # Channels, height and width of the images: none even, none alike.
@@ -285,10 +284,7 @@ ALONE = "got other logits for an image alone than beside another, by .*; expecte
         (Of(lambda x: x if (0 * x).sum() == 0 else -x), "torch.export .*does not branch on their values .torch.where"),
         (Of(lambda x: torch.linalg.svdvals(x)), r"uses aten._linalg_svd.default; expected .*write it with others"),
         (Of(lambda x: functional.max_pool2d(x, 2, return_indices=True)[1]), "uses the indices of aten.max_pool2d"),
-        (
-            Of(lambda x: x.scatter(1, x.argmax(1, keepdim=True), x, reduce="add")),
-            "got TypeError from JAX .*with others",
-        ),
+        (Of(lambda x: x.scatter(1, x.argmax(1, keepdim=True), x, reduce="add")), "got TypeError from JAX .*with oth"),
         (Of(lambda x: x.log()), "got logits that are not finite for images of noise"),
         (nn.Identity(), r"got an output of shape \[2, 3, 9, 7\]; expected logits \[2, K\]"),
         (Of(lambda x: x.view(1, -1)), r"got an output of shape \[1, 378\]; expected logits"),
@@ -308,7 +304,5 @@ def test_arithmetic_that_is_not_pytorchs_is_refused(monkeypatch):
     convolution = graph.OPERATORS["convolution"]
     monkeypatch.setitem(graph.OPERATORS, "convolution", lambda x, *others: convolution(x[..., ::-1], *others))
     module = nn.Sequential(randomised(Small()), Of(lambda x: x + 1e4)).eval()
-    with pytest.raises(
-        InputError, match=r"got logits that differ from PyTorch's by [\d.]+, where they vary by [\d.]+$"
-    ):
-        fsjax.from_torch(module, torch.zeros_like(IMAGES))
+    message = r"got logits that differ from PyTorch's by [\d.]+, where they vary by [\d.]+$"
+    refused(message, fsjax.from_torch, module, torch.zeros_like(IMAGES))

@@ -16,7 +16,7 @@ from fsjax.models.naming import OURS
 from fsjax.runtime import torch_files
 from tests.helpers.published_resnet import BasicBlock, Bottleneck, ResNet
 
-SIZE, CLASSES = 8, 5
+SIZE, CLASSES, SLOW = 8, 5, pytest.mark.slow
 
 
 class Model(nn.Module):
@@ -47,10 +47,7 @@ def published_packages(monkeypatch):
 @pytest.mark.usefixtures("published_packages")
 @pytest.mark.parametrize(
     ("name", "block", "blocks"),
-    [
-        ("resnet18_cifar", BasicBlock, [2, 2, 2, 2]),
-        pytest.param("resnet50_cifar", Bottleneck, [3, 4, 6, 3], marks=pytest.mark.slow),
-    ],
+    [("resnet18_cifar", BasicBlock, [2] * 4), pytest.param("resnet50_cifar", Bottleneck, [3, 4, 6, 3], marks=SLOW)],
 )
 def test_the_published_script_loads_the_checkpoint_and_gives_the_same_logits(tmp_path, name, block, blocks):
     source = ResNet(block, blocks, CLASSES).eval()

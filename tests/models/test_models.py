@@ -252,9 +252,8 @@ def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devi
         """Of a second step: the first one's gradients must be the same too."""
         batch = {"image": pixels, "label": np.arange(8), "epoch": np.full(8, epoch), "index": np.arange(8) + 5}
         batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-        replicas = jax.tree.map(
-            lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state.create(variables, optimizer)
-        )
+        fresh = state.create(variables, optimizer)
+        replicas = jax.tree.map(lambda a: np.broadcast_to(a, (devices, *np.shape(a))), fresh)
         for _ in range(2):
             replicas, measured = step(seed, devices)(replicas, batch, 1.0)
         return float(measured["loss"][0])
@@ -275,11 +274,6 @@ def test_interpolated_position_embeddings_are_timms(side, new, prefix):
     ours = interpolate_positions(pos_embed, new, prefix)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, expected, atol=1e-5)
-
-
-def test_position_embeddings_that_are_no_square_are_refused():
-    message = "^pos_embed: got 17 tokens; expected a square of patches, and 0 before them$"
-    refused(message, interpolate_positions, np.zeros((1, 17, 6), np.float32), 4, 0)
 
 
 # Initial variables
@@ -330,9 +324,11 @@ def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_h
 # Errors
 
 
-def test_an_unknown_name_is_refused_with_those_like_it():
+def test_unknown_names_and_positions_that_are_no_square_are_refused():
     message = rf"^model.name: got 'resnet18_cifr'; expected one of {len(MODELS)} names, .* mean resnet18_cifar\?\)$"
     refused(message, build, "resnet18_cifr", num_classes=10, image_size=32)
+    message = "^pos_embed: got 17 tokens; expected a square of patches, and 0 before them$"
+    refused(message, interpolate_positions, np.zeros((1, 17, 6), np.float32), 4, 0)
 
 
 @pytest.mark.parametrize(

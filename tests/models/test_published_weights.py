@@ -16,7 +16,6 @@ from fsjax.experiment.stage import Workspace
 from fsjax.models import published_weights, state_dict
 from fsjax.models.network import fold
 from fsjax.models.source import model_source
-from fsjax.runtime.errors import InputError
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
@@ -138,8 +137,8 @@ def test_vits_without_a_class_token_are_timms_in_either_form():
         expected = logits(module, images)
         found = jax.jit(apply)(params, np.moveaxis(images.numpy(), 1, -1))
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    with pytest.raises(InputError, match=r"missing: fc_norm\.bias, fc_norm\.weight; not expected: norm\.bias, norm"):
-        state_dict.to_network(state, "vit_nano_patch8_gap", SIZE, "model.pt")
+    message = r"missing: fc_norm\.bias, fc_norm\.weight; not expected: norm\.bias, norm"
+    refused(message, state_dict.to_network, state, "vit_nano_patch8_gap", SIZE, "model.pt")
 
 
 # A module of timm by its name
@@ -211,5 +210,5 @@ def test_a_pool_that_no_key_shows_is_refused(tmp_path):
     module = timm.create_model("test_vit", num_classes=5, img_size=32)
     content = {"architecture": "test_vit", "global_pool": "avg", "model_args": {"img_size": 32}}
     folder = publish(module, tmp_path / "hub", **(CONVNEXT | content))
-    with pytest.raises(InputError, match=r"^model.name: got timm/test_vit of global_pool 'token'; expected 'avg', as"):
-        runner.run(named(folder, "timm/test_vit", **NONE), tmp_path / "run")
+    message = r"^model.name: got timm/test_vit of global_pool 'token'; expected 'avg', as"
+    refused(message, runner.run, named(folder, "timm/test_vit", **NONE), tmp_path / "run")

@@ -137,16 +137,13 @@ def test_where_classes_keep_unlike_shares_a_terminal_shows_each():
             assert [row[-1].strip() for row in rows] == ["5.8 %", "56 %", "7.8 %", "7.8 %"]
 
 
-def test_of_many_classes_a_terminal_shows_the_first_and_the_shortcuts():
+def test_of_many_classes_a_terminal_shows_the_first_and_the_shortcuts_and_names_are_made_plain():
     names = tuple(f"class {index}" for index in range(30))
     kinds = tuple("shortcut" if index == 27 else "spread" for index in range(30))
     lines = answer.table(evaluation(kinds, names), "removal", 0.04, 0.6).splitlines()
     listed = [line.partition("  ")[0] for line in lines if line.startswith("class ")][1:]
     assert listed == [*names[:20], "class 27"]
     assert "and 9 more, none of them a shortcut" in lines
-
-
-def test_a_name_that_would_steer_the_terminal_or_fill_it_is_made_plain():
     names = ("\x1b[2Jox\n", "z" * 99)
     text = answer.table(evaluation(("shortcut", "spread"), names), "removal", 0.05, 0.6)
     assert "\x1b" not in text and "?[2Jox?" in text and f"{'z' * 27}...  " in text and "z" * 28 not in text

@@ -4,8 +4,6 @@ import collections
 import io
 import itertools
 import re
-import subprocess
-import sys
 import warnings
 import zlib
 
@@ -26,6 +24,7 @@ from fsjax.report import attribution_figures, dynamics, figures, html, style, ve
 from fsjax.report.verdict_figures import LOOKS
 from tests.helpers import results
 from tests.helpers.plane import real, spectra
+from tests.helpers.processes import python
 
 HOSTILE = ("<script>alert(1)</script>", r"$\frac{1}{0}$", "x" * 255, "猫 \U0001f9a6", "a_b^c%")
 
@@ -256,25 +255,22 @@ print("as it was")
 
 
 def test_a_users_style_and_backend_stay_and_pyplot_knows_no_figure():
-    ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    ended = python(SCRIPT)
     assert ended.stdout == "as it was\n", ended.stderr
-
-
-def test_a_class_without_a_value_has_no_line_and_a_constant_plane_is_drawn():
-    figure = figures.rates([0.05, 0.1], [[None, 0.5]] * 2, [[None, 0.1]] * 2, ("empty", "b"))
-    assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
-    flat = figures.score_grid(np.zeros((1, 4, 5), np.float32), ("a",), "nats")
-    flat.draw_without_rendering()
-    assert tuple(flat.axes[0].images[0].get_extent()) == (-0.5, 0.5, 0.375, -0.625)
 
 
 NAMES = ("ox", "zebra", "frog")
 
 
-def test_every_kind_of_verdict_has_a_sign_and_a_marker_of_its_own():
+def test_every_kind_of_verdict_has_a_look_of_its_own_and_what_has_no_value_has_no_line():
     assert set(LOOKS) == {*KINDS, ""}
     for part in ("sign", "marker"):
         assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)
+    figure = figures.rates([0.05, 0.1], [[None, 0.5]] * 2, [[None, 0.1]] * 2, ("empty", "b"))
+    assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
+    flat = figures.score_grid(np.zeros((1, 4, 5), np.float32), ("a",), "nats")
+    flat.draw_without_rendering()
+    assert tuple(flat.axes[0].images[0].get_extent()) == (-0.5, 0.5, 0.375, -0.625)
 
 
 def test_psi_of_maps_and_controls_is_drawn_over_the_share_with_interval_and_smallest_share():
@@ -312,9 +308,8 @@ def test_tpr_and_fpr_of_every_class_are_marked_by_its_verdict():
     (axis,) = figure.axes
     lines = {line.get_label(): line for line in axis.lines}
     shortcuts = lines["shortcut (2)"]
-    np.testing.assert_array_equal(
-        np.stack([shortcuts.get_xdata(), shortcuts.get_ydata()]), [[0.25, np.nan], [0.9, 0.75]]
-    )
+    drawn = np.stack([shortcuts.get_xdata(), shortcuts.get_ydata()])
+    np.testing.assert_array_equal(drawn, [[0.25, np.nan], [0.9, 0.75]])
     assert shortcuts.get_marker() == LOOKS["shortcut"].marker != lines["spread (1)"].get_marker()
     assert lines["spread (1)"].get_xdata() == 0.125 and "undecided (1)" in lines
     assert any(line.get_linestyle() == ":" and set(line.get_ydata()) == {0.6} for line in axis.lines)
@@ -349,16 +344,10 @@ SHARES = (0.05, 0.1, 0.5)
 
 def attribution(count=8, plane=(6, 6)):
     curves = [{name: RNG.random((count, 3)) < 0.6 for name in ("attribution", "energy", "random")} for _ in range(2)]
-    return Attribution(
-        predicted=np.arange(count) % 2,
-        baseline_predicted=np.zeros(count, int),
-        scores=RNG.normal(size=(count, *plane)).astype(np.float32),
-        places=np.zeros((count, *plane), np.int32),
-        shares=SHARES,
-        kept=curves[0],
-        kept_without=curves[1],
-        smallest=np.stack([masks_lib.low_pass(*plane, 1 + 2 * index) for index in range(count)]),
-    )
+    scores, places = RNG.normal(size=(count, *plane)).astype(np.float32), np.zeros((count, *plane), np.int32)
+    smallest = np.stack([masks_lib.low_pass(*plane, 1 + 2 * index) for index in range(count)])
+    own = {"kept": curves[0], "kept_without": curves[1], "smallest": smallest}
+    return Attribution(np.arange(count) % 2, np.zeros(count, int), scores, places, SHARES, **own)
 
 
 def test_curves_are_shares_of_kept_predictions_and_their_paired_differences():

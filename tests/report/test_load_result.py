@@ -34,7 +34,7 @@ def make_run(directory, method="removal"):
     return maps
 
 
-def test_a_result_is_what_the_run_left(tmp_path):
+def test_a_result_is_what_the_run_left_also_in_a_store(tmp_path):
     maps = make_run(tmp_path)
     result = fsjax.load_result(str(tmp_path))
     assert result.method == "removal" and result.classes == NAMES and result.directory == tmp_path
@@ -48,17 +48,11 @@ def test_a_result_is_what_the_run_left(tmp_path):
     assert np.argwhere(fsjax.load_result(tmp_path).planted).tolist() == [[0, 1, 2], [2, 3, 3]]
     with pytest.raises(AttributeError):
         result.method = "other"
+    maps = make_run(storage.path("memory://results/far"))
+    np.testing.assert_array_equal(fsjax.load_result("memory://results/far").maps.masks, maps.masks)
 
 
-def test_of_several_methods_one_has_to_be_named(tmp_path):
-    make_run(tmp_path), make_run(tmp_path, "learned")
-    refused(r"^method: got nothing; expected one of learned, removal, which have", fsjax.load_result, tmp_path)
-    assert fsjax.load_result(tmp_path, "learned").maps.method == "learned"
-    message = r"^method: got 'greedy'; expected one of learned, removal, which have"
-    refused(message, fsjax.load_result, tmp_path, "greedy")
-
-
-def test_a_workdir_without_a_result_says_which_stage_is_missing(tmp_path):
+def test_which_method_is_meant_or_which_stage_is_missing_is_said(tmp_path):
     refused(r"^workdir: got .*, which has no maps; expected a folder where the", fsjax.load_result, tmp_path)
     make_run(tmp_path)
     evaluation = files.read_json(tmp_path / "evaluation.json")
@@ -66,11 +60,11 @@ def test_a_workdir_without_a_result_says_which_stage_is_missing(tmp_path):
     refused(r"evaluation.json has other classes than dfm/removal.npz", fsjax.load_result, tmp_path)
     (tmp_path / "evaluation.json").unlink()
     refused(r"evaluation.json: no results of removal; run the stage evaluate first", fsjax.load_result, tmp_path)
-
-
-def test_a_result_in_a_store_is_read():
-    maps = make_run(storage.path("memory://results/far"))
-    np.testing.assert_array_equal(fsjax.load_result("memory://results/far").maps.masks, maps.masks)
+    make_run(tmp_path), make_run(tmp_path, "learned")
+    refused(r"^method: got nothing; expected one of learned, removal, which have", fsjax.load_result, tmp_path)
+    assert fsjax.load_result(tmp_path, "learned").maps.method == "learned"
+    message = r"^method: got 'greedy'; expected one of learned, removal, which have"
+    refused(message, fsjax.load_result, tmp_path, "greedy")
 
 
 def test_one_page_is_the_index_and_several_are_laid_side_by_side(tmp_path, undrawn):

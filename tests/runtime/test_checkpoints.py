@@ -112,14 +112,6 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, c
     checkpoints.close()
 
 
-def test_a_folder_with_nothing_whole_is_refused_and_an_empty_one_is_not(place):
-    assert Checkpoints(place / "empty", 2).newest() is None
-    saved(place / "full")
-    for hashes in (place / "full").glob("*.json"):
-        hashes.write_text("{}")
-    refused(r"all checkpoints \[3, 2\] are damaged", Checkpoints(place / "full", 2).newest)
-
-
 def test_the_best_is_kept_beside_the_newest_over_restarts(place):
     losses = {1: 0.5, 2: 0.25, 3: None, 4: float("nan"), 5: 0.25, 6: 0.75, 7: None}
     assert Checkpoints(place, 1).best() is None and not chosen_hashes(place, "best").exists()
@@ -139,13 +131,18 @@ def test_the_best_is_kept_beside_the_newest_over_restarts(place):
     checkpoints.close()
 
 
-def test_a_damaged_best_is_named_and_not_replaced_by_another(place):
+def test_a_damaged_best_and_a_folder_with_nothing_whole_are_named(place):
     checkpoints = Checkpoints(place, 2)
     for step, loss in ((1, 0.1), (2, 0.2), (3, 0.3)):
         save(checkpoints, step, loss)
     checkpoints.close()
     (place / "1" / "about" / "metadata").write_text("{}")
     refused(r"1: the best checkpoint is damaged; expected train\.select=''", Checkpoints(place, 2).best)
+    assert Checkpoints(place / "empty", 2).newest() is None
+    saved(place / "full")
+    for hashes in (place / "full").glob("*.json"):
+        hashes.write_text("{}")
+    refused(r"all checkpoints \[3, 2\] are damaged", Checkpoints(place / "full", 2).newest)
 
 
 def test_what_changes_after_save_returned_does_not_reach_the_file(place, monkeypatch):

@@ -29,9 +29,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ended(tmp_pa
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout.readline() == "held\n"
-                message = (
-                    rf"--workdir: {tmp_path}/run is in use by a run with process {process.pid} on \S+; expected one"
-                )
+                message = rf"--workdir: {tmp_path}/run is in use by a run with process {process.pid} on \S+; exp"
                 with pytest.raises(InputError, match=message), lock.held(tmp_path / "run"):
                     pass
             finally:

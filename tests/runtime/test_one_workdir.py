@@ -16,17 +16,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 def processes(function, *directories):
     """What each of two processes prints, one in each of the directories."""
     address = free_address()
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "tests/helpers/workdir_worker.py", function, directory, address, "2", str(index)],
-            cwd=ROOT,
-            env=environment(devices=1),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index, directory in enumerate(directories)
-    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command, workers = [sys.executable, "tests/helpers/workdir_worker.py", function], []
+    for index, directory in enumerate(directories):
+        words = [*command, directory, address, "2", str(index)]
+        workers.append(subprocess.Popen(words, cwd=ROOT, env=environment(devices=1), **pipes))
     try:
         printed = [worker.communicate(timeout=600) for worker in workers]
     finally:
@@ -38,20 +32,15 @@ def processes(function, *directories):
 
 def test_one_process_of_a_run_writes_and_all_read_the_same(tmp_path):
     one, other = processes("checkpoint", tmp_path / "run", tmp_path / "run")
-    assert (
-        one
-        == other
-        == {"refused": "process 0 refuses", "newest": 4, "best": 2, "about": {"at": 4}, "values": [2.0, 4.0], "left": 3}
-    )
+    expected = {"refused": "process 0 refuses", "newest": 4, "best": 2, "about": {"at": 4}, "left": 3}
+    assert one == other == expected | {"values": [2.0, 4.0]}
 
 
 def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):
     folders = tmp_path / "one", tmp_path / "other"
     for folder, seen in zip(folders, processes("checkpoint", *folders), strict=True):
-        assert seen["error"] == (
-            f"--workdir: process 1 does not see what process 0 wrote to {folder}; expected a folder that all "
-            "processes share, or gs://..., s3://..."
-        )
+        said = f"--workdir: process 1 does not see what process 0 wrote to {folder}; expected a folder that all "
+        assert seen["error"] == f"{said}processes share, or gs://..., s3://..."
 
 
 @pytest.mark.slow

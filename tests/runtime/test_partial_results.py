@@ -26,13 +26,18 @@ def on_disk(directory, like):
     return opened(directory).table("class00003", np.empty_like(like)).values
 
 
-def test_a_restart_takes_over_neighbouring_and_scattered_items_but_no_damaged_file(tmp_path):
+def test_a_restart_takes_over_what_is_whole_and_without_a_directory_nothing_is_stored(tmp_path, monkeypatch):
     values = np.random.default_rng(0).normal(size=(2, 3, 9))
     filled(tmp_path, values, [[0, 1], [7, 4, 5]])
     (tmp_path / "class00003" / "000002-000003.npz").write_bytes(b"damaged")
     expected = np.full_like(values, np.nan)
     expected[..., [0, 1, 4, 5, 7]] = values[..., [0, 1, 4, 5, 7]]
     np.testing.assert_array_equal(on_disk(tmp_path, values), expected)
+    monkeypatch.chdir(tmp_path)
+    kept = {path.name for path in tmp_path.iterdir()}
+    table = filled(None, np.ones(4), [[0, 1]])
+    np.testing.assert_array_equal(table.values, [1, 1, np.nan, np.nan])
+    assert opened(None).state("a") == {} and {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_tables_do_not_read_each_others_files(tmp_path):
@@ -62,11 +67,8 @@ def test_one_timer_saves_all_tables(tmp_path, monkeypatch):
 
     table.fill(tiles(), lambda items: None)
     assert saves == [3, 6, 8], "every 3 seconds, and at the end"
-    assert sorted(file.name for file in (tmp_path / "class00003").iterdir()) == [
-        "000000-000003.npz",
-        "000003-000006.npz",
-        "000006-000008.npz",
-    ]
+    parts = [f"00000{first}-00000{last}.npz" for first, last in ((0, 3), (3, 6), (6, 8))]
+    assert sorted(file.name for file in (tmp_path / "class00003").iterdir()) == parts
     assert [file.name for file in (tmp_path / "class00000").iterdir()] == ["000002-000003.npz"]
 
 
@@ -99,22 +101,12 @@ def test_a_state_is_replaced_and_read_back_and_a_damaged_one_is_none(tmp_path):
     assert opened(tmp_path).state("task000001") == {}
 
 
-def test_without_a_directory_nothing_is_stored(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    table = filled(None, np.ones(4), [[0, 1]])
-    np.testing.assert_array_equal(table.values, [1, 1, np.nan, np.nan])
-    assert opened(None).state("a") == {} and not list(tmp_path.iterdir())
-
-
 def test_a_restart_uses_the_first_layout_and_another_search_model_or_version_is_refused(tmp_path):
     opened(tmp_path)
     assert PartialResults(tmp_path, {"tile": 24}, PARAMS, "a search").layout["tile"] == 8
-    for thing, arguments in {
-        "search": ({"tile": 8}, PARAMS, "another"),
-        "model": ({"tile": 8}, {"kernel": np.ones(3)}, "a search"),
-    }.items():
-        with pytest.raises(InputError, match=f"partial results of another {thing}; delete the folder to search again"):
-            PartialResults(tmp_path, *arguments)
+    for thing, *arguments in (("search", PARAMS, "another"), ("model", {"kernel": np.ones(3)}, "a search")):
+        message = f"partial results of another {thing}; delete the folder to search again"
+        refused(message, PartialResults, tmp_path, {"tile": 8}, *arguments)
     layout = files.read_json(tmp_path / "layout.json")
     files.write_json(tmp_path / "layout.json", {key: value for key, value in layout.items() if key != "format"})
     refused("partial results of another version of fsjax; delete the folder", opened, tmp_path)

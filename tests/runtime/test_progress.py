@@ -1,9 +1,7 @@
 """Progress: one bar on a terminal, plain lines every few seconds elsewhere, nothing of other processes."""
 
 import gzip
-import os
 import re
-import subprocess
 import sys
 
 import jax
@@ -11,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from fsjax.runtime import parallel, progress
+from tests.helpers.processes import python
 
 # Ten updates, of which the fourth to the seventh take six seconds each and the others none.
 PROGRAM = """
@@ -24,11 +23,10 @@ with Progress("search", 1200, "images", done=200) as progress:
         progress.update(100, f"loss {index}")
 print("done")
 """
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
 def test_elsewhere_than_on_a_terminal_plain_lines_come_at_intervals_and_one_at_the_end():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=ENVIRONMENT)
+    done = python(PROGRAM)
     assert done.stdout == "done\n" and "\r" not in done.stderr
     assert done.stderr.splitlines() == [
         # Of the 200 images done before, the rate and the time left know nothing.
@@ -86,16 +84,13 @@ def work(steps, fails_at=None):
             shown.update(1)
 
 
-def test_a_trace_covers_five_steps_after_those_that_compile(tmp_path):
+def test_a_trace_covers_five_steps_after_those_that_compile_and_an_error_leaves_none(tmp_path):
     with progress.tracing(tmp_path / "train"):
         work(20)
     assert annotated(tmp_path / "train") == [4, 5, 6, 7, 8]
     with progress.tracing(tmp_path / "train"):
         work(6)
     assert annotated(tmp_path / "train") == [4, 5, 6], "the next one takes its place"
-
-
-def test_without_a_folder_nothing_is_traced_and_an_error_leaves_none_behind(tmp_path):
     with progress.tracing(None):
         work(20)
     with pytest.raises(ArithmeticError), progress.tracing(tmp_path / "train"):

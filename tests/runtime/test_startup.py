@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.helpers.processes import python
+
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 USE_CORES = """
 import sys
@@ -21,27 +23,14 @@ print(jax.device_count())
     [(16 * CORES, "", CORES), (33, "", 1), (64, "--xla_force_host_platform_device_count=3", 3)],
 )
 def test_each_core_is_a_device_unless_jax_was_told_otherwise(batch, flags, devices):
-    printed = subprocess.run(
-        [sys.executable, "-c", USE_CORES, str(batch)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert int(printed) == devices
+    assert int(python(USE_CORES, batch, XLA_FLAGS=flags).stdout) == devices
 
 
 def test_libtpu_without_a_tpu_makes_no_process_one_of_several(tmp_path):
     (tmp_path / "libtpu.py").write_text("def get_library_path():\n    return '/libtpu.so'\n")
-    program = "from fsjax.runtime import interrupt, startup; print(startup.initialize()); "
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
-    done = subprocess.run(
-        [sys.executable, "-c", program + "print(interrupt.one_of_several())"],
-        env={**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "False\nFalse\n", done.stderr
+    program = "from fsjax.runtime import interrupt, startup; print(startup.initialize(), interrupt.one_of_several())"
+    done = python(program, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]), JAX_PLATFORMS=None)
+    assert done.stdout == "False False\n", done.stderr
 
 
 CACHE = """
@@ -66,16 +55,10 @@ def test_programs_are_cached_where_xdg_or_jax_says_and_a_folder_that_cannot_be_w
         "unwritable": {"XDG_CACHE_HOME": str(tmp_path / "file")},
     }
     common = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    running = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", CACHE, "cpu" if name == "cpu" else "gpu"],
-            env={**common, **changes},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, changes in settings.items()
-    }
+    pipes, running = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}, {}
+    for name, changes in settings.items():
+        command = [sys.executable, "-c", CACHE, "cpu" if name == "cpu" else "gpu"]
+        running[name] = subprocess.Popen(command, env={**common, **changes}, **pipes)
     printed = {name: process.communicate(timeout=120) for name, process in running.items()}
     folders = {"xdg": "xdg/fsjax/jax", "home": "home/.cache/fsjax/jax", "jax": "jax"}
     expected = {name: str(tmp_path / folders[name]) if name in folders else "None" for name in settings}

@@ -45,7 +45,7 @@ def test_the_next_item_is_read_while_one_is_used_and_no_more():
         assert not any(event.is_set() for event in started[item + 2 :])
 
 
-def test_an_error_comes_in_its_turn_and_a_closed_iterator_reads_no_further():
+def test_an_error_comes_in_its_turn_a_closed_iterator_reads_no_further_and_nothing_is_held():
     items = read_ahead(lambda item: 6 / item, [3, 0, 1])
     assert next(items) == (3, 2)
     with pytest.raises(ZeroDivisionError):
@@ -56,9 +56,6 @@ def test_an_error_comes_in_its_turn_and_a_closed_iterator_reads_no_further():
     next(items)
     items.close()
     assert read == [0, 1]
-
-
-def test_what_was_given_out_is_not_held():
     items = read_ahead(lambda item: set(range(item)), [3, 4])
     _, value = next(items)
     held = weakref.ref(value)
@@ -66,15 +63,12 @@ def test_what_was_given_out_is_not_held():
     assert held() is None
 
 
-def test_calls_return_in_order_and_wait_for_each_other_before_an_error(tmp_path):
+def test_calls_return_in_order_wait_for_each_other_and_name_a_worker_that_was_killed(tmp_path):
     assert workers.call(2, "", operator.mul, [(2, 3), (4, 5), (6, 7)]) == [6, 20, 42]
     slow = f"import pathlib, time; time.sleep(0.5); pathlib.Path({str(tmp_path / 'file')!r}).touch()"
     with pytest.raises(ZeroDivisionError):
         workers.call(2, "", exec, [("1 / 0",), (slow,)])
     assert (tmp_path / "file").exists()
-
-
-def test_a_worker_that_was_killed_is_named_and_others_are_started():
     workers.call(3, "", time.sleep, [(0,)])
     end = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(InputError, match=r"^train\.augment: a process of augmix was killed, possibly out of memory$"):

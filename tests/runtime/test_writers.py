@@ -14,7 +14,6 @@ from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.fourier import dfm
 from fsjax.runtime import metrics
-from fsjax.runtime.errors import InputError
 from tests.helpers import results, stand_in_wandb
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
@@ -29,6 +28,9 @@ MASKS = np.random.default_rng(0).random((2, 4, 24, 24)) < 0.3
 NAMES = ("C0", "C1", "C2", "C3")
 RATES = {"tpr": [0.5, 1.0, None, 0.0], "fpr": [0.25, 0.0, 0.0, 0.25]}
 KINDS, PSI = ("shortcut by phase", "shortcut by amplitude", "undecided", "spread"), [0.75, 1.0, None, -0.25]
+
+
+FOUND = {"accuracy": 0.75, "mean_tpr": 0.5, "mean_fpr": 0.125, "mean_psi": 0.5, "shortcuts": 2}
 
 
 def watched_config():
@@ -73,22 +75,15 @@ def scalars_of(folder):
 def test_tensorboard_s_table_has_the_settings_and_what_was_found_in_the_end(done):
     (file,) = (done / "tensorboard" / "drawn").iterdir()  # the first evaluation's is gone
     board = EventAccumulator(str(file)).Reload()
-    started = metadata.parse_session_start_info_plugin_data(
-        board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    )
+    begun = board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    started = metadata.parse_session_start_info_plugin_data(begun)
     fields = {name: getattr(value, value.WhichOneof("kind")) for name, value in started.hparams.items()}
     assert fields["train.learning_rate"] == 0.1 and fields["evaluate.threshold"] == 0.0
     assert fields["search.method"] == "drawn" and fields["search.shares"] == str(list(SHARES))
     assert fields["data.skip_undecodable"] is False
     assert not [name for name in fields if name.startswith(("run.", "wandb.", "search.learned."))]
     metadata.parse_session_end_info_plugin_data(board.SummaryMetadata("_hparams_/session_end_info").plugin_data.content)
-    assert {tag: value for tag, ((_, value),) in scalars_of(file).items()} == {
-        "accuracy": 0.75,
-        "mean_tpr": 0.5,
-        "mean_fpr": 0.125,
-        "mean_psi": 0.5,
-        "shortcuts": 2,
-    }
+    assert {tag: value for tag, ((_, value),) in scalars_of(file).items()} == FOUND
 
 
 def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(done):
@@ -112,28 +107,20 @@ def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(
     for tag, values in expected.items():
         # TensorBoard orders files of the same second by their names.
         np.testing.assert_allclose(np.array(sorted(found[tag]), float), np.array(sorted(values), float), rtol=1e-6)
-    assert second.summary == {
-        "drawn/accuracy": 0.75,
-        "drawn/mean_tpr": 0.5,
-        "drawn/mean_fpr": 0.125,
-        "drawn/mean_psi": 0.5,
-        "drawn/shortcuts": 2,
-    }
+    assert second.summary == {f"drawn/{name}": value for name, value in FOUND.items()}
 
 
-def test_a_run_that_ends_in_an_error_is_no_finished_one(done, tmp_path, monkeypatch):
+def test_a_run_that_ends_in_an_error_is_no_finished_one_and_reading_begins_none(done, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
     config = watched_config()
     config.stages = "search"
     refused("no trained model", runner.run, config, tmp_path)
     assert stand_in_wandb.runs[-1].exit_code == 1
-
-
-def test_a_workspace_that_is_only_read_begins_no_run_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
-    count, workspace = len(stand_in_wandb.runs), Workspace(watched_config(), tmp_path)
+    read = tmp_path / "read"
+    count, workspace = len(stand_in_wandb.runs), Workspace(watched_config(), read)
     assert workspace.dataset("test").classes == NAMES
-    assert len(stand_in_wandb.runs) == count and [path.name for path in tmp_path.iterdir()] == ["images.json"]
+    assert len(stand_in_wandb.runs) == count and [path.name for path in read.iterdir()] == ["images.json"]
 
 
 def test_where_a_run_is_watched_is_no_part_of_its_result(done, caplog):
@@ -156,8 +143,8 @@ def test_a_missing_package_is_told_with_its_installation_before_anything_is_writ
         monkeypatch.setattr(sys, "path", [str(tmp_path)])
     else:
         monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"^wandb\.project: 'shortcuts' needs .*: pip install 'fsjax\[wandb\]'$"):
-        runner.run(watched_config(), tmp_path / "run")
+    message = r"^wandb\.project: 'shortcuts' needs .*: pip install 'fsjax\[wandb\]'$"
+    refused(message, runner.run, watched_config(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -24,6 +24,7 @@ def programs(devices):
     from fsjax.runtime import parallel
     from fsjax.search import stepwise
     from fsjax.search.mask_optimisation import MaskOptimisation
+    from tests.helpers import search_problem
 
     def apply(params, images):
         hidden, out = params
@@ -32,16 +33,10 @@ def programs(devices):
     options = search.options()
     options.update(method="learned", shares=(0.2,))
     options.learned.batch = IMAGES
-    problem = search.Problem(
-        model=Model(apply, [np.zeros((SIZE * SIZE * 3, 8), np.float32), np.zeros((8, 3), np.float32)], (SIZE, SIZE, 3)),
-        images=lambda label: np.zeros((IMAGES, SIZE, SIZE, 3), np.float32),
-        counts=(IMAGES,) * 3,
-        classes=("a", "b", "c"),
-        options=options,
-        run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
-        searched_on="train",
-        provenance={},
-    )
+    weights = [np.zeros(shape, np.float32) for shape in ((SIZE * SIZE * 3, 8), (8, 3))]
+    model, images = Model(apply, weights, (SIZE, SIZE, 3)), [np.zeros((IMAGES, SIZE, SIZE, 3), np.float32)] * 3
+    run = ConfigDict({"memory_mib": 0, "save_seconds": 0.0})
+    problem = search_problem.made(model, images, options=options, run=run)
     scores = np.zeros(len(spectrum.orbit_sizes(SIZE, SIZE)))
     layout = {"batch_images": IMAGES, "tasks_per_device": TASKS}
     optimisation = MaskOptimisation(problem, [3], lambda label, share: scores, layout)

@@ -161,6 +161,5 @@ def test_what_a_class_needs_ranks_first_also_where_its_best_candidates_lack_it()
 def test_where_losses_tell_nothing_orbits_keep_their_order(count):
     made = Candidates((16, 16), (Stage(4, count), *STAGES[1:]), 0, 0.6)
     with np.errstate(all="raise"):
-        np.testing.assert_array_equal(
-            candidate_masks.rank_orbits(made, [np.full((2, count), 1.5)], 20), [range(20)] * 2
-        )
+        found = candidate_masks.rank_orbits(made, [np.full((2, count), 1.5)], 20)
+        np.testing.assert_array_equal(found, [range(20)] * 2)

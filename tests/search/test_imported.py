@@ -18,7 +18,6 @@ from fsjax.experiment import runner
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.source import model_source
 from fsjax.runtime import files
-from fsjax.runtime.errors import InputError
 from tests.helpers import results
 from tests.helpers.plane import filtered
 from tests.helpers.refused import refused
@@ -161,9 +160,8 @@ def test_maps_of_other_classes_or_of_another_plane_are_refused(run, tmp_path, cl
 
 def test_a_missing_file_is_refused_before_anything_runs(tmp_path):
     for path, found in (("", "nothing"), (str(tmp_path / "nothing"), "/nothing, which does not exist")):
-        with pytest.raises(InputError, match=f"search.imported.maps: got .*{found}; expected a workdir with maps"):
-            config = make_config("search", path)
-            config.search.method = "imported"
-            runner.run(config, tmp_path / "run")
+        config = make_config("search", path)
+        config.search.method = "imported"
+        refused(f"imported.maps: got .*{found}; expected a workdir with maps", runner.run, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert search.used("imported.maps", "imported") and not search.used("imported.maps", "removal")

@@ -13,6 +13,7 @@ from fsjax.engine.model import Model
 from fsjax.models import build
 from fsjax.models.network import fold
 from fsjax.search import removal
+from tests.helpers import search_problem
 
 SIZE = 12
 SHARES = (0.01, 0.05, 0.1, 0.2)
@@ -39,19 +40,10 @@ def made():
 
 
 def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
-    counts = tuple(np.bincount(labels).tolist())
-    return search.Problem(
-        model=Model(apply, params, images.shape[1:]),
-        images=lambda label: images[labels == label],
-        counts=counts,
-        classes=("a", "b", "c")[: len(counts)],
-        options=ConfigDict(
-            {"method": "removal", "patch": patch, "shares": shares, "precision": "highest", "transform": "fft"}
-        ),
-        run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
-        searched_on="test",
-        provenance={},
-    )
+    options = search.options("removal", patch=patch, shares=shares, transform="fft")
+    model, run = Model(apply, params, images.shape[1:]), ConfigDict({"memory_mib": 0, "save_seconds": 30.0})
+    of_class = [images[labels == label] for label in range(labels.max() + 1)]
+    return search_problem.made(model, of_class, options=options, run=run)
 
 
 @pytest.mark.parametrize("patch", [1, 4])
@@ -80,12 +72,8 @@ def test_losses_and_maps_are_those_of_the_published_procedure(made, patch, recor
 def test_a_batch_without_the_class_is_skipped_and_one_with_it_adds_ln_of_the_outputs():
     """By hand: two classes, logits that are always 0, so that every loss is ln 10."""
     labels = np.repeat([0, 1], [150, 70])
-    zeros = problem(
-        lambda _, images: images[:, :, :, 0].reshape(-1, 16)[:, :10] * 0,
-        {},
-        np.zeros((220, 4, 4, 3), np.float32),
-        labels,
-    )
+    images = np.zeros((220, 4, 4, 3), np.float32)
+    zeros = problem(lambda _, images: images[:, :, :, 0].reshape(-1, 16)[:, :10] * 0, {}, images, labels)
     scores = removal.search_compat(zeros).scores
     # Class a is in the first two batches of 100, 100 and 20 images; class b in the last two.
     np.testing.assert_allclose(scores[:, :, :3], 2 * np.log(10), rtol=1e-6)

@@ -45,7 +45,7 @@ def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch, s
     assert (means > 0).all() and len(np.unique(means)) > 2 + (patch == 1), "the comparison means something"
 
 
-def test_a_resample_draws_as_many_images_by_seed_and_label():
+def test_a_resample_draws_as_many_images_by_seed_and_label_and_leaves_the_scores():
     drawn = patch_maps.resample_weights(40, 500, 3, 1)
     assert (drawn[:, 0] == 1).all() and (drawn.sum(0) == 40).all() and drawn.shape == (40, 501)
     # Binomial: each image is drawn once on average, and its variance is 1 - 1/40.
@@ -54,6 +54,10 @@ def test_a_resample_draws_as_many_images_by_seed_and_label():
     np.testing.assert_array_equal(drawn, patch_maps.resample_weights(40, 500, 3, 1))
     for seed, label in ((4, 1), (3, 2)):
         assert (drawn[:, 1:] != patch_maps.resample_weights(40, 500, seed, label)[:, 1:]).any(0).all()
+    none, some = (removal.search(make_problem(resamples=resamples)) for resamples in (0, 20))
+    np.testing.assert_allclose(some.scores, none.scores, atol=1e-6)
+    np.testing.assert_array_equal(some.masks, none.masks)
+    assert none.provenance["stability"] == {}
 
 
 def test_the_orbit_that_identifies_a_class_is_in_every_map_and_the_rest_changes_with_the_images():
@@ -71,10 +75,3 @@ def test_the_orbit_that_identifies_a_class_is_in_every_map_and_the_rest_changes_
     iou = removal.search(problem).provenance["stability"]["iou"]
     assert iou["mean"][0][0] == iou["low"][0][0] == 1, "one orbit is kept"
     assert 0.1 < iou["low"][1][0] < iou["mean"][1][0] < iou["high"][1][0] < 0.9
-
-
-def test_it_leaves_the_scores_as_they_are():
-    none, some = (removal.search(make_problem(resamples=resamples)) for resamples in (0, 20))
-    np.testing.assert_allclose(some.scores, none.scores, atol=1e-6)
-    np.testing.assert_array_equal(some.masks, none.masks)
-    assert none.provenance["stability"] == {}

@@ -16,22 +16,15 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", [*list(METHODS)[:3], *(pytest.param(case, marks=pytest.mark.slow) for case in list(METHODS)[3:])]
-)
+SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in ("hierarchical", "learned")]
+
+
+@pytest.mark.parametrize("case", ["removal", "removal compat", "greedy", *SLOW])
 def test_every_search_filters_by_products_and_finds_the_same(monkeypatch, case):
     def found(transform):
         # A function of its own: programs of another one stay as they are when a test changes a transform.
-        problem = make_problem(
-            None,
-            case.split()[0],
-            counts=(9, 5, 12),
-            shares=(0.2, 0.6),
-            apply=lambda params, images: network(params, images),
-            transform=transform,
-            **METHODS[case],
-        )
-        return search.run(problem)
+        fields = {"counts": (9, 5, 12), "shares": (0.2, 0.6), "apply": lambda *given: network(*given)}
+        return search.run(make_problem(None, case.split()[0], transform=transform, **fields | METHODS[case]))
 
     expected = found("fft")
     with monkeypatch.context() as patch:

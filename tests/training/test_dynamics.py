@@ -24,7 +24,6 @@ from fsjax.models.source import model_source
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, interrupt
 from fsjax.runtime.checkpoints import Checkpoints
-from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
 from tests.helpers.linear_classifier import MEAN_STD, Made
@@ -93,16 +92,13 @@ def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
 
 
 @pytest.mark.parametrize(("size", "group", "per_class"), [(8, 2048, 0), (9, 3, 4)])
-def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
-    tmp_path, monkeypatch, size, group, per_class
-):
+def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_alone(tmp_path, monkeypatch, size, group, per_class):
     source, names = coloured((7, 5, 12), size), ("14", "1234", "2", "34")
     monkeypatch.setattr(dynamics, "GROUP", group)
     context = watch(tmp_path, source, size, keep=",".join(names), images_per_class=per_class)
     evaluate = dynamics.DynamicsEvaluator(context)
-    rows = (
-        np.arange(24) if not per_class else np.sort([i for c in range(3) for i in np.where(source.labels == c)[0][:4]])
-    )
+    of_classes = [np.flatnonzero(source.labels == label)[: per_class or None] for label in range(3)]
+    rows = np.sort(np.concatenate(of_classes))
     labels = source.labels[rows]
     for step, seed in ((5, 3), (10, 4)):
         traced, variables = Linear.traced, context.network.init(seed)
@@ -279,7 +275,7 @@ def test_the_page_opens_from_disk_and_says_what_was_found(done):
     assert (done / "report" / "figures" / "relative_confusion_6.png").stat().st_size
 
 
-def test_another_seed_is_added_and_nothing_else_is_trained_again(done, caplog):
+def test_another_seed_is_added_and_what_is_done_is_neither_trained_nor_evaluated_again(done, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(small_config(), done)
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["dynamics"]
@@ -291,8 +287,13 @@ def test_another_seed_is_added_and_nothing_else_is_trained_again(done, caplog):
     assert json.loads((done / "dynamics.json").read_text())["seeds"] == [0, 3, 4]
     assert_same_files(evaluated(done / "seed-0"), before)
     refused(r"dynamics\.keep was '1234,24,1', now '1234,24'", runner.run, small_config(dynamics__keep="1234,24"), done)
-    with pytest.raises(InputError, match=r"holds a train result .*dynamics\.keep was '1234,24,1', now '1234,24'"):
-        runner.run(seed_config(3, dynamics__keep="1234,24"), done / "seed-3")
+    message = r"holds a train result .*dynamics\.keep was '1234,24,1', now '1234,24'"
+    refused(message, runner.run, seed_config(3, dynamics__keep="1234,24"), done / "seed-3")
+    monkeypatch.setattr(dynamics, "make_counter", lambda *args: pytest.fail("evaluated again"))
+    files = {file: file.stat().st_mtime_ns for file in (done / "seed-0" / "dynamics").iterdir()}
+    (done / "seed-0" / "stages" / "train.json").unlink()
+    runner.run(seed_config(0), done / "seed-0")
+    assert {file: file.stat().st_mtime_ns for file in (done / "seed-0" / "dynamics").iterdir()} == files
 
 
 def test_watching_changes_no_weight(done, tmp_path):
@@ -328,20 +329,12 @@ def test_killed_and_started_again_leaves_the_files_of_an_uninterrupted_training(
     assert_same_files(evaluated(tmp_path), evaluated(done / "seed-0"))
 
 
-def test_a_training_that_is_done_evaluates_nothing_again(done, monkeypatch):
-    monkeypatch.setattr(dynamics, "make_counter", lambda *args: pytest.fail("evaluated again"))
-    files = {file: file.stat().st_mtime_ns for file in (done / "seed-0" / "dynamics").iterdir()}
-    (done / "seed-0" / "stages" / "train.json").unlink()
-    runner.run(seed_config(0), done / "seed-0")
-    assert {file: file.stat().st_mtime_ns for file in (done / "seed-0" / "dynamics").iterdir()} == files
-
-
-def test_a_missing_evaluation_is_named(tmp_path):
+def test_missing_files_test_sets_of_other_classes_and_too_few_steps_are_named(tmp_path):
     refused(r"00000002\.npz: missing; delete the folder", dynamics.read, tmp_path, [2])
     refused(r"dynamics: missing; delete the folder", dynamics.last_step, tmp_path)
-
-
-def test_a_test_set_of_other_classes_is_refused(tmp_path):
+    config = small_config(train__epochs=1.0, train__steps=0, train__evaluate_every=50)
+    refused(r"train\.evaluate_every: got 50; expected 1 to 5 steps", runner.run, config, tmp_path)
+    assert not list(tmp_path.glob("seed-*"))
     sets = {"train": Dataset(Made((3, 3), 8), 8), "test": Dataset(Made((3, 3, 3), 8), 8)}
     context = dataclasses.replace(watch(tmp_path, Made((3, 3), 8), 8), dataset=sets.get)
     refused(r"data\.test_split: 'test' has other classes", dynamics.DynamicsEvaluator, context)
@@ -363,12 +356,6 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
 def test_settings_that_cannot_be_used_are_refused_before_anything_is_trained(tmp_path, changes, message):
     refused(re.escape(message), runner.run, small_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_training_given_in_epochs_is_refused_before_it_begins(tmp_path):
-    config = small_config(train__epochs=1.0, train__steps=0, train__evaluate_every=50)
-    refused(r"train\.evaluate_every: got 50; expected 1 to 5 steps", runner.run, config, tmp_path)
-    assert not list(tmp_path.glob("seed-*"))
 
 
 def test_every_data_set_of_the_config_passes_its_checks():

@@ -22,16 +22,13 @@ def runs(tmp_path_factory):
     return root
 
 
-def test_two_halves_are_the_whole_bit_for_bit(runs, tmp_path):
+def test_two_halves_are_the_whole_bit_for_bit_and_a_part_without_a_further_step_saves_what_it_continues(runs, tmp_path):
     """On a cosine with Adam, whose state and schedule a fresh start would lose."""
     second = train(part(1.0, runs / "half"), tmp_path / "second")
     assert_same_bits(second, final_variables(part(1.0), runs / "whole"))
     losses = losses_of(runs / "half"), losses_of(tmp_path / "second")
     assert [sorted(steps) for steps in losses] == [[1, 2, 3], [4, 5, 6]]
     assert losses[0] | losses[1] == losses_of(runs / "whole")
-
-
-def test_a_part_without_a_further_step_saves_the_step_that_it_continues(runs, tmp_path):
     assert_same_bits(train(part(0.55, runs / "half"), tmp_path), final_variables(part(0.5), runs / "half"))
     assert Checkpoints(tmp_path / "checkpoints").newest() == 3
 

@@ -11,14 +11,9 @@ from fsjax.training import optimizers
 
 
 def options(**changes):
-    rate = {
-        "schedule": "constant",
-        "learning_rate": 0.1,
-        "warmup_steps": 0,
-        "plateau_patience": 2,
-        "plateau_factor": 0.1,
-    }
-    return ConfigDict({"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01} | rate | changes)
+    rate = {"schedule": "constant", "learning_rate": 0.1, "warmup_steps": 0, "plateau_patience": 2}
+    rate |= {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01, "plateau_factor": 0.1}
+    return ConfigDict(rate | changes)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -30,6 +30,10 @@ from tests.helpers.small_run import (
     training_config,
 )
 
+FLIP = make_augment("flip")
+# What matters here is its BatchNorm.
+SHORT_RESNET = partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False)
+
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
@@ -69,21 +73,15 @@ def test_losses_do_not_depend_on_the_device_count():
     """BatchNorm and gradients are those of the global batch: four devices step as one does."""
     config = training_config()
     dataset = data.load(config.data, "train", 0)
-    # A short ResNet: what matters here is its BatchNorm.
-    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
-    optimizer = optimizers.make(config.train)
+    network, optimizer = Network(SHORT_RESNET, 4, 24, np.dtype("float32")), optimizers.make(config.train)
     batches = list(data.batches(dataset, batch_size=16, seed=0, num_steps=3))
     variables = network.init(0)
     losses = {}
     for count in (1, 4):
         devices = jax.local_devices()[:count]
-        update = jax.pmap(
-            make_update(network, optimizer), axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices
-        )
-        replicas = jax.tree.map(
-            lambda value, count=count: np.broadcast_to(value, (count, *np.shape(value))),
-            state.create(variables, optimizer),
-        )
+        own, fresh = step.Update(network, optimizer, FLIP, MEAN_STD, 0), state.create(variables, optimizer)
+        update = jax.pmap(own, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices)
+        replicas = jax.tree.map(lambda value, count=count: np.broadcast_to(value, (count, *np.shape(value))), fresh)
         losses[count] = []
         for batch in batches:
             split = {name: value.reshape(count, -1, *value.shape[1:]) for name, value in batch.items()}
@@ -96,7 +94,7 @@ def test_losses_do_not_depend_on_the_device_count():
 
 def test_steps_of_other_seeds_and_grafted_frequencies_share_a_program_and_are_each_their_own(monkeypatch):
     config, planes = training_config(), spectrum.orbits(24, 24)
-    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
+    network = Network(SHORT_RESNET, 4, 24, np.dtype("float32"))
     optimizer, dataset = optimizers.make(config.train), data.load(config.data, "train", 0)
     (batch,) = data.batches(dataset, batch_size=8, seed=0, num_steps=1)
     start = state.create(network.init(0), optimizer)
@@ -104,7 +102,7 @@ def test_steps_of_other_seeds_and_grafted_frequencies_share_a_program_and_are_ea
 
     def compiled_and_loss(seed, orbits):
         before, changes = progress.compiled()[0], (graft.make_graft(planes < orbits),)
-        own = step.PmappedUpdate(step.Update(network, optimizer, make_augment("flip"), MEAN_STD, seed, changes))
+        own = step.PmappedUpdate(step.Update(network, optimizer, FLIP, MEAN_STD, seed, changes))
         replicas, stop = state.replicate(start), np.zeros(jax.local_device_count(), bool)
         _, measured, _ = own(replicas, next(step.on_devices(iter([batch]))), 0.1, stop)
         return progress.compiled()[0] - before, float(measured["loss"][0])
@@ -113,10 +111,6 @@ def test_steps_of_other_seeds_and_grafted_frequencies_share_a_program_and_are_ea
     assert first and not any(others) and len(set(losses)) == 3
     step.PmappedUpdate._programs.clear()
     assert compiled_and_loss(1, 90)[1] == losses[1], "by a program of its own"
-
-
-def make_update(network, optimizer):
-    return step.Update(network, optimizer, make_augment("flip"), MEAN_STD, 0)
 
 
 def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(plain, tmp_path):
@@ -138,14 +132,16 @@ def test_evaluators_are_called_at_the_steps_that_the_config_names(plain):
     ("rate", "message", "kept"),
     [(1e38, "the loss is nan at step 5", 4), (np.inf, "the weights are not finite after step 4", 2)],
 )
-def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpoint(
-    tmp_path, monkeypatch, rate, message, kept
-):
+def test_what_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch, rate, message, kept):
     config = training_config(train__optimizer="sgd", run__log_every=50)
     monkeypatch.setattr(optimizers, "learning_rate", lambda options, steps: lambda step: jnp.where(step == 3, rate, 0))
     refused(f"train: {message}; the last checkpoint is kept", train, config, tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").newest() == kept
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(final_variables(config, tmp_path)))
+
+
+PLATEAU = {"train__schedule": "plateau"}
+NO_VALIDATION = "train.evaluators: got ''; expected 'validation' with"
 
 
 @pytest.mark.parametrize(
@@ -158,18 +154,9 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
         ({"train__batch_size": 10}, "train.batch_size: got 10; expected a positive multiple of the 4 devices"),
         ({"train__evaluators": "f1"}, "train.evaluators: got 'f1'; expected validation, dynamics"),
         ({"train__select": "last"}, "train.select: got 'last'; expected '' (the last step) or 'best'"),
-        (
-            {"train__select": "best", "train__evaluators": ""},
-            "train.evaluators: got ''; expected 'validation' with train.select='best'",
-        ),
-        (
-            {"train__schedule": "plateau", "data__validation_share": 0.0},
-            "data.validation_share: got 0; expected above 0 with train.schedule='plateau'",
-        ),
-        (
-            {"train__schedule": "plateau", "train__evaluators": ""},
-            "train.evaluators: got ''; expected 'validation' with train.schedule='plateau'",
-        ),
+        ({"train__select": "best", "train__evaluators": ""}, f"{NO_VALIDATION} train.select='best'"),
+        ({**PLATEAU, "data__validation_share": 0.0}, "data.validation_share: got 0; expected above 0 with train.sch"),
+        ({**PLATEAU, "train__evaluators": ""}, f"{NO_VALIDATION} train.schedule='plateau'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(changes, message):
@@ -180,9 +167,8 @@ def test_smoothed_labels_give_pytorchs_loss():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(9, 5)).astype(np.float32), rng.integers(0, 5, 9)
     for smoothing in (0.0, 0.1, 0.4):
-        expected = torch.nn.functional.cross_entropy(
-            torch.from_numpy(logits), torch.from_numpy(labels), label_smoothing=smoothing
-        )
+        given = torch.from_numpy(logits), torch.from_numpy(labels)
+        expected = torch.nn.functional.cross_entropy(*given, label_smoothing=smoothing)
         found = jax.jit(step.cross_entropy, static_argnums=2)(logits, labels, smoothing)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 

@@ -55,9 +55,8 @@ def published(pixels, labels, weights, threshold):
     low, high = slopes.amin((1, 2), keepdim=True), slopes.amax((1, 2), keepdim=True)
     scaled = (slopes - low) / (high - low)
     keys = image_keys(0, jnp.zeros(COUNT, int), jnp.arange(COUNT))
-    drawn = jax.vmap(
-        lambda key: jax.random.uniform(jax.random.fold_in(key, Stream.AMPLITUDE_DROPOUT), (2, *pixels.shape[1:]))
-    )(keys)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, Stream.AMPLITUDE_DROPOUT)
+    drawn = jax.vmap(lambda key: jax.random.uniform(key, (2, *pixels.shape[1:])))(keys)
     copies = []
     for factor, draws in zip((threshold, 1.0), torch.tensor(np.asarray(drawn, float)).unbind(1), strict=True):
         kept = torch.where(scaled > factor * draws, 0, amplitudes.detach())
@@ -75,13 +74,10 @@ def test_both_copies_are_the_published_ones(plane, threshold):
     assert scaled.min() == 0 and scaled.max() == 1 and np.abs(made[0] - made[1]).max() > 0.1
 
 
-def test_devices_do_not_matter():
+def test_devices_do_not_matter_and_black_images_or_a_loss_without_slopes_give_numbers():
     pixels, labels, weights = case()
     whole = ours(pixels, labels, weights, 1.0)
     np.testing.assert_allclose(ours(pixels, labels, weights, 1.0, devices=4), whole, atol=1e-5)
-
-
-def test_black_images_and_a_loss_without_slopes_give_numbers():
     pixels, labels, weights = case()
     flat = [0 * weights[0], weights[1]]
     made = ours(pixels, labels, flat, 1.0)

@@ -67,6 +67,10 @@ def test_an_image_keeps_the_frequencies_of_another_class_and_dc_or_is_left_as_it
     for label in range(4):
         others = np.bincount(drawn[(labels == label) & (drawn >= 0)], minlength=4)
         assert chisquare(np.delete(others, label)).pvalue > 1e-3, "all other classes equally often"
+    images, labels, masks = random_case(40)
+    np.testing.assert_array_equal(dfmx.make_dfmx(masks, 0.0)(keys(40), labels, images), images)
+    alone = jax.jit(dfmx.make_dfmx(masks[:1], 1.0))
+    np.testing.assert_array_equal(alone(keys(40), labels * 0, images), images)
 
 
 def test_of_an_empty_map_the_mean_of_each_channel_is_left():
@@ -76,13 +80,6 @@ def test_of_an_empty_map_the_mean_of_each_channel_is_left():
     assert changed.sum() > 20
     means = np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape)
     np.testing.assert_allclose(out[changed], means[changed], atol=1e-6)
-
-
-def test_with_one_class_or_probability_0_nothing_changes():
-    images, labels, masks = random_case(40)
-    np.testing.assert_array_equal(dfmx.make_dfmx(masks, 0.0)(keys(40), labels, images), images)
-    alone = jax.jit(dfmx.make_dfmx(masks[:1], 1.0))
-    np.testing.assert_array_equal(alone(keys(40), labels * 0, images), images)
 
 
 def test_what_happens_to_an_image_follows_from_seed_epoch_and_index_alone():

@@ -12,7 +12,6 @@ from configs import common
 from fsjax.data.augment import image_keys
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
-from fsjax.runtime.errors import InputError
 from fsjax.training import ways
 from fsjax.training.ways import graft
 from tests.helpers.linear_classifier import save_maps
@@ -104,8 +103,8 @@ def test_a_mask_a_workdirs_maps_and_the_probes_are_read(tmp_path):
     np.testing.assert_array_equal(read(options(maps=str(tmp_path), share=0.2)), maps.masks[1].any(0))
     np.testing.assert_array_equal(read(options(maps="low:0.2")), spectrum.radius(16, 16) <= 0.2)
     ways.check(options(maps="probe"), 16)  # before there are any
-    with pytest.raises(InputError, match=r"train\.graft\.maps: got 'probe', and the workdir has no probes; run the st"):
-        ways.files(options(maps="probe"), tmp_path)
+    message = r"train\.graft\.maps: got 'probe', and the workdir has no probes; run the st"
+    refused(message, ways.files, options(maps="probe"), tmp_path)
     graft.probed_file(tmp_path).parent.mkdir()
     np.save(graft.probed_file(tmp_path), mask)
     np.testing.assert_array_equal(read(options(maps="probe")), mask)
