@@ -1,4 +1,4 @@
-"""Write a workdir with a report, without training or searching: random scores and made-up rates.
+"""Write a workdir with a report, without training or searching: random scores and made-up rates and verdicts.
 
 It serves to measure and test the page. The figures mean nothing, but have a run's number and size.
 """
@@ -10,7 +10,8 @@ import numpy as np
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_results import KINDS, Baseline, Curve, GraftRates, Grafts, Verdict
+from fsjax.evaluation import verdict
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import dfm, spectrum
@@ -19,7 +20,23 @@ from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 IMAGES = 4  # a class
-HEADLINE = 0.05  # the share of the verdicts: config.report.share, or the nearest to it
+HEADLINE = 0.05  # config.report.share
+# The evidence of a shortcut, and what differs where a class is of another kind.
+_SHORTCUT = {"psi": 0.9, "p_value": 0.0, "grafted": 0.9, "base": 0.1, "amplitude": 0.9, "phase": 0.1, "zeroed": 0.1}
+_SHORTCUT |= {"low_pass_psi": 0.1, "radial_psi": 0.1, "equal_change_psi": 0.1, "no_dc_psi": np.nan, "tpr": 0.95}
+_SHORTCUT |= {"energy_ratio": 2.0, "largest_energy_ratio": 3.0}
+_UNMEASURED = dict.fromkeys(("low_pass_psi", "radial_psi", "equal_change_psi", "amplitude", "phase", "zeroed"), np.nan)
+_OPEN = {"p_value": 1.0, **_UNMEASURED}
+_EVIDENCE: dict[str, dict[str, float]] = {
+    "shortcut": {},
+    "band": {"radial_psi": 0.8},
+    "coarse": {"low_pass_psi": 0.8},
+    "by absence": {"zeroed": 0.9},
+    "default class": {**_OPEN, "base": 0.95, "psi": 0.3},
+    "spread": {**_OPEN, "psi": 0.1},
+    "not recognised": {**_OPEN, "tpr": 0.2, "psi": 0.3},
+    "undecided": {**_OPEN, "psi": 0.52},
+}
 
 
 def write(
@@ -72,7 +89,7 @@ def write(
 
 
 def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> Evaluation:
-    """Return an evaluation of random rates, with grafts at the headline share."""
+    """Return an evaluation of random rates, with grafts at shares up to the headline's."""
     count = len(classes)
 
     def rates() -> Rates:
@@ -87,7 +104,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
         }
         for some in (shares, grid)
     )
-    plain = rates()
+    plain, share = rates(), min(shares, key=lambda share: abs(share - HEADLINE))
     confusion = rng.integers(0, 3, (count, count)) + IMAGES * np.eye(count, dtype=int)
     return Evaluation(
         classes=classes,
@@ -100,7 +117,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
                 shares=map_rates,
                 grid=grid_rates,
                 planted={},
-                grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), (*grid, *shares), rng),
+                grafts=grafts(classes, share, (*grid, *shares)),
             )
         },
         planted={},
@@ -108,29 +125,39 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
     )
 
 
-def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ...], rng: np.random.Generator) -> Grafts:
-    """Return random rates of grafts at a share, and a verdict of each kind in turn; large images have no triggers."""
-    count, curve_shares = len(classes), tuple(sorted(curve_shares))
-    psi = rng.random(count)
-    limits = np.stack([psi * 0.9, psi * 0.9 + 0.1], axis=1)
-    fields = {field.name: rng.random(count) for field in dataclasses.fields(GraftRates)}
-    fields |= {"share": np.full(count, share), "psi": psi, "psi_ci": limits, "swapped_ci": limits}
-    smallest = np.where(psi >= CONTROL, rng.random(count) * share, np.nan)
-    rising = np.sort(rng.random((len(curve_shares), count)), axis=0)
-    rising_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
-    curve = Curve(rising, rising_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
-    number = np.full(count, IMAGES)
-    verdicts, kinds = [], [kind for kind in KINDS if kind != "trigger"]
+def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ...]) -> Grafts:
+    """Return rates that lead to a verdict of each kind in turn, of every second class at the smallest share."""
+    count, curve_shares, every = len(classes), tuple(sorted(curve_shares)), list(_EVIDENCE.values())
+    found = {name: np.full(count, value) for name, value in _SHORTCUT.items()}
+    for label in range(count):
+        for name, value in every[label % len(every)].items():
+            found[name][label] = value
+    names, tpr, base = [field.name for field in dataclasses.fields(GraftRates)], found["tpr"], found["base"]
+    psi, at = found["psi"], np.where(np.arange(count) % 2, share, curve_shares[0])
+    limits, number = np.stack([psi - 0.05, psi + 0.05], axis=1), np.full(count, IMAGES)
+    fields = {name: found.get(name, np.full(count, 0.5)) for name in names}
+    rates = GraftRates(**fields | {"share": at, "psi_ci": limits, "swapped_ci": limits})
+    curve = psi * np.minimum(1, np.sqrt(np.array(curve_shares)[:, None] / at))
+    smallest = np.where(psi >= CONTROL, at * (CONTROL / psi) ** 2, np.nan)
+    verdicts = []
     for label, name in enumerate(classes):
-        kind = kinds[label % len(kinds)]
-        by = "amplitude" if kind == "shortcut" else ""
-        words = f"{kind} by {by}" if by else kind
+        numbers = {"tpr": float(tpr[label]), "fpr": 0.1, "base": float(base[label])}
+        kind, reason, by = verdict.decide(rates.at(label), classes=count, pairs=IMAGES, level=0.01, **numbers)
+        about = float(at[label]), float(psi[label]), tuple(limits[label].tolist())
         reached = None if np.isnan(smallest[label]) else float(smallest[label])
-        sentence = f"{name}: {words}: made up."
-        interval = tuple(limits[label].tolist())
-        verdicts.append(Verdict(name, kind, by, share, float(psi[label]), interval, reached, sentence))
-    baseline = Baseline(number, number, number, rng.random(count))
-    return Grafts(baseline, GraftRates(**fields), (share,), curve_shares, curve, 10 * number, tuple(verdicts))
+        sentence = f"{name}: {kind}{' by ' + by if by else ''}: {reason}."
+        verdicts.append(Verdict(name, kind, by, *about, reached, sentence))
+    smallest_ci = np.stack([smallest / 2, smallest * 2], axis=1)
+    intervals = np.stack([curve - 0.05, curve + 0.05], axis=2)
+    return Grafts(
+        Baseline(number, number, number, base),
+        rates,
+        (share,),
+        curve_shares,
+        Curve(curve, intervals, smallest, smallest_ci),
+        10 * number,
+        tuple(verdicts),
+    )
 
 
 class _Pictures:

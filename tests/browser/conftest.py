@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.cost import report_workdir
 from fsjax.fourier import dfm
-from fsjax.report import figures
+from fsjax.report import explorer
 
 SIZE, SHARES, GRID = 16, (0.05, 0.2), (0.01, 0.1, 0.5)
 HOSTILE = "<script>document.title='taken'</script>"
@@ -79,7 +79,7 @@ def few(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory):
-    """The same of 45 classes, which lie in files beside the page."""
+    """The same of six classes, which lie in files beside the page, as if they were more than 40."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "MOST_CLASSES", 4)  # drawing more takes a while
-        return write(tmp_path_factory.mktemp("many"), (HOSTILE, *(f"class {index}" for index in range(1, 45))))
+        patch.setattr(explorer, "IN_PAGE", 4)
+        return write(tmp_path_factory.mktemp("many"), (HOSTILE, *(f"class {index}" for index in range(1, 6))))

@@ -33,7 +33,7 @@ def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_
     browser = opened(file)
     slider, evaluation = part(browser, "slider"), files.read_json(file.parents[2] / "evaluation.json")
     found = evaluation["methods"]["removal"]
-    assert shown(browser) == f"0 {STOPS.index(0.05)} 0"
+    assert shown(browser) == "0 0 0", "the verdict's share, 1 %"
     slider.send_keys(Keys.HOME)
     pictures = set()
     for stop, share in enumerate(STOPS):
@@ -91,12 +91,56 @@ def test_images_and_grafts_follow_the_slider_as_numpy_filters_them(opened, few):
         at_share.append(said)
         slider.send_keys(Keys.ARROW_RIGHT)
     part(browser, "verdict-share").click()
-    shown(browser, f"0 {STOPS.index(0.05)} 0")
+    shown(browser, "0 0 0")
     # What the gallery shows, which Python drew, is what the script draws at the same share.
     gallery = browser.find_element("css selector", "#grafts-0 section figure:nth-child(4) figcaption").text
-    assert gallery.replace("\n", "; ") == at_share[STOPS.index(0.05)]
+    assert gallery.replace("\n", "; ") == at_share[0]
     python = drawn(browser, "#grafts-0 section figure:nth-child(4) img")
     assert np.abs(python - drawn(browser, f"{chosen}:nth-child(4) canvas")).max() <= 1
+
+
+def cells(element) -> list[str]:
+    return [cell.text for cell in element.find_elements("css selector", "dd, td")]
+
+
+def test_a_newcomer_tells_from_the_page_which_class_is_a_shortcut_and_why(opened, few):
+    browser = opened(few[0])
+    lead = browser.find_element("css selector", ".lead").text
+    count, name = re.match(r"(\d) of 4 classes is a frequency shortcut: (\w+)\.", lead).groups()
+    cards = browser.find_elements("css selector", ".card")
+    (card,) = [card for card in cards if "shortcut" in card.find_element("class name", "verdict").text]
+    assert (count, card.find_element("tag name", "h2").text) == ("1", name) and "Accuracy 0.50" in lead
+    why = card.find_element("class name", "reason").text
+    words = r"(\d+) % of the plane control it \(psi ([\d.]+)\), and others like them do not; "
+    share, psi, low_pass = re.fullmatch(words + r"low-pass of this size has psi ([\d.]+)\.", why).groups()
+    # The card has the same numbers, all at one share.
+    assert card.find_element("tag name", "dt").text == f"psi at {share} %" and card.text.count(" %") == 2
+    shown_psi, *controls = (float(cell.split()[0]) for cell in cells(card))
+    assert (shown_psi, controls[0]) == (float(psi), float(low_pass)) and max(controls) < shown_psi / 3
+    card.find_element("css selector", "h2 a").click()
+    shown(browser, f"0 {STOPS.index(float(share) / 100)} 0")
+    assert why in part(browser, "sentence").text and part(browser, "share").text == f"{share} %"
+
+
+def test_a_newcomer_finds_out_why_a_class_is_no_shortcut(opened, few):
+    browser = opened(few[0])
+    (row,) = [
+        each for each in browser.find_elements("css selector", "#verdicts tbody tr") if each.text.startswith("ox")
+    ]
+    name, kind, why, share, psi, *_ = cells(row)
+    assert kind.endswith("coarse")
+    assert why.endswith("and low-pass of this size has psi 0.80: it is what a coarse image shows.")
+    row.find_element("tag name", "a").click()
+    shown(browser, f"2 {STOPS.index(float(share.split()[0]) / 100)} 0")
+    assert part(browser, "name").text == name and why in part(browser, "sentence").text
+    meters = part(browser, "masks_psi").find_elements("tag name", "tr")
+    beside = {each.find_element("tag name", "th").text: float(cells(each)[0]) for each in meters}
+    assert beside["its map"] == float(psi.split()[0]) > 0.5 and beside["low-pass"] > beside["its map"] / 3
+    note = browser.find_element("css selector", ".note")
+    assert "controls the class" not in note.text, "its psi is above 1/2, and it is no shortcut"
+    note.find_element("tag name", "a").click()
+    rule = browser.find_element("css selector", "#table + p").text
+    assert browser.current_url.endswith("#table") and "low-pass of its size has less than a third" in rule
 
 
 def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
@@ -139,7 +183,7 @@ def test_a_name_that_is_a_script_is_text(opened, request, which):
     file, maps = request.getfixturevalue(which)
     label = maps.classes.index(HOSTILE)
     browser = opened(file, f"#class-{label}")
-    shown(browser, f"{label} {STOPS.index(0.05)} 0")
+    shown(browser, f"{label} {STOPS.index((0.01, 0.05)[label % 2])} 0")
     assert part(browser, "name").text == HOSTILE and HOSTILE in part(browser, "sentence").text
     assert "taken" not in browser.title
     scripts = browser.find_elements("css selector", "script:not([src])")
@@ -152,17 +196,17 @@ def test_of_many_classes_each_is_read_from_its_file_when_it_is_chosen(opened, ma
     browser = opened(file)
     assert len(list((file.parent / "data").iterdir())) == len(maps.classes)
     part(browser, "previous").click()
-    shown(browser, f"44 {STOPS.index(0.05)} 0")
-    np.testing.assert_array_equal(kept(browser), maps.at(0.05)[44])
-    assert browser.current_url.endswith("#class-44") and part(browser, "name").text == "class 44"
+    shown(browser, f"5 {STOPS.index(0.05)} 0")
+    np.testing.assert_array_equal(kept(browser), maps.at(0.05)[5])
+    assert browser.current_url.endswith("#class-5") and part(browser, "name").text == "class 5"
     assert len(browser.find_elements("css selector", "script[src]")) == 2
 
 
 def test_the_index_is_the_page_and_finds_the_files_of_classes(opened, many):
     file, maps = many
-    browser = opened(file.parents[1] / "index.html", "#class-7")
-    shown(browser, f"7 {STOPS.index(0.05)} 0")
-    np.testing.assert_array_equal(kept(browser), maps.at(0.05)[7])
+    browser = opened(file.parents[1] / "index.html", "#class-3")
+    shown(browser, f"3 {STOPS.index(0.05)} 0")
+    np.testing.assert_array_equal(kept(browser), maps.at(0.05)[3])
 
 
 def test_a_file_that_is_gone_is_named(browser, many, tmp_path):

@@ -137,6 +137,7 @@ def test_a_row_has_its_verdict_psi_beside_masks_and_what_the_class_is_taken_for(
     assert found == [("shortcut", False, True), ("band", True, False)]
     assert one["predictions"] == [("b", 3), ("a", 1)] and other["predictions"] == [("b", 4)]
     assert dict(one["masks_psi"])["low-pass"] == evaluated.grafts.rates.low_pass_psi[0] and len(one["masks_psi"]) == 4
+    assert "low-pass of this size has psi 0.10" in one["reason"] and "so do other frequencies" in other["reason"]
     # The verdict rests on 5 %, whatever share the report shows; the published criterion follows the report's share.
     far, _ = explorer.rows(subject_of(maps, evaluation, 0.2))
     assert (far["at"], far["tpr"], far["over"]) == (0.05, 0.9, True)
