@@ -24,16 +24,13 @@ class Page:
     """A served page; `address` holds its token. Raises InputError for a port that is taken."""
 
     def __init__(self, subject: Subject, port: int = 0):
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind((_HOST, port))
+            self._socket = socket.create_server((_HOST, port))
         except OSError as error:
             raise InputError(f"port: got {port} ({one_line(error)}); expected a free one, or 0") from error
         token = secrets.token_urlsafe(16)
         self.address = f"http://{_HOST}:{self._socket.getsockname()[1]}/?token={token}"
-        options = uvicorn.Config(application(subject, token), log_config=None, lifespan="off")
-        self._server = uvicorn.Server(options)
+        self._server = uvicorn.Server(uvicorn.Config(application(subject, token), log_config=None, lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
         while not self._server.started and self._thread.is_alive():

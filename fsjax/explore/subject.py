@@ -31,12 +31,18 @@ OTHERS, GROUP = 32, 4
 # Pixels of the longer side of their pictures.
 _THUMBNAIL = 96
 _PAIR = ("recipient", "donor")
-_IMPORTS = (
-    "import fsjax, jax, numpy as np",
-    "from fsjax.data.normalisation import normalise",
-    "from fsjax.explore import edits",
-    "from fsjax.report import html",
-)
+_LINES = """import fsjax, jax, numpy as np
+from fsjax.data.normalisation import normalise
+from fsjax.explore import edits
+from fsjax.report import html
+{lines}
+model, test = html.displayable(result.model, result.test)
+image = normalise({images[0]}, *model.mean_std)
+donor = normalise({images[1]}, *model.mean_std)
+mask = edits.read_mask("{mask}", model.image_shape[:2])
+edited = edits.edit("{operation}", image, donor, mask, np.array({amplitude}))
+print(jax.nn.softmax(model(np.concatenate([image, edited]))))
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,19 +127,16 @@ class Subject:
 
     def python(self, request: dict) -> dict[str, str]:
         """Return Python lines that reproduce `answer`."""
-        edit, (*plane, _) = self._edit(request), self.model.image_shape
-        lines = [*_IMPORTS, self.lines, "model, test = html.displayable(result.model, result.test)"]
-        for name, who, index in zip(("image", "donor"), _PAIR, edit.indices, strict=True):
-            images = f"test.images([{index}])"
-            if index < 0:
-                images = f'edits.read_image("{request[who]["png"]}", {self.model.image_shape})[None]'
-            lines.append(f"{name} = normalise({images}, *model.mean_std)")
-        lines += [
-            f'mask = edits.read_mask("{edits.write_mask(edit.mask)}", {tuple(plane)})',
-            f'edited = edits.edit("{edit.operation}", image, donor, mask, np.array({edit.amplitude.tolist()}))',
-            "print(jax.nn.softmax(model(np.concatenate([image, edited]))))",
+        edit = self._edit(request)
+        images = [
+            f'edits.read_image("{request[who]["png"]}", model.image_shape)[None]'
+            if index < 0
+            else f"test.images([{index}])"
+            for who, index in zip(_PAIR, edit.indices, strict=True)
         ]
-        return {"lines": "\n".join([*lines, ""])}
+        mask, amplitude = edits.write_mask(edit.mask), edit.amplitude.tolist()
+        given = {"images": images, "mask": mask, "operation": edit.operation, "amplitude": amplitude}
+        return {"lines": _LINES.format(lines=self.lines, **given)}
 
     def _edit(self, request: dict) -> "_Edit":
         """Return a checked request."""

@@ -5,8 +5,8 @@
   const page = JSON.parse(document.getElementById("explorer-data").textContent);
   const root = document.getElementById("explorer");
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
-  const { pixelsOf, paint, channels, drawPictures } = pictures;
-  const { percent, rateOf, interval, short, signed, drawRates } = words;
+  const { pixelsOf, paint, place, move, split, filter, map, drawPictures } = pictures;
+  const { drawBars, percent, rateOf, interval, short, signed, drawRates } = words;
   const known = new Map();
   const hint = "Point at a frequency, or move with the arrow keys, to read its values.";
   const state = { label: 0, stop: null, plane: 0, cursor: null };
@@ -36,7 +36,7 @@
         bits[i] = masks.data[4 * i] | (masks.data[4 * i + 1] << 8) | (masks.data[4 * i + 2] << 16);
       }
       const planes = await Promise.all(found.planes.map((plane) => pixelsOf(plane.image)));
-      const samples = found.samples && channels(await pixelsOf(found.samples.originals), found.samples.count);
+      const samples = found.samples && split(await pixelsOf(found.samples.originals), found.samples.count);
       return { bits, planes, samples, grafts: await grafts(found) };
     })();
     return found.decoded;
@@ -97,28 +97,18 @@
     part("name").textContent = page.names[state.label];
     const predictions = found.predictions.map(([name, count]) => `${name} ${count}`).join(", ");
     part("predictions").textContent = predictions || "no test image of this class";
-    const fill = (row, [mask, psi]) => {
-      row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: mask }));
-      row.append(Object.assign(document.createElement("td"), { textContent: rateOf(psi) }));
-      const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: psi });
-      meter.setAttribute("aria-hidden", "true");
-      row.append(document.createElement("td"));
-      row.lastChild.append(meter);
-      return row;
-    };
     part("at").textContent = percent(found.at);
-    part("masks_psi").replaceChildren(...found.masks_psi.map((row) => fill(document.createElement("tr"), row)));
+    drawBars(part("masks_psi"), found.masks_psi.map(([mask, psi]) => [mask, { psi }]), rateOf);
     part("masks_psi").closest("div").hidden = !found.masks_psi.length;
   };
 
   // ---- pictures at a share ----
 
-  // Keeps the frequencies of the class's map in all channels. A picture smaller than the plane lacks the highest ones.
-  const filtered = (values, size, bits) => {
+  // Keeps the frequencies of the class's map. A picture smaller than the plane lacks the highest ones.
+  const filtered = (picture, bits) => {
     // The conjugate of (u, v), v from 0, lies left of DC or on it, where every plane has it.
     const place = (u, v) => ((page.dc[0] - u) % page.height) * page.width + page.dc[1] - v;
-    const kept = (u, v) => bits[place(u, v)] & (1 << state.stop);
-    return values.map((channel) => pictures.filter(channel, size, kept));
+    return filter(picture, (u, v) => bits[place(u, v)] & (1 << state.stop));
   };
 
   const samples = (found, strip, bits) => {
@@ -129,11 +119,8 @@
     const many = `${strip.length} test ${strip.length === 1 ? "image" : "images"} of ${page.names[state.label]}`;
     [above.src, above.alt] = [found.samples.originals, `${many}.`];
     below.setAttribute("aria-label", `${many}, filtered to ${percent(page.shares[state.stop])} of the plane.`);
-    const drawn = strip.map((picture) => {
-      const kept = filtered(picture.values.map((values, c) => values.map((value) => value - page.mean[c])), picture, bits);
-      return { ...picture, values: kept.map((values, c) => values.map((value) => value + page.mean[c])) };
-    });
-    drawPictures(below, drawn);
+    const [less, more] = [-1, 1].map((sign) => (value, i) => value + sign * page.mean[i % 3]);
+    drawPictures(below, strip.map((picture) => map(filtered(map(picture, less), bits), more)));
   };
 
   // Reads the pictures of a class's grafts from the gallery above.
@@ -142,7 +129,7 @@
     return Promise.all(
       shown.map(async (pair) => {
         const images = await Promise.all([...pair.querySelectorAll("img")].slice(0, 2).map((image) => pixelsOf(image.src)));
-        return { pair, images: images.map((image) => channels(image)[0]) };
+        return { pair, images: images.map((image) => split(image)[0]) };
       }),
     );
   };
@@ -152,18 +139,17 @@
     const drawn = pairs.map(({ pair, images: [recipient, donor] }, n) => {
       const copy = pair.cloneNode(true);
       const [, , grafted, result] = copy.querySelectorAll("figure");
-      const change = filtered(recipient.values.map((values, c) => donor.values[c].map((value, i) => value - values[i])), recipient, bits);
-      const [low, high] = [Math.min, Math.max].map((best) => change.flatMap((values) => values.reduce((a, b) => best(a, b))).reduce((a, b) => best(a, b)));
-      const stretched = (value) => (high - low > 1e-6 ? (value - low) / (high - low) : 0.5);
+      const change = filtered(map(donor, (value, i) => value - recipient.values[i]), bits);
+      const [low, high] = [Math.min, Math.max].map((best) => change.values.reduce((a, b) => best(a, b)));
       const shown = [
-        [grafted, change.map((values) => values.map(stretched))],
-        [result, change.map((values, c) => values.map((value, i) => recipient.values[c][i] + value))],
+        [grafted, map(change, (value) => (high - low > 1e-6 ? (value - low) / (high - low) : 0.5))],
+        [result, map(change, (value, i) => recipient.values[i] + value)],
       ];
-      for (const [figure, values] of shown) {
+      for (const [figure, picture] of shown) {
         const [canvas, image] = [document.createElement("canvas"), figure.querySelector("img")];
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", image.alt.split(";")[0]);
-        drawPictures(canvas, [{ ...recipient, values }]);
+        drawPictures(canvas, [picture]);
         image.replaceWith(canvas);
       }
       const { hit, ...choices } = found.answers[n][state.stop];
@@ -192,7 +178,7 @@
     }
     const kept = page.shares.filter((_, i) => bits[row * page.width + column] & (1 << i));
     const nested = kept.length && kept[0] === page.shares.at(-kept.length);
-    words.push(nested ? `kept from ${percent(kept[0])} on` : `kept at ${kept.map(percent).join(", ") || "none of these shares"}`);
+    words.push(nested ? `kept from ${percent(kept[0])} on` : `kept at ${kept.map((share) => percent(share)).join(", ") || "none of these shares"}`);
     part("read-out").textContent = words.join(", ");
     marks.forEach((mark) => {
       const { zero, size } = mark.parentElement.querySelector("canvas").extent;
@@ -250,22 +236,15 @@
   const point = (row, column) =>
     change({ cursor: [clamp(Math.floor(row), page.height), clamp(Math.floor(column), page.width)] });
 
-  const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   for (const canvas of [part("plane"), part("mask")].filter(Boolean)) {
     canvas.addEventListener("pointermove", (event) => {
-      const box = canvas.getBoundingClientRect();
       const { zero, size } = canvas.extent;
-      const row = ((event.clientY - box.top) / box.height) * size[0] - zero[0];
-      point(row + page.dc[0], ((event.clientX - box.left) / box.width) * size[1] - zero[1] + page.dc[1]);
+      point(...place(event).map((share, axis) => share * size[axis] - zero[axis] + page.dc[axis]));
     });
     canvas.addEventListener("pointerleave", () => change({ cursor: null }));
     canvas.addEventListener("blur", () => change({ cursor: null }));
     canvas.addEventListener("keydown", (event) => {
-      const step = steps[event.key];
-      if (!step) return;
-      event.preventDefault();
-      const [row, column] = state.cursor ?? page.dc;
-      point(row + step[0], column + step[1]);
+      if (event.key !== " ") move(event, state.cursor ?? page.dc, (cursor) => point(...cursor));
     });
   }
   part("slider").addEventListener("input", (event) => change({ stop: Number(event.target.value) }));

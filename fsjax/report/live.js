@@ -2,11 +2,11 @@
 // Edits frequencies of an image on the plane. The server computes every number and keeps nothing of a tab: the address
 // holds the state, but for dropped images, which the tab keeps.
 (() => {
-  const { pixelsOf, paint } = pictures;
+  const [{ pixelsOf, paint, place, move }, percent] = [pictures, (share) => words.percent(share, 2)];
   const at = (id) => document.getElementById(id);
   const token = encodeURIComponent(new URLSearchParams(location.search).get("token"));
   const trouble = (error) => (at("trouble").textContent = error.message);
-  const tell = (work) => (...given) => work(...given).catch(trouble);
+  addEventListener("unhandledrejection", (event) => (event.preventDefault(), trouble(event.reason)));
   const ask = async (route, body) => {
     const reply = await fetch(`${route}?token=${token}`, { method: "POST", body: JSON.stringify(body) }).catch(() => null);
     if (!reply) throw new Error("The server has ended: start it again.");
@@ -23,7 +23,6 @@
   const painted = new Uint8Array(height * width);
   let [shown, wanted, below, cursor, last] = [0, 0, null, [height >> 1, width >> 1], null];
   const limit = (value, axis) => Math.min(Math.max(value, 0), sides[axis] - 1);
-  const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
 
   // ---- the state and its address ----
 
@@ -84,15 +83,11 @@
   const bars = (before, after) => {
     const most = (label) => Math.max(before[label], after[label]);
     const order = [...before.keys()].sort((a, b) => most(b) - most(a)).slice(0, 6);
-    const add = (tag, className, textContent) => at("bars").appendChild(Object.assign(document.createElement(tag), { className, textContent }));
-    at("bars").replaceChildren();
-    for (const label of order) {
-      add("b", "", known.outputs[label]);
-      for (const [name, value] of [["before", before[label]], ["after", after[label]]]) {
-        add("i", name, "").style.width = `${100 * value}%`;
-        add("span", name, `${(100 * value).toFixed(1)} %`);
-      }
-    }
+    words.drawBars(
+      at("bars"),
+      order.map((label) => [known.outputs[label], { before: before[label], after: after[label] }]),
+      (value) => `${(100 * value).toFixed(1)} %`,
+    );
     at("bars").title = order.map((label) => `${known.outputs[label]} ${percent(before[label])} → ${percent(after[label])}`).join(", ");
   };
   const others = (images, target) => {
@@ -166,14 +161,14 @@
     below = (await pixelsOf(got.plane)).data;
     draw();
   };
-  const choose = tell(async (who, text) => (change({ [who]: text }), await open(who)));
-  const drop = tell(async (who, file) => {
+  const choose = async (who, text) => (change({ [who]: text }), await open(who));
+  const drop = async (who, file) => {
     const bytes = Array.from(new Uint8Array(await file.arrayBuffer()), (byte) => String.fromCharCode(byte));
     const { picture } = await ask("image", { image: { png: btoa(bytes.join("")) } });
     const key = `file-${Date.now().toString(36)}`;
     sessionStorage.setItem(key, picture.split(",")[1]);
     await choose(who, key);
-  });
+  };
 
   // ---- the hand ----
 
@@ -189,9 +184,7 @@
     }
   };
   const stroke = (event) => {
-    const box = at("plane").getBoundingClientRect();
-    const share = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
-    const next = share.map((value, axis) => limit(Math.floor(value * sides[axis]), axis));
+    const next = place(event).map((share, axis) => limit(Math.floor(share * sides[axis]), axis));
     const from = last ?? next;
     const steps = Math.max(1, ...next.map((value, axis) => Math.abs(value - from[axis])));
     for (let i = 1; i <= steps; i++) dab(...from.map((value, axis) => Math.round(value + ((next[axis] - value) * i) / steps)));
@@ -206,12 +199,11 @@
   };
   at("plane").onpointermove = (event) => event.buttons && stroke(event);
   at("plane").onkeydown = (event) => {
-    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], " ": [0, 0] }[event.key];
-    if (!move) return;
-    event.preventDefault();
-    cursor = cursor.map((value, axis) => limit(value + move[axis], axis));
-    if (event.key === " ") keep(), dab(...cursor), change({ map: "", mask: encode() });
-    draw();
+    move(event, cursor, (moved) => {
+      cursor = moved.map(limit);
+      if (event.key === " ") keep(), dab(...cursor), change({ map: "", mask: encode() });
+      draw();
+    });
   };
   for (const who of ["recipient", "donor"]) {
     at(`${who}-class`).onchange = (event) => choose(who, `${event.target.value}.0`);
@@ -230,23 +222,23 @@
     const { mask, map, share, operation } = undo.pop();
     decode(mask), change({ mask, map, share, operation });
   };
-  at("attribute").onclick = tell(async () => {
+  at("attribute").onclick = async () => {
     at("result").textContent = "Asking which frequencies decided …";
     const { mask } = await ask("attribute", request());
     keep(), decode(mask), change({ mask, map: "", operation: "keep" });
-  });
-  at("python").onclick = tell(async () => {
+  };
+  at("python").onclick = async () => {
     Object.assign(at("lines"), { value: (await ask("python", request())).lines, hidden: false }).select();
     document.execCommand("copy");
-  });
+  };
   at("figure").onclick = save;
 
-  const begin = tell(async () => {
+  const begin = async () => {
     for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (name in state) state[name] = value;
     decode(state.mask);
     follow();
     await Promise.all([open("recipient"), open("donor")]);
-  });
+  };
   addEventListener("hashchange", begin);
   begin();
 })();

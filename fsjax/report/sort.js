@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   for (const table of document.querySelectorAll("table.sortable")) {
-    for (const [heading, column] of headings(table.tHead)) {
+    [...table.tHead.rows[0].cells].forEach((heading, column) => {
       // The script adds the button, so that no button is idle without scripts.
       const button = document.createElement("button");
       button.type = "button";
@@ -15,23 +15,7 @@
         heading.setAttribute("aria-sort", direction);
         sort(table.tBodies[0], column, direction === "ascending" ? 1 : -1);
       });
-    }
-  }
-
-  // Returns [heading, column] for each heading with text over a single column; cells may span rows and columns.
-  function headings(head) {
-    const found = [], taken = [...head.rows].map(() => []);
-    [...head.rows].forEach((row, top) => {
-      for (const cell of row.cells) {
-        let column = 0;
-        while (taken[top][column]) column++;
-        for (let down = 0; down < cell.rowSpan && top + down < taken.length; down++) {
-          for (let across = 0; across < cell.colSpan; across++) taken[top + down][column + across] = true;
-        }
-        if (cell.colSpan === 1 && cell.textContent.trim()) found.push([cell, column]);
-      }
     });
-    return found;
   }
 
   function sort(body, column, sign) {

@@ -1,7 +1,7 @@
 "use strict";
 // Numbers in words, and the chart of a class's rates.
 const words = (() => {
-  const percent = (share) => `${+(100 * share).toPrecision(4)} %`;
+  const percent = (share, digits = 4) => `${+(100 * share).toPrecision(digits)} %`;
   const rateOf = (rate) => (rate === null || rate === undefined ? "–" : rate.toFixed(3));
   const interval = (ci) => (ci && ci[0] !== null ? ` [${rateOf(ci[0])}, ${rateOf(ci[1])}]` : "");
   const short = (value) => (value === 0 ? "0" : `${+value.toPrecision(2)}`.replace("-", "−"));
@@ -65,5 +65,18 @@ const words = (() => {
     chart.setAttribute("aria-label", `TPR and FPR over the share of the plane: ${listed.join("; ")}.${words}`);
   };
 
-  return { percent, rateOf, interval, short, signed, drawRates };
+  // Fills an element with bars: rows are [name, {class: value in [0, 1]}].
+  const drawBars = (element, rows, inWords) => {
+    const add = (tag, className, textContent) => element.appendChild(Object.assign(document.createElement(tag), { className, textContent }));
+    element.replaceChildren();
+    for (const [name, values] of rows) {
+      add("b", "", name);
+      for (const [kind, value] of Object.entries(values)) {
+        add("i", kind, "").style.width = `${100 * Math.max(value, 0)}%`;
+        add("span", kind, inWords(value));
+      }
+    }
+  };
+
+  return { drawBars, percent, rateOf, interval, short, signed, drawRates };
 })();

@@ -14,6 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from benchmarks.cost import report_workdir
 from fsjax.fourier import dfm
 from fsjax.report import explorer
+from tests.helpers.undrawn import leave_undrawn
 
 SIZE, SHARES, GRID = 16, (0.05, 0.2), (0.01, 0.1, 0.5)
 HOSTILE = "<script>document.title='taken'</script>"
@@ -74,7 +75,9 @@ def write(directory: pathlib.Path, classes: tuple[str, ...]) -> tuple[pathlib.Pa
 @pytest.fixture(scope="session")
 def few(tmp_path_factory):
     """(report/removal/index.html, maps) of four classes, one of which would run if its name were not text."""
-    return write(tmp_path_factory.mktemp("few"), ("zebra", HOSTILE, "ox", "golden retriever"))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(patch, but_of_the_page=True)
+        return write(tmp_path_factory.mktemp("few"), ("zebra", HOSTILE, "ox", "golden retriever"))
 
 
 @pytest.fixture(scope="session")
@@ -82,4 +85,5 @@ def many(tmp_path_factory):
     """The same of six classes, which lie in files beside the page, as if they were more than 40."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explorer, "IN_PAGE", 4)
+        leave_undrawn(patch)
         return write(tmp_path_factory.mktemp("many"), (HOSTILE, *(f"class {index}" for index in range(1, 6))))

@@ -65,6 +65,10 @@ def test_a_graft_is_answered_with_what_fsjax_graft_says(served, subject):
     for name, logits in (("before", expected.before), ("after", expected.logits)):
         np.testing.assert_allclose(got[name], jax.nn.softmax(logits)[0], atol=2e-5)
     assert (status, got["positions"], got["target"]) == (200, 2, 1) and np.argmax(got["after"]) == 1
+    strong = ask(served, "/answer", GRAFT | {"operation": "wave", "amplitude": 150})[1]
+    levels = subject.test.images([3])[0] + 150 * explored.wave()
+    assert strong["clipped"] == pytest.approx(((levels < -0.5) | (levels > 255.5)).mean(), abs=2e-3)
+    assert strong["gain"] == pytest.approx(127 / 150, rel=1e-3) and (levels < 0).any() and (levels > 255).any()
     # Of 40 images of other classes 32 are asked: the wave captures all but some that are bright.
     asked = [{**GRAFT, "group": group, "target": 1} for group in range(OTHERS // GROUP)]
     others = [image for one in asked for image in ask(served, "/others", one)[1]["images"]]
@@ -163,3 +167,9 @@ def test_grey_images_that_are_normalised_already_are_shown_and_dropped(subject):
     assert pixels.shape == (SIZE, SIZE, 3) and not pixels[darkest[1], darkest[2]].any()
     again = grey._open({"png": shown.partition(",")[2]})[0]
     np.testing.assert_allclose(again, np.repeat(values[darkest[0]], 3, -1), atol=np.ptp(values) / 255)
+    # Others are images of other classes, without the two that are edited; the aim is the donor's class, whatever the
+    # model says of it.
+    for label in range(3):
+        request = GRAFT | {"recipient": {"class": 0, "nth": 1}, "donor": {"class": label, "nth": 0}}
+        assert grey.answer(request)["target"] == label
+        assert len(grey.others(request | {"target": 1, "group": 0})["images"]) == (2, 3, 2)[label]
