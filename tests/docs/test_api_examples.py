@@ -17,15 +17,16 @@ from fsjax.models import state_dict
 from tests.helpers.search_problem import make_problem
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
-PAGES = (DOCS / "api.md").read_text() + (DOCS / "contributing.md").read_text()
+API = "".join(page.read_text() for page in sorted(DOCS.glob("api/*.md")))  # analyse.md is first: others use its results
+PAGES = API + (DOCS / "contributing.md").read_text()
 BLOCKS = "".join(re.findall(r"^```py.*?\n(.*?)^```", PAGES, re.DOTALL | re.MULTILINE))
 SESSIONS = re.findall(r"^```pycon\n(.*?)^```", PAGES, re.DOTALL | re.MULTILINE)
 NAMES = ("plain", "wave", "bright")
 
 
 def listed():
-    """Yield module, name and object of each function and class of the page."""
-    for path, options in re.findall(r"^::: (\S+)\n((?: .*\n)*)", (DOCS / "api.md").read_text(), re.MULTILINE):
+    """Yield module, name and object of each function and class of these pages."""
+    for path, options in re.findall(r"^::: (\S+)\n((?: .*\n)*)", API, re.MULTILINE):
         try:
             module, names = importlib.import_module(path), (yaml.safe_load(options) or {"options": {}})["options"]
         except ModuleNotFoundError:
@@ -69,6 +70,6 @@ def test_every_name_of_the_reference_has_an_example_and_all_examples_hold(tmp_pa
         if not re.search(rf"\b{name}\b", texts[module.__name__] + texts[f"{module.__name__}.{name}"] + BLOCKS):
             without.append(f"{module.__name__}.{name}")
     for session in SESSIONS:
-        runner.run(doctest.DocTestParser().get_doctest(session, dict(shared), "api.md", None, 0), out=said.append)
+        runner.run(doctest.DocTestParser().get_doctest(session, dict(shared), "docs/api", None, 0), out=said.append)
     assert not runner.summarize(verbose=False).failed, "".join(said)
     assert not without
