@@ -12,11 +12,11 @@ from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parent.parent
 # File of the repository -> page of the site.
-PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {"README.md": "overview.md", "CHANGELOG.md": "changelog.md"}
 
 
 def on_files(pages, config, **_):
-    """Add the README as the home page, the changelog and the notebooks."""
+    """Add the README as the overview, the changelog and the notebooks."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         pages.append(File.generated(config, page, content=_relinked(text)))

@@ -53,7 +53,7 @@ def site(tmp_path_factory):
 
 def test_the_site_builds_and_loads_nothing_from_elsewhere(site):
     for page in PAGES:
-        outside = {"README.md": "index.html", "CHANGELOG.md": "changelog.html"}
+        outside = {"README.md": "overview.html", "CHANGELOG.md": "changelog.html"}
         assert outside.get(page.name) or page.relative_to(DOCS).with_suffix(".html").as_posix() in site
     for name, text in site.items():
         loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"|<link[^>]*\shref="([^"]+)"', text)
@@ -64,10 +64,10 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(site):
     assert not any("arithmatex" in text or r"\frac" in text for text in site.values())
 
 
-def test_the_readme_is_the_home_page_and_notebooks_are_pages_with_their_outputs(site):
+def test_the_readme_is_the_overview_and_notebooks_are_pages_with_their_outputs(site):
     for title in re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE):
-        assert title in site["index.html"]
-    assert 'src="psi.png"' in site["index.html"] and 'href="guide/your_images.html"' in site["index.html"]
+        assert title in site["overview.html"]
+    assert 'src="psi.png"' in site["overview.html"] and 'href="guide/your_images.html"' in site["overview.html"]
     assert 'href="../notebooks/own_model.html"' in site["guide/verdict.html"]
     for file in (DOCS / "notebooks").glob("*.ipynb"):
         page, notebook = site[f"notebooks/{file.stem}.html"], nbformat.read(file, as_version=4)
