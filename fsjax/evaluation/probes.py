@@ -67,7 +67,7 @@ class Probes(ResultFile):
     share: float
     before: dict[str, float] | None
 
-    stage, version = "probe", 5
+    made_by, version = "the stage probe", 5
 
     @property
     def cost(self) -> float:

@@ -115,7 +115,7 @@ class Evaluation(ResultFile):
     planted: dict[str, Reliance]
     triggers: Triggers | None
 
-    stage, version = "evaluate", 6
+    made_by, version = "the stage evaluate", 6
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

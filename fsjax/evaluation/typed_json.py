@@ -22,9 +22,9 @@ R = TypeVar("R", bound="ResultFile")
 
 
 class ResultFile:
-    """Base of the dataclasses that fill a file: `stage` writes it, `version` changes with its form."""
+    """Base of the dataclasses that fill a file: `made_by` writes it, `version` changes with its form."""
 
-    stage, version = "", 2
+    made_by, version = "", 2
 
     def to_json(self) -> dict:
         """Return JSON values, with the version."""
@@ -39,7 +39,7 @@ class ResultFile:
             _check(version == cls.version, "version", version, str(cls.version))
             return from_json(cls, content)
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
-            raise InputError(f"{file}: {one_line(error)}; delete it and run the stage {cls.stage} again") from error
+            raise InputError(f"{file}: {one_line(error)}; delete it and run {cls.made_by} again") from error
 
 
 def to_json(value: Any) -> Any:

@@ -57,7 +57,8 @@ def run(workdir: str, values: flags.FlagValues) -> int:
     if values.card:
         digests = gate.digests(workspace.classifier, workspace.dataset("test"))
         command, file = page.shell_command(workspace.directory), storage.path(values.card)
-        card = gate.Card(fsjax.__version__, command, **digests, method=method, headline=headline, verdicts=verdicts)
+        hashes, accuracy = (digests["model"], digests["images"]), evaluation.unfiltered.accuracy
+        card = gate.Card(fsjax.__version__, command, *hashes, method, accuracy, headline, verdicts)
         files.write_json(file, card.to_json())
         files.write_text(file.with_suffix(".md"), card.markdown())
     print("\n".join([headline, *(f"refused: {each.sentence}" for each in failing)]))
@@ -67,6 +68,8 @@ def run(workdir: str, values: flags.FlagValues) -> int:
 
 def _verify(workspace: Workspace, evaluation: Evaluation, file: Path) -> int:
     """Judge some classes of a card again, and return REFUSED where the model, the images or a verdict differ."""
+    if not file.is_file():
+        raise InputError(f"verify: got {file}, which is no file; expected a card that check --card wrote")
     card, config, test = gate.Card.read(file), workspace.config, workspace.dataset("test")
     names = [each.name for each in card.verdicts]
     if card.method != config.search.method or tuple(names) != evaluation.classes:

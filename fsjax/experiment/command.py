@@ -32,6 +32,7 @@ BAD_INPUT = 2
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 Gate of a finished run: {program} check WORKDIR; check --help lists its flags.
 Live page of a finished run: {program} explore WORKDIR; explore --help lists its flags.
+Page of several models' cards: {program} cards FOLDER.
 
 Exit status: 0 done, 1 another process of the run is lost, 2 the command, the config or a file cannot be used,
 130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM and saved. After a loss and after a signal the same command continues.
@@ -44,8 +45,8 @@ _SHIPPED = _PACKAGE / "shipped" / "configs"
 def main(argv: list[str] | None = None) -> int:
     """Run the experiment of a command line, or print help, and return the exit status; None = sys.argv."""
     argv = sys.argv if argv is None else argv
-    if argv[1:2] in (["check"], ["explore"]):
-        return _exit_status(lambda: _of_a_workdir(argv))
+    if argv[1:2] in (["check"], ["explore"], ["cards"]):
+        return _exit_status(lambda: _of_a_folder(argv))
     if _HELP & set(argv[1:]):
         return _exit_status(lambda: print(_help(argv)))
     interrupt.install()
@@ -76,12 +77,12 @@ def _exit_status(action: Callable[[], int | None]) -> int:
         return interrupt.exit_status(otherwise=1)
 
 
-def _of_a_workdir(argv: list[str]) -> int:
-    """Run `check` or `explore` on the one folder that the other words name, or print its help."""
-    from fsjax.experiment import check, explore  # import JAX, which takes seconds
+def _of_a_folder(argv: list[str]) -> int:
+    """Run `check`, `explore` or `cards` on the one folder that the other words name, or print its help."""
+    from fsjax.experiment import cards, check, explore  # import JAX, which takes seconds
 
     name = argv[1]
-    command = {"check": check, "explore": explore}[name]
+    command = {"check": check, "explore": explore, "cards": cards}[name]
     if _HELP & set(argv):
         print(command.__doc__)
         return 0
@@ -92,7 +93,7 @@ def _of_a_workdir(argv: list[str]) -> int:
     except flags.Error as error:
         raise InputError(one_line(error)) from error
     if len(rest) != 1:
-        raise InputError(f"{name}: got {len(rest)} folders; expected one, the workdir of a run: fsjax {name} WORKDIR")
+        raise InputError(f"{name}: got {len(rest)} folders; expected one: fsjax {name} FOLDER")
     return command.run(rest[0], values)
 
 

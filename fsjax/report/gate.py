@@ -70,6 +70,7 @@ class Card(ResultFile):
     Attributes:
       fsjax: version.
       model, images: digests of the model's parameters and of the test images, as `digests` makes them.
+      accuracy: on the test images, in [0, 1].
     """
 
     fsjax: str
@@ -77,10 +78,11 @@ class Card(ResultFile):
     model: str
     images: str
     method: str
+    accuracy: float
     headline: str
     verdicts: tuple[Verdict, ...]
 
-    stage, version = "check", 1
+    made_by, version = "fsjax check --card", 2
 
     def markdown(self) -> str:
         """Return a Markdown section for a model card of the Hugging Face hub."""
@@ -89,15 +91,10 @@ class Card(ResultFile):
         for each in self.verdicts:
             psi = "" if each.psi is None else "{:.2f} [{:.2f}, {:.2f}]".format(each.psi, *each.psi_ci)
             lines.append(f"| {_cell(each.name)} | {each.words} | {psi} | {_cell(each.reason)} |")
-        return "\n".join(
-            [
-                *lines,
-                "",
-                "psi is the share of images that follow the frequencies of a class's map when these are grafted.",
-                f"fsjax {self.fsjax} judged, by `{self.command}`. SHA-256 of the model {self.model[:12]}, and of the "
-                f"test images {self.images[:12]}.\n",
-            ]
-        )
+        by = f", by `{self.command}`" if self.command else ""
+        lines += ["", "psi is the share of images that follow the frequencies of a class's map when these are grafted."]
+        digests = f"SHA-256 of the model {self.model[:12]}, and of the test images {self.images[:12]}."
+        return "\n".join([*lines, f"fsjax {self.fsjax} judged{by}. {digests}\n"])
 
 
 def digests(model: Model, test: Dataset) -> dict[str, str]:
@@ -107,4 +104,4 @@ def digests(model: Model, test: Dataset) -> dict[str, str]:
 
 
 def _cell(text: str) -> str:
-    return printable(text).replace("|", "\\|")
+    return printable(text).replace("|", "\\|").replace("<", "&lt;")

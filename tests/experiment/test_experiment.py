@@ -76,10 +76,16 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, laun
     assert allowed == (1, [said[0], said[4], "1 of 4 classes is refused."])
     assert check("--allow=C0,C1,C2,C3") == (0, [said[0], "0 of 4 classes are refused."])
     assert check("--allow=C9")[0] == check("--pairs=3")[0] == check("more")[0] == 2
+    assert check("--verify=gone.json") == (
+        2,
+        ["error: verify: got gone.json, which is no file; expected a card that check --card wrote"],
+    )
 
     status, again = check(f"--verify={tmp_path / 'card.json'}")
     assert status == 0 and again[-1].endswith("; no differences.")
     card = files.read_json(tmp_path / "card.json")
+    assert card["accuracy"] == files.read_json(done / "evaluation.json")["unfiltered"]["accuracy"]
+    assert card["headline"] == said[0]
     card["model"] = card["model"][::-1]
     card["verdicts"] = [each | {"kind": "band"} for each in card["verdicts"]]
     files.write_json(tmp_path / "card.json", card)
@@ -159,7 +165,7 @@ def test_the_live_page_opens_a_workdir_and_writes_nothing_into_it(done, monkeypa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "explore: got 0 folders; expected one, the workdir of a run: fsjax explore WORKDIR"),
+        ([], "explore: got 0 folders; expected one: fsjax explore FOLDER"),
         (["{}", "--porrt=1"], "Unknown command line flag 'porrt'. Did you mean: port ?"),
         (["{}", "--port=99999"], "flag --port=99999: 99999 is not an integer in the range [0, 65535]"),
         (["{}/figures"], "workdir: got {}/figures, which has no maps; expected a folder where the stage search ran"),

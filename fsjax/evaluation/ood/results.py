@@ -117,7 +117,7 @@ class OodResult(ResultFile):
     in_distribution: InDistribution
     sets: dict[str, SetResult]
 
-    stage, version = "ood", 3
+    made_by, version = "the stage ood", 3
 
 
 def result_file(directory: Path, method: str) -> Path:
