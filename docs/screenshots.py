@@ -1,0 +1,39 @@
+"""Take the pictures of the report's page and of the live page, with Chromium (or chrome) without a screen.
+
+python launch.py --config=configs/dfm_vit.py --config.data.name=demo --workdir=WORKDIR
+python docs/screenshots.py WORKDIR            # docs/page.png and docs/explore.png, of any finished run
+
+The live page shows the first class that is a shortcut, whose map is grafted into an image of the next class.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import fsjax
+
+DOCS = pathlib.Path(__file__).parent
+WIDTH, PAGE, LIVE = 1280, 1000, 900  # pixels: both widths, and the heights
+
+
+def take(address: str, file: pathlib.Path, height: int) -> None:
+    """Write what a browser shows of an address into a PNG."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))))
+    # Ten seconds of the page's own time, which stands still while it waits for answers.
+    flags = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=10000"]
+    sizes = [f"--window-size={WIDTH},{height}", f"--screenshot={file}"]
+    subprocess.run([browser, *flags, *sizes, address], check=True, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    workdir = pathlib.Path(sys.argv[1]).resolve()
+    take((workdir / "report" / "index.html").as_uri(), DOCS / "page.png", PAGE)
+    result = fsjax.load_result(workdir)
+    kinds = [verdict.kind for verdict in result.verdicts]
+    donor = kinds.index("shortcut") if "shortcut" in kinds else 0
+    share = result.verdicts[donor].share or min(result.maps.shares)
+    live = result.explore()
+    state = f"recipient={(donor + 1) % len(kinds)}.0&donor={donor}.0&map={donor}&share={share}"
+    take(f"{live.address}#{state}", DOCS / "explore.png", LIVE)
+    live.close()
