@@ -38,7 +38,8 @@ def test_verdicts_of_these_kinds_are_refused_but_for_allowed_classes_and_small_p
 def test_what_the_gate_does_not_know_is_refused():
     refused(r"^allow: got 'cow'; expected cat, ", gate.refused, VERDICTS, allow=["cow"])
     refused(r"^kinds: got 'shortcuts'; expected shortcut, band, ", gate.refused, VERDICTS, kinds=["shortcuts"])
-    refused(r"^max-psi: got nan; expected a number in \[0, 1\]", gate.refused, VERDICTS, max_psi=np.nan)
+    for number in (np.nan, -0.1, 1.1):
+        refused(rf"^max-psi: got {number:g}; expected a number in \[0, 1\]", gate.refused, VERDICTS, max_psi=number)
     refused(r"^check: got no verdicts; expected a result of the stage", gate.refused, [])
 
 
@@ -55,12 +56,22 @@ def test_junit_has_a_case_for_each_class():
     }
 
 
+def test_junit_skips_what_is_open_unless_the_gate_refuses_it():
+    verdicts = results.grafts(("a", "b", "c"), ("undecided", "not recognised", "spread")).verdicts
+    suite = xml.fromstring(gate.junit("run", verdicts, gate.refused(verdicts, kinds=["undecided"])).encode())
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "1")
+    assert [[part.tag for part in case] for case in suite] == [["failure"], ["skipped"], []]
+
+
 def test_a_card_is_read_as_it_was_written_and_tells_a_model_card(tmp_path):
     model, source = make_classifier(2), Made((25, 25))
     digests = gate.digests(model, Dataset(source, 8))
     source.images[np.flatnonzero(source.labels == 1)[-1]] += 1  # beyond the first 20
     assert gate.digests(model, Dataset(source, 8)) == digests
-    source.images[0, 0, 0, 0] += 1
+    source.images[np.flatnonzero(source.labels == 1)[19]] += 1  # the last that is read
+    assert gate.digests(model, Dataset(source, 8))["images"] != digests["images"]
+    source.images[np.flatnonzero(source.labels == 1)[19]] -= 1
+    source.labels[np.flatnonzero(source.labels == 1)[-1]] = 0  # every label is read
     assert gate.digests(model, Dataset(source, 8))["images"] != digests["images"]
     assert gate.digests(make_classifier(2, seed=2), Dataset(source, 8))["model"] != digests["model"]
     card = gate.Card(
