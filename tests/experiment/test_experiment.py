@@ -86,6 +86,15 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, laun
     card = files.read_json(tmp_path / "card.json")
     assert card["accuracy"] == files.read_json(done / "evaluation.json")["unfiltered"]["accuracy"]
     assert card["headline"] == said[0]
+    lower = [each | {"psi": -1.5, "psi_ci": [-2, -1]} for each in card["verdicts"]]
+    files.write_json(tmp_path / "low.json", card | {"verdicts": lower})
+    status, again = check(f"--verify={tmp_path / 'low.json'}")
+    assert status == 1 and again[-1].endswith("; 3 differences."), "the same kinds, but psi outside the interval"
+    others = [each | {"name": "C9"} for each in card["verdicts"]]
+    for changed in ({"verdicts": others}, {"method": "graft"}):
+        files.write_json(tmp_path / "other.json", card | changed)
+        status, again = check(f"--verify={tmp_path / 'other.json'}")
+        assert status == 2 and again[-1].startswith(f"error: {tmp_path / 'other.json'}: got a card of other maps or cl")
     card["model"] = card["model"][::-1]
     card["verdicts"] = [each | {"kind": "band"} for each in card["verdicts"]]
     files.write_json(tmp_path / "card.json", card)
