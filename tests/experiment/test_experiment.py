@@ -74,7 +74,8 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, laun
     assert (tmp_path / "a.xml").read_text().count("<failure ") == 4 and (tmp_path / "card.md").exists()
     allowed = check("--allow=C0,C1,C2", f"--kinds={verdicts[3]['kind']}")
     assert allowed == (1, [said[0], said[4], "1 of 4 classes is refused."])
-    assert check("--allow=C0,C1,C2,C3") == (0, [said[0], "0 of 4 classes are refused."])
+    nothing = (0, [said[0], "0 of 4 classes are refused."])
+    assert check("--allow=C0,C1,C2,C3") == check(f"--kinds={','.join(kinds)}", "--max-psi=1") == nothing
     assert check("--allow=C9")[0] == check("--pairs=3")[0] == check("more")[0] == 2
     assert check("--verify=gone.json") == (
         2,
@@ -95,11 +96,12 @@ def test_check_tells_what_it_refuses_and_a_card_is_verified(done, tmp_path, laun
         files.write_json(tmp_path / "other.json", card | changed)
         status, again = check(f"--verify={tmp_path / 'other.json'}")
         assert status == 2 and again[-1].startswith(f"error: {tmp_path / 'other.json'}: got a card of other maps or cl")
-    card["model"] = card["model"][::-1]
+    card |= {name: card[name][::-1] for name in ("model", "images")}
     card["verdicts"] = [each | {"kind": "band"} for each in card["verdicts"]]
     files.write_json(tmp_path / "card.json", card)
     status, again = check(f"--verify={tmp_path / 'card.json'}")
-    assert status == 1 and again[-1].endswith("; 4 differences.") and "differs: the model: another SHA-256" in again
+    assert status == 1 and again[-1].endswith("; 5 differences.")
+    assert again[:2] == ["differs: the model: another SHA-256", "differs: the images: another SHA-256"]
     assert sorted(done.rglob("*")) == before
 
 
