@@ -19,6 +19,9 @@ RECOGNISED = 0.5
 # A class predicted by default is controlled only where psi is above COMPLETE: S rests on few pairs there, and losing
 # others' cues yields the class.
 COMPLETE = 0.9
+# A map does not control a class where fewer than ENOUGH of others' images become it (upper 95 % limit). With many
+# outputs few do, though the class is lost without the map: psi is near a half there, however many pairs.
+ENOUGH = 0.4
 # One-sided chance that any class at any share seems controlled where none is, as for 95 % intervals.
 RATE = 0.025
 # A control carries as much as the map where its psi is this share of the map's.
@@ -53,10 +56,11 @@ def rule() -> str:
         "Frequencies of images of the class are grafted into images of other classes, and the other way round. psi is "
         "the mean of two shares: others' images that become the class, and images of the class that are lost. A class "
         f"is a shortcut if it meets four conditions. First, psi of its map is above {CONTROL:g} with 95 % confidence, "
-        "over all classes and shares together. Second, random frequencies have less than half of its psi: both those "
-        "that change images as much, and those beside the map with its radial profile. Third, low-pass of its size "
-        f"has less than a third of it, or than {NEARLY:g} of it where the class has {OWN:g} times others' energy at a "
-        "frequency of the map. "
+        "over all classes and shares together, and the pairs do not exclude that its frequencies turn "
+        f"{100 * ENOUGH:g} % of others' images into the class. Second, random frequencies have less than half of its "
+        "psi: both those that change images as much, and those beside the map with its radial profile. Third, "
+        "low-pass of its size has less than a third of it, or than "
+        f"{NEARLY:g} of it where the class has {OWN:g} times others' energy at a frequency of the map. "
         "Fourth, the class is not recognised by an absence: it has at least the energy of others there, and setting "
         "these frequencies to 0 does not have the same effect. A class that is spread may still rest on a local or "
         "broadband cue, such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood "
@@ -111,7 +115,8 @@ def decide(
         return Decision("not recognised", f"the model predicts it for {100 * tpr:.0f} % of its images{others}")
     if at is None:
         return Decision("undecided", why_none)
-    if at.p_value <= level:
+    few = wilson(np.array(at.grafted * pairs), np.array(pairs))[1] < ENOUGH
+    if at.p_value <= level and not few:
         return _controlled(at, base, is_default(base, classes))
     if is_default(base, classes):
         reason = f"the model predicts it for {100 * base:.0f} % of others' images where their true class is left out"
@@ -123,6 +128,9 @@ def decide(
     if at.psi_ci[1] < CONTROL:
         largest = f"the largest psi is {at.psi:.2f}, at {_plane(at)}"
         return Decision("spread", f"no few frequencies control it ({largest}); {_NOT_EXCLUDED}")
+    if few:
+        turned = f"{_plane(at)} turn {100 * at.grafted:.0f} % of others' images into it (psi {at.psi:.2f})"
+        return Decision("spread", f"no few frequencies control it: {turned}; {_NOT_EXCLUDED}")
     # So many pairs would decide, if psi stays the same.
     two_sided = scipy.stats.norm.isf(0.025)
     error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
