@@ -17,6 +17,7 @@ import fsjax
 from configs import augment, dfm_resnet, dfm_vit, study
 from fsjax import search
 from fsjax.experiment import command, runner
+from fsjax.explore import server
 from fsjax.explore.subject import Subject
 from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
@@ -150,7 +151,6 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
 
 
 def test_the_live_page_opens_a_workdir_and_writes_nothing_into_it(done, monkeypatch, capsys):
-    server = pytest.importorskip("fsjax.explore.server")
     before = {file: file.stat().st_mtime_ns for file in done.rglob("*")}
 
     def wait(page):

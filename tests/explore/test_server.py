@@ -18,14 +18,12 @@ import fsjax
 from fsjax.data.dataset import ArrayDataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
-from fsjax.explore import edits
+from fsjax.explore import edits, server
 from fsjax.explore.subject import GROUP, OTHERS, Subject
 from fsjax.fourier import spectrum
 from fsjax.report import html
 from tests.helpers import explored
 from tests.helpers.explored import COLUMN, ROW, SIZE
-
-server = pytest.importorskip("fsjax.explore.server")
 
 PAINTED = np.zeros((SIZE, SIZE), bool)
 PAINTED[[ROW, SIZE - ROW], [COLUMN, SIZE - COLUMN]] = True

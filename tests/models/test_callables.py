@@ -1,5 +1,6 @@
 """Models as people hold them: the same logits through each way in, and one line for each that cannot be used."""
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +64,6 @@ def plain(images):
 
 def equinox_model(first):
     """An Equinox module of one image, with channels first where `first` says so."""
-    equinox = pytest.importorskip("equinox")
 
     class Module(equinox.Module):
         weights: jax.Array
@@ -79,7 +79,7 @@ def equinox_model(first):
 
 
 def evaluated(first):
-    return pytest.importorskip("equinox").nn.inference_mode(equinox_model(first))
+    return equinox.nn.inference_mode(equinox_model(first))
 
 
 def keras_model():
