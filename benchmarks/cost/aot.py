@@ -6,14 +6,16 @@
   python benchmarks/cost/aot.py --programs=training --precisions=bfloat16 --accelerator='8 x H100'
 
 PROGRAMS are the tiles of a search, of filtered evaluation (`rates`) and of the verdict's `grafts`; the `filter` of a
-search's tile without the network; and the training step. Prints one JSON object a program, and a table at the end. Its
-values for an image under a mask, or a training image, are XLA's estimate of cycles on a TPU (none on a GPU), split into
-the network's products and convolutions, the FFT, and everything else; bytes of memory traffic; temporaries; and
-processor seconds of the compilation. Microseconds are cycles at 1.5 GHz, the clock of a v5e. `filter_share` is the
-filter's part of a tile. `device_gib` is the memory of a device: arguments and temporaries. Nothing runs, and weights
-are zeros. In training, 'highest' and 'tensorfloat32' are both float32 in the device's default products.
+search's tile without the network; the `gradient` by frequency, which the search `graft` takes; and the training step.
+Prints one JSON object a program, and a table at the end. Its values for an image under a mask, or a training image, are
+XLA's estimate of cycles on a TPU (none on a GPU), split into the network's products and convolutions, the FFT, and
+everything else; bytes of memory traffic; temporaries; and processor seconds of the compilation. Microseconds are cycles
+at 1.5 GHz, the clock of a v5e. `filter_share` is the filter's part of a tile. `device_gib` is the memory of a device:
+arguments and temporaries. Nothing runs, and weights are zeros. In training, 'highest' and 'tensorfloat32' are both
+float32 in the device's default products.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -38,9 +40,11 @@ from fsjax import models
 from fsjax.data.augment import make_augment
 from fsjax.engine.model import PRECISIONS, Model, graft_model
 from fsjax.engine.tile import make_tile, tile_shapes
+from fsjax.fourier import patches
 from fsjax.fourier.transforms import INVERSES
 from fsjax.models.network import Network, fold
 from fsjax.runtime import parallel
+from fsjax.search import graft
 from fsjax.training import optimizers
 
 # Name and pixels -> masks and images of a tile on one device, and images of a training step on one device.
@@ -48,7 +52,7 @@ MODELS = {"resnet18_cifar:32": (4, 64, 64), "resnet50_imagenet:224": (2, 16, 128
 OTHERS = (2, 16, 32)
 # What a tile counts; a filter's tile takes the mean pixel for the logits.
 STATISTICS = {"filter": "loss", "search": "loss", "rates": "predicted_target", "grafts": "captured"}
-PROGRAMS = (*STATISTICS, "training")
+PROGRAMS = (*STATISTICS, "gradient", "training")
 GHZ = 1.5
 
 CHOSEN = flags.DEFINE_list("models", list(MODELS), "Names of fsjax.models with their pixels, name:pixels.")
@@ -82,11 +86,13 @@ def programs(
     masks, images, batch = sizes
     for transform in TRANSFORMS.value:
         for program in WHICH.value:
-            if program == "training":
+            if program not in STATISTICS:
                 continue
             # A graft's tile has one mask.
             shape = (1, masks * images) if program == "grafts" else (masks, images)
             yield program, transform, masks * images, tile(network, precision, transform, program, *shape, mesh)
+    if "gradient" in WHICH.value:
+        yield "gradient", "", masks * images, gradient(network, precision, masks * images, mesh)
     if "training" in WHICH.value:
         yield "training", "", batch, training(network, batch, mesh)
 
@@ -98,13 +104,10 @@ def built(name: str, size: int, precision: str) -> Network:
 
 
 def tile(network: Network, precision: str, transform: str, program: str, masks: int, images: int, mesh: Mesh) -> Any:
-    """Return the lowered tile of one device's masks and images, BatchNorm folded as in a search."""
-    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
-    apply, params = fold(network, variables)
+    """Return the lowered tile of one device's masks and images."""
+    model = searched(network, precision, transform)
     if program == "filter":
-        apply, params = lambda _, images: images.mean((1, 2)), {}
-    shape = (network.image_size, network.image_size, 3)
-    model = Model(apply, params, shape, apply_bfloat16=apply).at(precision, transform)
+        model = dataclasses.replace(model, apply=lambda _, images: images.mean((1, 2)), params={})
     model = graft_model(model) if program == "grafts" else model
     params, perturbations, batch = tile_shapes(model, masks * mesh.size, images)
     # A replicate for each class's images, or for each graft.
@@ -113,6 +116,22 @@ def tile(network: Network, precision: str, transform: str, program: str, masks: 
     if replicates > 1:
         perturbations = perturbations._replace(targets=jax.ShapeDtypeStruct((masks * mesh.size,), jnp.int32))
     return make_tile(model, (STATISTICS[program],), mesh).lower(params, perturbations, batch)
+
+
+def gradient(network: Network, precision: str, images: int, mesh: Mesh) -> Any:
+    """Return the lowered gradient by patches of 8 frequencies; `images` counts one device's."""
+    model = searched(network, precision, "fft")
+    batch = jax.ShapeDtypeStruct((images * mesh.size, *model.image_shape), jnp.float32)
+    members = patches.members(*model.image_shape[:2], 8)
+    return graft.gradient_program(model, mesh).lower(model.params, batch, jax.ShapeDtypeStruct((), np.int32), members)
+
+
+def searched(network: Network, precision: str, transform: str) -> Model:
+    """Return the model with weights of 0, BatchNorm folded as in a search."""
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
+    apply, params = fold(network, variables)
+    shape = (network.image_size, network.image_size, 3)
+    return Model(apply, params, shape, apply_bfloat16=apply).at(precision, transform)
 
 
 def training(network: Network, images: int, mesh: Mesh) -> Any:
