@@ -107,8 +107,8 @@
   // Keeps the frequencies of the class's map. A picture smaller than the plane lacks the highest ones.
   const filtered = (picture, bits) => {
     // The conjugate of (u, v), v from 0, lies left of DC or on it, where every plane has it.
-    const place = (u, v) => ((page.dc[0] - u) % page.height) * page.width + page.dc[1] - v;
-    return filter(picture, (u, v) => bits[place(u, v)] & (1 << state.stop));
+    const conjugate = (u, v) => ((page.dc[0] - u) % page.height) * page.width + page.dc[1] - v;
+    return filter(picture, (u, v) => bits[conjugate(u, v)] & (1 << state.stop));
   };
 
   const samples = (found, strip, bits) => {
@@ -171,7 +171,8 @@
     const [row, column] = state.cursor;
     const words = [`(${signed((column - page.dc[1]) / page.width)}, ${signed((row - page.dc[0]) / page.height)}) cycles/pixel`];
     if (page.planes.length) {
-      const [plane, image, { name, levels }] = [found, { planes }, page].map((each) => each.planes[state.plane]);
+      const [plane, image] = [found.planes[state.plane], planes[state.plane]];
+      const { name, levels } = page.planes[state.plane];
       const at = [row, column].map((place, axis) => plane.dc[axis] + Math.floor((place - page.dc[axis]) / plane.side));
       const level = image.data[4 * (at[0] * image.width + at[1])];
       words.push(`${name} ${level > 254 ? "none" : `≈ ${short(levels[level] * plane.top)}`}`);
@@ -205,8 +206,12 @@
       if (page.planes.length) drawPlane(found, pictures);
       drawRates(part("rates"), page, found, state.stop);
       describe(found);
-      samples(found, pictures.samples, pictures.bits);
-      drawGrafts(found, pictures.grafts, pictures.bits);
+      // Filtering pictures takes too long for each move of the pointer.
+      if (root.dataset.pictured !== `${state.label} ${state.stop}`) {
+        samples(found, pictures.samples, pictures.bits);
+        drawGrafts(found, pictures.grafts, pictures.bits);
+        root.dataset.pictured = `${state.label} ${state.stop}`;
+      }
       readOut(found, pictures);
       root.dataset.shown = `${state.label} ${state.stop} ${state.plane}`;
     } catch (error) {
@@ -220,9 +225,8 @@
   };
 
   const select = (label) => {
-    [state.label, state.stop] = [(label + page.names.length) % page.names.length, null];
+    change({ label: (label + page.names.length) % page.names.length, stop: null });
     history.replaceState(null, "", `#class-${state.label}`);
-    show();
   };
 
   const fromAddress = () => {

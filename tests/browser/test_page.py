@@ -144,12 +144,15 @@ def test_a_newcomer_finds_out_why_a_class_is_no_shortcut(opened, few):
     assert browser.current_url.endswith("#table") and "low-pass of its size has less than a third" in rule
 
 
-def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
+def test_arrow_keys_read_scores_and_frequencies_out_and_redraw_no_picture(opened, few):
     file, maps = few
     browser = opened(file)
     canvas, scores = part(browser, "plane"), maps.scores[0]
+    before = browser.find_element("css selector", '[data-part="grafts"] canvas')
     canvas.send_keys(Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_RIGHT)
     said = part(browser, "read-out").text.replace("−", "-")
+    # Reading values out filters no picture again.
+    assert browser.find_element("css selector", '[data-part="grafts"] canvas') == before
     match = re.fullmatch(r"\(([+-][\d.]+), ([+-][\d.]+)\) cycles/pixel, score ≈ ([\de.-]+), kept (.*)", said)
     row, column = SIZE // 2 - 2, SIZE // 2 + 1
     assert [float(match[1]), float(match[2])] == pytest.approx([1 / SIZE, -2 / SIZE], abs=1e-3)
