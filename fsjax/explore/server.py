@@ -51,7 +51,7 @@ class Page:
 
 
 def application(subject: Subject, token: str) -> Starlette:
-    """Return the routes, each of which asks for the token and for this machine's own name."""
+    """Return the routes; each asks for the token and for this machine's own name."""
     lock = threading.Lock()  # two answers at once would share the cores
 
     def route(name: str) -> Route:
@@ -72,8 +72,9 @@ def application(subject: Subject, token: str) -> Starlette:
         return Route(f"/{name}", respond, methods=["POST"])
 
     async def page(request: Request) -> Response:
-        shown = html.template("live.html").render(title=subject.title, known=subject.state())
-        return _refusal(request, token) or HTMLResponse(shown)
+        if refusal := _refusal(request, token):
+            return refusal
+        return HTMLResponse(html.template("live.html").render(title=subject.title, known=subject.state()))
 
     return Starlette(routes=[Route("/", page), *map(route, ("image", "answer", "others", "attribute", "python"))])
 

@@ -1,4 +1,4 @@
-"""What the live page answers about one model and its test images: pure functions of a request."""
+"""Answers of the live page about one model and its test images: pure functions of a request."""
 
 import dataclasses
 import functools
@@ -56,7 +56,7 @@ class Subject:
     lines: str
 
     def state(self) -> dict[str, Any]:
-        """Return what the page knows from the beginning."""
+        """Return the facts that the page has from the beginning."""
         (height, width, _), outputs = self.model.image_shape, self._outputs
         return {
             "height": height,
@@ -72,12 +72,12 @@ class Subject:
         }
 
     def image(self, request: dict) -> dict[str, Any]:
-        """Return a picture, its log amplitudes on the plane, its name and what the model predicts for it."""
+        """Return a picture, its log amplitudes on the plane, its name and the model's prediction."""
         image, name, _ = self._open(request.get("image"))
         amplitudes = np.log1p(np.asarray(spectrum.amplitude(jnp.asarray(image[None])))[0].mean(-1))
         plane = html.plane_picture(amplitudes, Normalize(0, max(float(amplitudes.max()), 1e-6)))
         predicted = int(self._logits(image[None]).argmax())
-        return {"picture": self._picture(image), "plane": plane, "name": name, "predicted": predicted}
+        return {"picture": _picture(self._levels(image)), "plane": plane, "name": name, "predicted": predicted}
 
     def answer(self, request: dict) -> dict[str, Any]:
         """Return the edited image, its difference, and the probabilities before and after."""
@@ -87,9 +87,9 @@ class Subject:
         change = levels - self._levels(edit.image)
         gain = 127 / max(float(np.abs(change).max()), 1.0)
         return {
-            "picture": self._picture(edited[0]),
+            "picture": _picture(levels),
             "clipped": float(((levels < -0.5) | (levels > 255.5)).mean()),
-            "difference": html.lossless(_image(128 + gain * change)),
+            "difference": _picture(128 + gain * change),
             "gain": gain,
             "mask": edits.write_mask(edit.mask),
             "positions": int(edit.mask.sum()),
@@ -114,7 +114,7 @@ class Subject:
         edited, after = self._edited(edit, images, np.broadcast_to(edit.donor, images.shape))
         if not self._predicted.keys() >= set(rows):
             self._predicted.update(zip(rows, self._logits(images).argmax(1).tolist(), strict=False))
-        pictures = [self._picture(image, _THUMBNAIL) for image in edited[: len(rows)]]
+        pictures = [_picture(self._levels(image), _THUMBNAIL) for image in edited[: len(rows)]]
         each = zip(pictures, map(self._predicted.get, rows), after.argmax(1).tolist(), strict=False)
         return {"images": [{"picture": picture, "before": was, "after": now} for picture, was, now in each]}
 
@@ -156,7 +156,7 @@ class Subject:
         return _Edit(operation, image, donor, mask, amplitude, (recipient, given))
 
     def _open(self, spec: Any) -> tuple[Picture, str, int]:
-        """Return a normalised image, its name and its index in the test images; -1 for a dropped one."""
+        """Return a normalised image, its name and its index in the test images; -1 for a dropped image."""
         if not isinstance(spec, dict) or not ({"png"} == set(spec) or {"class", "nth"} == set(spec)):
             raise InputError(f"image: got {str(spec)[:40]}; expected a class and a number, or a file")
         if "png" in spec:
@@ -170,7 +170,7 @@ class Subject:
         return normalise(levels, *self.model.mean_std), name, index
 
     def _target(self, edit: "_Edit", after: np.ndarray) -> int:
-        """Return the class that an edit aims at: the donor's, or what the model now predicts."""
+        """Return the class that an edit aims at: the donor's, or the model's new prediction."""
         if edit.operation not in edits.TAKE_A_DONOR:
             return int(after.argmax())
         index = edit.indices[1]
@@ -188,11 +188,6 @@ class Subject:
     def _levels(self, image: Picture) -> Picture:
         mean, std = self.model.mean_std
         return 255 * (image * std + mean)
-
-    def _picture(self, image: Picture, most: int = 2**16) -> str:
-        picture = _image(self._levels(image))
-        picture.thumbnail((most, most))
-        return html.lossless(picture)
 
     @functools.cached_property
     def _program(self) -> Any:
@@ -230,5 +225,8 @@ def _probabilities(logits: Float[np.ndarray, "one outputs"]) -> list[float]:
     return np.asarray(scipy.special.softmax(logits[0].astype(float))).round(5).tolist()
 
 
-def _image(levels: Picture) -> Image.Image:
-    return Image.fromarray(np.rint(np.clip(levels, 0, 255)).astype(np.uint8))
+def _picture(levels: Picture, most: int = 2**16) -> str:
+    """Return a picture of grey levels, made smaller where its longer side has more pixels than `most`."""
+    picture = Image.fromarray(np.rint(np.clip(levels, 0, 255)).astype(np.uint8))
+    picture.thumbnail((most, most))
+    return html.lossless(picture)

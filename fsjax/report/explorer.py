@@ -67,10 +67,6 @@ class Subject:
         """The folder of the page."""
         return html.page_folder(self.directory, self.maps.method)
 
-    def mask_at(self, label: int, share: float) -> Bool[np.ndarray, "height width"]:
-        """Return a class's map at a share."""
-        return mask_at(self.maps, label, share)
-
 
 def rows(subject: Subject) -> list[dict]:
     """Return the rows of `class_rows` at the subject's share, with what else the page shows of a class.
@@ -100,7 +96,7 @@ def rows(subject: Subject) -> list[dict]:
 def cards(rows: list[dict], subject: Subject, most: int) -> list[dict]:
     """Return the rows of the first screen, with each class's map as a picture: all, or the first marked ones."""
     chosen = rows if len(rows) <= most else [row for row in rows if row["marked"]][:most]
-    return [row | {"map": html.mask_picture(subject.mask_at(row["label"], row["at"]))} for row in chosen]
+    return [row | {"map": html.mask_picture(mask_at(subject.maps, row["label"], row["at"]))} for row in chosen]
 
 
 def overlaps(masks: Bool[np.ndarray, "classes height width"]) -> Float[np.ndarray, "classes classes"]:
@@ -175,12 +171,15 @@ def _classes(subject: Subject, rows: list[dict], stops: _Stops, planes: list[Pla
     details = _DETAILS_OF_FEW if count <= _FEW else _DETAILS_IN_PAGE if count <= IN_PAGE else _DETAILS_BESIDE
     most, pixels, positions = details
     for label, row in enumerate(rows):
-        masks = np.stack([subject.mask_at(label, share) for share in stops])
+        masks = np.stack([mask_at(subject.maps, label, share) for share in stops])
         chosen = np.flatnonzero(test.labels == label)[: min(most, subject.config.report.samples)]
         yield {
             "masks": html.mask_bits(masks),
             "planes": [_plane(plane, label, positions) for plane in planes],
-            "stops": [_stop(subject, share, rates, label) for share, rates in stops.items()],
+            "stops": [
+                _stop(subject, mask, share, rates, label)
+                for mask, (share, rates) in zip(masks, stops.items(), strict=True)
+            ],
             "samples": _samples(test.images(chosen), pixels) if len(chosen) else None,
             **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions", "answers")},
             "stop": int(np.abs(np.array(list(stops)) - row["at"]).argmin()),
@@ -211,8 +210,10 @@ def _levels(plane: Plane) -> list[float]:
     return [float(f"{value:.3g}") for value in values / values[-1]]
 
 
-def _stop(subject: Subject, share: float, rates: MapRates | None, label: int) -> dict:
-    positions = {"positions": int(subject.mask_at(label, share).sum())}
+def _stop(
+    subject: Subject, mask: Bool[np.ndarray, "height width"], share: float, rates: MapRates | None, label: int
+) -> dict:
+    positions = {"positions": int(mask.sum())}
     if rates is None:
         return positions
     found = {name: to_json(getattr(rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr", "fpr_ci")}

@@ -21,6 +21,7 @@ from fsjax.report import attribution_figures, html
 from fsjax.report.explorer import Subject
 from fsjax.report.sections import Section
 from fsjax.runtime.errors import InputError
+from fsjax.search import mask_at
 
 _Image: TypeAlias = Float[np.ndarray, "height width channels"]
 _Images: TypeAlias = Float[np.ndarray, "n height width channels"]
@@ -58,7 +59,7 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
             normalise(test.images(side[:_TRIED]), *model.mean_std) for side in (drawn.recipients, drawn.donors)
         )
         own = test.labels[drawn.recipients[:_TRIED]]
-        masks = np.stack([subject.mask_at(label, share) for share in [row["at"], *shares]])
+        masks = np.stack([mask_at(maps, label, share) for share in [row["at"], *shares]])
         change, grafted = map(np.asarray, spectrum.graft(recipients, donors, masks[0]))
         before, after = predict(recipients), predict(grafted)
         # With two outputs none is left out: the other output would always be the answer.
@@ -72,13 +73,14 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
         shown, pairs = functools.partial(_predicted, model, label), []
         for title, i in found.items():
             changes = np.asarray(spectrum.filter_images((donors - recipients)[i : i + 1], masks[1:]))[:, 0]
+            of_donor, *at_shares = predict(np.concatenate([donors[i : i + 1], recipients[i] + changes]))
             images = [
                 shown(f"image of {model.classes[own[i]]}", recipients[i], before[i], left_out[i]),
-                shown(f"donor: {row['name']}", donors[i], predict(donors[i : i + 1])[0]),
+                shown(f"donor: {row['name']}", donors[i], of_donor),
                 _stretched(change[i] * model.mean_std[1]),
                 shown("with the graft", grafted[i], after[i], left_out[i]),
             ]
-            answers = [_answer(model, label, logits, left_out[i]) for logits in predict(recipients[i] + changes)]
+            answers = [_answer(model, label, logits, left_out[i]) for logits in at_shares]
             pairs.append({"title": title, "images": images, "answers": answers})
         if row["kind"] == "trigger":
             both = np.stack([recipients[0], recipients[0] + _trigger(subject, label)])

@@ -20,6 +20,7 @@ from fsjax.report import explorer, figures, html
 from fsjax.report.answer import NO_VERDICT
 from fsjax.report.explorer import Subject
 from fsjax.report.style import symmetric_log
+from fsjax.search import mask_at
 from tests.helpers import results
 from tests.helpers.html_page import Page
 from tests.helpers.undrawn import leave_undrawn
@@ -92,13 +93,14 @@ def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
     subject = subject_of(maps, results.evaluation(maps.classes, {"removal": method}, images=9))
     assert list(explorer.stops(subject).items()) == [(0.05, own), (0.1, further), (0.2, own)]
     for share in (0.05, 0.1, 0.2):
-        np.testing.assert_array_equal(subject.mask_at(1, share), masks.within_share(maps.scores[1], share))
-    kept = subject.mask_at(1, 0.1)
+        np.testing.assert_array_equal(mask_at(maps, 1, share), masks.within_share(maps.scores[1], share))
+    kept = mask_at(maps, 1, 0.1)
     found = {"tpr": 0.8, "fpr": 0.2, "tpr_ci": [0.1, 0.9], "fpr_ci": [None, None]}
     found |= {"positions": int(kept.sum()), "images": 4, "others": 15}
     subject.config.evaluate.grid_images = 4
-    assert explorer._stop(subject, 0.1, further, 1) == found and explorer._stop(subject, 0.2, own, 1)["images"] == 9
-    assert explorer._stop(subject, 0.1, None, 1) == {"positions": found["positions"]}
+    assert explorer._stop(subject, kept, 0.1, further, 1) == found
+    assert explorer._stop(subject, kept, 0.2, own, 1)["images"] == 9
+    assert explorer._stop(subject, kept, 0.1, None, 1) == {"positions": found["positions"]}
     # psi is measured at more shares, without rates.
     grafts = results.grafts(maps.classes, ("spread",) * 2, curve_shares=(0.01, 0.05))
     judged = results.evaluation(maps.classes, {"removal": dataclasses.replace(method, grafts=grafts)})
