@@ -10,8 +10,9 @@ import numpy as np
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation import verdict
-from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
+from fsjax.evaluation import judge_maps
+from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import dfm, spectrum
@@ -139,25 +140,21 @@ def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ..
     rates = GraftRates(**fields | {"share": at, "psi_ci": limits, "swapped_ci": limits})
     curve = psi * np.minimum(1, np.sqrt(np.array(curve_shares)[:, None] / at))
     smallest = np.where(psi >= CONTROL, at * (CONTROL / psi) ** 2, np.nan)
-    verdicts = []
-    for label, name in enumerate(classes):
-        numbers = {"tpr": float(tpr[label]), "fpr": 0.1, "base": float(base[label])}
-        kind, reason, by = verdict.decide(rates.at(label), classes=count, pairs=IMAGES, level=0.01, **numbers)
-        about = float(at[label]), float(psi[label]), tuple(limits[label].tolist())
-        reached = None if np.isnan(smallest[label]) else float(smallest[label])
-        sentence = f"{name}: {kind}{' by ' + by if by else ''}: {reason}."
-        verdicts.append(Verdict(name, kind, by, *about, reached, sentence))
     smallest_ci = np.stack([smallest / 2, smallest * 2], axis=1)
     intervals = np.stack([curve - 0.05, curve + 0.05], axis=2)
-    return Grafts(
+    measured = Grafts(
         Baseline(number, number, number, base),
         rates,
         (share,),
         curve_shares,
         Curve(curve, intervals, smallest, smallest_ci),
         10 * number,
-        tuple(verdicts),
+        (),
     )
+    labels, fpr = np.arange(count), np.full(count, 0.1)
+    sample = GraftSample(np.zeros((count, 1, 1, 3)).__getitem__, labels, labels, tpr, fpr, IMAGES, seed=0, why_none="")
+    verdicts = tuple(judge_maps.class_verdict(measured, sample, None, label, classes) for label in range(count))
+    return dataclasses.replace(measured, verdicts=verdicts)
 
 
 class _Pictures:

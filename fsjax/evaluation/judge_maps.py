@@ -174,13 +174,14 @@ def _results(
         made=np.nan_to_num(merged["made"]).astype(int),
         verdicts=(),
     )
-    verdicts = [_verdict(grafts, sample, triggers, label, candidates.names) for label in range(len(pairs))]
+    verdicts = [class_verdict(grafts, sample, triggers, label, candidates.names) for label in range(len(pairs))]
     return dataclasses.replace(grafts, verdicts=tuple(verdicts))
 
 
-def _verdict(
+def class_verdict(
     grafts: Grafts, sample: GraftSample, triggers: Triggers | None, label: int, names: tuple[str, ...]
 ) -> Verdict:
+    """Return the verdict on a class by the measures of its grafts, which lack verdicts, and the sample's rates."""
     pairs, smallest = int(grafts.baseline.pairs[label]), float(grafts.curve.smallest[label])
     at, name = grafts.rates.at(label) if pairs else None, names[label]
     decision = verdict.decide(
