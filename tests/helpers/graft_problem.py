@@ -37,8 +37,16 @@ class Problem:
     def sample(self, pairs=10, seed=4, usable=None):
         """The sample of all images, or of these indices."""
         usable = np.arange(len(self.labels)) if usable is None else usable
-        rates = {"tpr": np.full(self.classes, 0.9), "fpr": np.full(self.classes, 0.1), "why_none": "no images"}
-        return GraftSample(self.images.__getitem__, self.labels, usable, pairs=pairs, seed=seed, **rates)
+        return GraftSample(
+            images=self.images.__getitem__,
+            labels=self.labels,
+            usable=usable,
+            tpr=np.full(self.classes, 0.9),
+            fpr=np.full(self.classes, 0.1),
+            pairs=pairs,
+            seed=seed,
+            why_none="no images",
+        )
 
 
 @functools.cache

@@ -49,8 +49,9 @@ def start(directory, output, *, devices, processes=1, worker=("tests/helpers/sea
     words = [sys.executable, *worker, directory, output]
     address = [free_address(), str(processes)] if processes > 1 else []
     own = {"cwd": ROOT, "env": environment(devices), "stderr": subprocess.PIPE, "text": True}
-    numbers = [[str(index)] * bool(address) for index in range(processes)]
-    return [subprocess.Popen([*words, *address, *number], **own) for number in numbers]
+    return [
+        subprocess.Popen([*words, *address, *([str(index)] if address else [])], **own) for index in range(processes)
+    ]
 
 
 def finish(workers):

@@ -108,9 +108,16 @@ def evaluate_all(case):
         pixels, labels, (mean, std) = made.images.__getitem__, made.labels, mean_std
         of_class = adcs.class_amplitudes(pixels, labels, classes, (SIZE, SIZE), mean_std)
         told(case, "adcs", of_class.tolist())
-        options = {"norm": 2.0, "save_seconds": 0.0, "directory": output.parent / "waves"}
-        read = lambda part: np.asarray(normalise(pixels(part), mean, std))  # noqa: E731
-        measured = heat_map.measure(classifier, read, labels, classes, std, **options)
+        measured = heat_map.measure(
+            classifier,
+            lambda part: np.asarray(normalise(pixels(part), mean, std)),
+            labels,
+            classes,
+            std,
+            norm=2.0,
+            save_seconds=0.0,
+            directory=output.parent / "waves",
+        )
         told(case, "heat map", [measured.error.tolist(), measured.clean_error.tolist()])
         image_set = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
         fewer = config.copy_and_resolve_references()

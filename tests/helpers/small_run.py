@@ -12,10 +12,20 @@ from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, setup
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
-SMALL = {"data.image_size": 24, "data.synthetic.train_per_class": 16, "data.synthetic.test_per_class": 6}
-SMALL |= {"model.name": "vit_nano_patch8", "train.steps": 3, "train.batch_size": 16, "search.images_per_class": 4}
-SMALL |= {"report.samples": 1, "report.attributions": 0}
-SMALL |= {"evaluate.grid": (0.3,), "evaluate.pairs": 6, "evaluate.trigger_size": 0}
+SMALL = {
+    "data.image_size": 24,
+    "data.synthetic.train_per_class": 16,
+    "data.synthetic.test_per_class": 6,
+    "model.name": "vit_nano_patch8",
+    "train.steps": 3,
+    "train.batch_size": 16,
+    "search.images_per_class": 4,
+    "report.samples": 1,
+    "report.attributions": 0,
+    "evaluate.grid": (0.3,),
+    "evaluate.pairs": 6,
+    "evaluate.trigger_size": 0,
+}
 # Two runs have these sizes, so that their programs are compiled once.
 OF_PHOTOGRAPHS = {"model.name": "vit_nano_patch8", "train.batch_size": 4, "train.epochs": 1.0, "evaluate.pairs": 2}
 OF_PHOTOGRAPHS |= {"evaluate.grid": (), "report.samples": 1, "report.attributions": 0, "report.share": 0.2}
