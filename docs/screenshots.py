@@ -1,9 +1,9 @@
-"""Take the pictures of the report's page and of the live page, with Chromium (or chrome) without a screen.
+"""Take screenshots of the report's page and the live page in headless Chromium or Chrome.
 
 python launch.py --config=configs/dfm_vit.py --config.data.name=demo --workdir=WORKDIR
 python docs/screenshots.py WORKDIR            # docs/page.png and docs/explore.png, of any finished run
 
-The live page shows the first class that is a shortcut, whose map is grafted into an image of the next class.
+On the live page the map of the first shortcut class is grafted into an image of the next class.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ WIDTH, PAGE, LIVE = 1280, 1000, 900  # pixels: both widths, and the heights
 
 
 def take(address: str, file: pathlib.Path, height: int) -> None:
-    """Write what a browser shows of an address into a PNG."""
+    """Write a screenshot of an address as a PNG."""
     browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))))
     # Ten seconds of the page's own time, which stands still while it waits for answers.
     flags = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=10000"]

@@ -49,12 +49,12 @@ def block(
 
 
 def orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
-    """Return the orbits of the grid, none of the other classes; raise InputError where no period fits the image."""
+    """Return the orbits of the grid, none for other classes; raise InputError where no period fits the image."""
     del seed
     if size % PERIOD:
         raise InputError(f"data.image_size: got {size}; expected a multiple of {PERIOD}, the period of the grid")
     fixed = np.zeros((len(CLASSES), size, size), bool)
-    fixed[0] = np.abs(np.fft.fftshift(np.fft.fft2(lines(size)))) > 1  # the others are 0 but for rounding
+    fixed[0] = np.abs(np.fft.fftshift(np.fft.fft2(lines(size)))) > 1  # the others are 0 up to rounding
     return fixed
 
 
