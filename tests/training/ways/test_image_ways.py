@@ -31,7 +31,7 @@ def changed(way, images, labels=None, *, devices=1, seed=0, epoch=0, indices=Non
 
 
 def drawn_by(images, made, candidates):
-    """Which candidate [m, H, W, C] each image became, -1 where it is what it was bit for bit; `candidates`: image -> m."""
+    """Which of `candidates(image)` [m, H, W, C] each image became; -1 where it is what it was, bit for bit."""
     found = []
     for image, out in zip(images, made, strict=True):
         apart = np.abs(candidates(image) - out).max((1, 2, 3))
@@ -85,7 +85,7 @@ def test_an_image_keeps_the_frequencies_of_another_class_and_dc_or_is_left_as_it
     assert not (drawn == LABELS).any(), "never its own class"
     assert binomtest(int((drawn >= 0).sum()), 3000, 0.5 * 3 / 4).pvalue > 1e-3
     for label in range(4):
-        others = np.bincount(drawn[(LABELS == label) & (drawn >= 0)], minlength=4)
+        others = np.bincount(drawn[(label == LABELS) & (drawn >= 0)], minlength=4)
         assert chisquare(np.delete(others, label)).pvalue > 1e-3, "all other classes equally often"
     np.testing.assert_array_equal(changed(dfmx.make_dfmx(masks[:1], 1.0), images[:40]), images[:40])
 
@@ -103,7 +103,7 @@ def test_each_image_gets_the_masks_frequencies_of_one_image_of_the_batch(plane):
     images, mask = noise(12, *plane), np.random.default_rng(1).random(plane) < 0.2  # not constant on orbits
     made = changed(graft.make_graft(mask), images)
     donors = drawn_by(images, made, lambda image: np.stack([grafted_by_numpy(image, donor, mask) for donor in images]))
-    assert len(set(donors)) > 4 and not (donors == np.arange(12)).any(), "its own are its own bit for bit"
+    assert len(set(donors)) > 4 and not (donors == np.arange(12)).any(), "its own leave it as it is, bit for bit"
 
 
 def test_the_frequencies_tell_nothing_of_the_label_also_of_classes_of_unlike_size():
