@@ -69,15 +69,6 @@ def test_amplitudes_and_adcs_are_those_of_the_definition(plane, compat, monkeypa
     assert np.array_equal(np.concatenate(read), np.arange(23)) and max(map(len, read)) == 2, "two devices, one each"
 
 
-def test_classes_of_other_sizes_are_compared_by_their_means_and_by_their_sums_in_the_published_way():
-    images, _ = make_images((8, 8), images=4)
-    repeated = np.concatenate([images, images, images])
-    labels = np.repeat([0, 1, 1], 4).astype(np.int32)
-    found = [adcs.class_amplitudes(repeated.__getitem__, labels, 2, (8, 8), MEAN_STD, compat=c) for c in (False, True)]
-    np.testing.assert_allclose(found[0][0], found[0][1], rtol=1e-12)
-    np.testing.assert_allclose(2 * found[1][0], found[1][1], rtol=1e-12)
-
-
 @pytest.mark.parametrize("compat", [False, True])
 @pytest.mark.parametrize("plane", [(5, 8), (3, 3)])
 def test_ranks_are_the_accumulated_signs_also_where_classes_tie(plane, compat):

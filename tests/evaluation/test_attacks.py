@@ -84,24 +84,6 @@ def test_pgd_is_a_loop_in_pytorch_from_the_same_start(steps):
     assert np.abs(found - images.levels).max() <= 8 and found.min() >= 0 and found.max() <= 255
 
 
-def test_where_the_loss_is_convex_pgd_raises_it_and_with_two_classes_it_ends_where_fgsm_does():
-    def losses(levels, images, weights):
-        pixels = ((levels / 255 - MEAN_STD[0]) / MEAN_STD[1]).reshape(len(images), -1)
-        logits = pixels @ weights.astype(float)
-        return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(images)), images.labels]
-
-    images = Made(30)
-    weights = np.random.default_rng(4).normal(size=(SIZE * SIZE * 3, CLASSES)).astype(np.float32) / 10
-    start = losses(images.levels.astype(float), images, weights)
-    for text in ("fgsm:4/255", "pgd:4/255:10"):
-        assert (losses(attacked(text, images, weights=weights, model=linear), images, weights) > start).all()
-
-    # The gradient's sign is one and the same everywhere: FGSM is the worst of the ball, and PGD finds it.
-    two = Made(12, classes=2)
-    pair = [attacked(text, two, weights=weights[:, :2], model=linear) for text in ("fgsm:4/255", "pgd:4/255:10")]
-    np.testing.assert_allclose(pair[1], pair[0], atol=1e-4)
-
-
 def test_the_gradient_is_right_where_the_model_is_sure_and_nothing_changes_where_there_is_one_class():
     """Probabilities that round to 1 in float32: the usual cross-entropy would follow the other classes only."""
     images = Made(60)

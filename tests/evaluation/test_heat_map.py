@@ -17,7 +17,6 @@ from fsjax.report import sections
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
 from tests.helpers.html_page import Page
-from tests.helpers.plane import spectra
 from tests.helpers.processes import computed, stopped
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
@@ -92,38 +91,6 @@ def test_errors_are_those_of_a_loop_that_adds_the_wave_to_pixels(plane):
     np.testing.assert_allclose(found.clean_error, clean, atol=1e-12)
     assert found.images.tolist() == sizes.tolist() and np.ptp(found.error) > 0.05
     assert spectrum.is_hermitian(found.error) and spectrum.is_hermitian(found.class_error)
-
-
-@pytest.mark.parametrize("plane", [(8, 6), (7, 4), (5, 3)])
-def test_the_wave_has_the_norm_in_every_channel_and_lies_in_its_orbit_alone(plane):
-    orbits, lengths = spectrum.orbits(*plane), np.array([4.0, -2.5, 0.0])
-    made = np.tile((1 + 1j) * lengths / np.sqrt(orbits.size), (orbits.max() + 1, 1, 1)).astype(np.complex64)
-    positions = np.stack(np.unravel_index(spectrum.first_members(*plane), plane), -1)
-    waves = np.asarray(spectrum.waves(positions, made, *plane))[:, 0]
-    norms = np.sqrt((waves.astype(float) ** 2).sum((1, 2)))
-    np.testing.assert_allclose(norms, np.tile(np.abs(lengths), (len(waves), 1)), rtol=1e-5, atol=1e-6)
-    assert set(spectrum.orbit_sizes(*plane)) == {1, 2}
-    for orbit, wave in enumerate(waves):
-        amplitude = abs(spectra(wave))
-        assert amplitude[orbits == orbit][:, :2].min() > 1 and amplitude[orbits != orbit].max() < 1e-4
-        np.testing.assert_allclose(wave[..., 0] / 4, unit_wave(*np.argwhere(orbits == orbit)[0], plane), atol=1e-6)
-        np.testing.assert_allclose(wave[..., 1] * 4, wave[..., 0] * -2.5, atol=1e-5)
-
-
-@pytest.mark.parametrize("position", [(2, 4), (4, 3), (0, 0)])
-def test_a_classifier_that_looks_at_one_frequency_is_disturbed_there_alone_and_by_half_of_the_signs(position):
-    plane = (8, 6)
-    orbits = spectrum.orbits(*plane)
-    at = orbits == orbits[position]
-    direction = np.zeros((*plane, 3))
-    direction[..., 1] = unit_wave(*np.argwhere(at)[0], plane)
-    params = np.stack([direction.ravel(), 0 * direction.ravel()], -1).astype(np.float32)
-    batch = np.random.default_rng(0).normal(size=(32, *plane, 3)).astype(np.float32)
-    batch -= (batch.reshape(32, -1) @ params[:, 0] - 1)[:, None, None, None] * direction.astype(np.float32)
-    found = measured(params, batch, np.zeros(32, np.int32), classes=1)
-    np.testing.assert_array_equal(found.error, np.where(at, 0.5, 0))
-    np.testing.assert_array_equal(found.class_error[0], found.error)
-    assert found.clean_error == [0]
 
 
 def test_many_images_are_cut_into_more_parts_and_combinations_stay_equally_frequent(monkeypatch):

@@ -333,6 +333,12 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     assert "trivial mask" not in section_of(world, found)
 
 
+def test_maps_that_are_not_constant_on_orbits_have_no_radial_controls():
+    single = np.zeros((3, SIZE, SIZE), bool)
+    single[:, 0, 1] = True
+    assert list(counting.control_kinds(single, 3)) == list(CONTROLS[:3]) and not counting.control_kinds(single, 0)
+
+
 def section_of(world, found):
     files.write_json(world.directory / "ood" / "removal.json", found)
     return sections.ood_section(world.directory, world.maps, 0.2).body
