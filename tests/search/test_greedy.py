@@ -1,6 +1,5 @@
 """The greedy elimination against its description in NumPy float64, and the published code position by position."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -65,27 +64,6 @@ def test_the_order_visits_each_orbit_once_from_low_to_high_with_dc_last(plane):
     ring = np.maximum(abs(rows - plane[0] // 2) / plane[0], abs(columns - plane[1] // 2) / plane[1])
     rings = np.array([ring[orbits == orbit].max() for orbit in order])
     assert rings[-1] == 0 and (np.diff(rings[:-1]) >= -1e-9).all()
-
-
-def test_frequencies_that_work_only_together_are_all_kept_and_of_replaceable_frequencies_the_last():
-    orbits = spectrum.orbits(SIZE, SIZE)
-    # A pair that class a needs together, and two orbits, either of which class b needs.
-    members = [orbits[SIZE // 2 + row, SIZE // 2 + column] for row, column in ((0, 1), (2, 1), (1, 2), (3, -2))]
-    planes = jnp.asarray(np.stack([orbits == member for member in members]))
-
-    def apply(params, images):
-        present = jnp.square(spectrum.filter_images(images, planes)).sum((2, 3, 4)) > 1e-3
-        pair, either = present[0] & present[1], present[2] | present[3]
-        return jnp.stack([pair, either, 0.5 * jnp.ones_like(pair)], axis=1).astype(jnp.float32)
-
-    images = [np.random.default_rng(label).normal(size=(4, SIZE, SIZE, 3)).astype(np.float32) for label in range(2)]
-    # Class b's images lack the pair, or class a would be predicted first.
-    images[1] -= filtered(images[1], np.isin(orbits, members[:2])).astype(np.float32)
-    maps = greedy.search(make_problem(None, "greedy", apply=apply, images=images, tolerance=0.0, shares=(1.0,)))
-    kept = [set(np.unique(orbits[mask])) for mask in maps.at(1.0)]
-    assert kept[0] == set(members[:2])
-    order = greedy.removal_order(SIZE, SIZE).tolist()
-    assert kept[1] == {max(members[2:], key=order.index)}
 
 
 # The published code
