@@ -17,21 +17,39 @@ from fsjax.engine.model import Model, WaveModel, graft_model
 from fsjax.engine.tile import STATISTICS, Perturbations, make_tile
 from fsjax.models.callables import convert_closure
 from fsjax.runtime import parallel
-from tests.helpers.engine_oracle import apply, network_params, oracle_sums
 from tests.helpers.plane import real, spectra
 
 
 def problem(height=9, width=6, images=11, classes=4, seed=0):
     rng = np.random.default_rng(seed)
-    params = network_params(rng, (height, width, 3), classes)
+    hidden, out = rng.normal(size=(height * width * 3, 8)) / 8, rng.normal(size=(8, classes))
+    params = {"hidden": hidden.astype(np.float32), "out": out.astype(np.float32)}
     batch = rng.normal(size=(images, height, width, 3)).astype(np.float32)
     labels = rng.integers(0, classes, images).astype(np.int32)
     return params, batch, labels, rng
 
 
-def oracle(params, batch, labels, weights, masks, targets=None):
-    targets = np.zeros(len(masks), int) if targets is None else targets
-    return oracle_sums(params, lambda m, i: real(spectra(batch[i]) * masks[m][..., None]), labels, weights, targets)
+def apply(params, images):
+    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
+
+
+def oracle_sums(params, filtered, labels, weights, targets):
+    """Every (perturbation, image) pair by itself; filtered(m, i) is image i under perturbation m."""
+    classes = params["out"].shape[1]
+    sums = {name: np.zeros((len(targets), weights.shape[1])) for name in STATISTICS}
+    sums["predicted"] = np.zeros((len(targets), weights.shape[1], classes))
+    for m, target in enumerate(targets):
+        for i, (label, weight) in enumerate(zip(labels, weights, strict=True)):
+            hidden = np.tanh(filtered(m, i).ravel() @ params["hidden"].astype(float))
+            logits = hidden @ params["out"].astype(float)
+            loss = np.log(np.exp(logits).sum()) - logits[label]
+            others = [k for k in range(classes) if k == target or k != label]
+            sums["loss"][m] += loss * weight
+            sums["correct"][m] += (logits.argmax() == label) * weight
+            sums["predicted_target"][m] += (logits.argmax() == target) * weight
+            sums["captured"][m] += (max(others, key=lambda k: logits[k]) == target) * weight
+            sums["predicted"][m, :, logits.argmax()] += weight
+    return sums
 
 
 def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_do():
@@ -84,28 +102,24 @@ def test_cached_programs_go_with_the_model_that_they_belong_to():
     assert gone() is None
 
 
-@pytest.mark.parametrize(("size", "tile_images"), [(None, 256), (4, 8), (11, 1000), (1, 3)])
-def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
-    params, batch, labels, rng = problem()
-    masks = rng.random((13, 9, 6)) < 0.5
-    targets, weights = rng.integers(0, 4, 13), rng.random((11, 3)).astype(np.float32)
-    made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=tile_images)
-    counted = []
-    batches = made.image_batches(batch, labels, weights, size=size)
-    found = made.sums(batches, masks, targets=targets, on_tile=counted.append)
-    assert_sums(found, oracle(params, batch, labels, weights, masks, targets=targets))
-    assert sum(counted) == 13
+def graft(recipient, donor, mask):
+    """Re F^-1[(1 - M) F r + M F d] in float64, from the definition."""
+    return real(np.where(mask[:, :, None], spectra(donor), spectra(recipient)))
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["each image", "all images"])
-@pytest.mark.parametrize("plane", [(8, 6), (7, 9)])
-def test_a_wave_is_that_of_the_definition_in_each_image_and_channel(own, plane):
-    params, batch, labels, rng = problem(*plane)
-    positions = np.stack([rng.integers(0, side, 5) for side in plane], -1)
-    shape = (5, 11, 1) if own else (5, 1, 3)
+def perturbed(form, model, batch, rng):
+    """The model of a form, its images, 13 perturbations, and (m, i) -> image i under perturbation m in float64."""
+    plane, masks = batch.shape[1:3], rng.random((13, *batch.shape[1:3])) < 0.5  # not constant on orbits
+    if form == "grafts":
+        pairs = np.stack([batch, rng.normal(size=batch.shape).astype(np.float32)], axis=1)
+        return graft_model(model), pairs, masks, lambda m, i: graft(*pairs[i], masks[m])
+    if not form.startswith("wave"):
+        given = np.packbits(masks, axis=-1) if form == "packed masks" else masks
+        return model, batch, given, lambda m, i: real(spectra(batch[i]) * masks[m][..., None])
+    own = form == "wave in each image"
+    shape, (y, x) = (13, 11, 1) if own else (13, 1, 3), np.mgrid[: plane[0], : plane[1]]
+    positions = np.stack([rng.integers(0, side, 13) for side in plane], -1).astype(np.int32)
     coefficients = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
-    weights = rng.random((11, 2)).astype(np.float32)
-    y, x = np.mgrid[: plane[0], : plane[1]]
 
     def disturbed(m, i):
         vertical, horizontal = positions[m] - np.array(plane) // 2
@@ -113,30 +127,33 @@ def test_a_wave_is_that_of_the_definition_in_each_image_and_channel(own, plane):
         amplitude, phase = abs(coefficients[m, i * own]), np.angle(coefficients[m, i * own])
         return batch[i].astype(float) + amplitude * np.cos(angle[..., None] + phase)
 
-    made = Engine(WaveModel(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=22)
-    batches = made.image_batches(batch, labels, weights, size=11 if own else 4)
-    waves = LazyArray(5, lambda start, stop: (positions[start:stop].astype(np.int32), coefficients[start:stop]))
-    expected = oracle_sums(params, disturbed, labels, weights, np.zeros(5, int))
-    assert_sums(made.sums(batches, waves), expected)
-    (items, some), *_ = made.tiles(batches, waves, items=np.array([0, 3, 4]))
-    assert_sums(some, {name: sums[items] for name, sums in expected.items()})
+    waves = LazyArray(13, lambda start, stop: (positions[start:stop], coefficients[start:stop]))
+    return WaveModel(apply, model.params, batch.shape[1:]), batch, waves, disturbed
 
 
-@pytest.mark.parametrize("plane", [(8, 16), (7, 9)])
-def test_masks_at_a_bit_a_position_are_unpacked_on_the_devices(plane):
+@pytest.mark.parametrize(
+    ("form", "plane", "size", "tile_images", "transform"),
+    [
+        *(("masks", (9, 6), *sizes, "fft") for sizes in ((None, 256), (4, 8), (11, 1000), (1, 3))),
+        *(("packed masks", plane, 4, 8, "fft") for plane in ((8, 16), (7, 9))),
+        *(("wave in each image", plane, 11, 22, "fft") for plane in ((8, 6), (7, 9))),
+        *(("wave in all images", plane, 4, 22, "fft") for plane in ((8, 6), (7, 9))),
+        ("grafts", (9, 7), 4, 8, "fft"),  # the last batch of 4 pairs and the last tile of 2 masks are padded
+        ("grafts", (8, 6), None, 256, "dft"),
+        ("grafts", (9, 7), 11, 3, "dft"),
+    ],
+)
+def test_sums_are_those_of_a_loop_over_perturbations_and_images(form, plane, size, tile_images, transform):
     params, batch, labels, rng = problem(*plane)
-    masks, weights = rng.random((5, *plane)) < 0.5, rng.random((11, 2)).astype(np.float32)
-    made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
-    batches = made.image_batches(batch, labels, weights, size=4)
-    found = made.sums(batches, np.packbits(masks, axis=-1))
-    assert_sums(found, oracle(params, batch, labels, weights, masks))
-    for name, values in made.sums(batches, masks).items():
-        np.testing.assert_array_equal(found[name], values)
-
-
-def assert_sums(found, expected):
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=3e-6, atol=3e-6, err_msg=name)
+    model = Model(apply, params, batch.shape[1:]).at("highest", transform)
+    model, images, perturbations, seen = perturbed(form, model, batch, rng)
+    targets, weights = rng.integers(0, 4, 13), rng.random((11, 3)).astype(np.float32)
+    made, counted = Engine(model, statistics=STATISTICS, tile_images=tile_images), []
+    batches = made.image_batches(images, labels, weights, size=size)
+    found = made.sums(batches, perturbations, targets=targets, on_tile=counted.append)
+    for name, expected in oracle_sums(params, seen, labels, weights, targets).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert sum(counted) == 13
 
 
 def test_a_model_that_fails_on_empty_images_spoils_no_sum():
@@ -212,3 +229,41 @@ def test_some_lazy_masks_are_made_tile_by_tile_and_summed_as_those_of_an_array(m
     np.testing.assert_array_equal(np.concatenate([items for items, _ in found]), scattered)
     np.testing.assert_array_equal(np.concatenate([sums["loss"] for _, sums in found]), every[scattered])
     np.testing.assert_array_equal(LazyArray(40, make)[np.array([7, 3, 39])][1:3], masks[[3, 39]])
+
+
+# Grafts
+
+
+@pytest.mark.parametrize(("plane", "channels"), [((9, 7), 3), ((8, 6), 1), ((5, 12), 3)])
+def test_the_empty_mask_leaves_the_recipient_to_the_bit_and_the_full_one_puts_the_donor_in_its_place(plane, channels):
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(11, 2, *plane, channels)).astype(np.float32)
+    pixels = graft_model(Model(lambda params, images: images.reshape(len(images), -1), (), (*plane, channels)))
+    masks = np.stack([np.zeros(plane, bool), np.ones(plane, bool), rng.random(plane) < 0.5])
+    encoded = pixels.encode_images((), jnp.asarray(pairs))
+    found = np.asarray(pixels.masked_logits((), jnp.asarray(masks), encoded))
+    empty, full, half = found.reshape(3, *pairs[:, 0].shape)
+    np.testing.assert_array_equal(empty, pairs[:, 0])
+    np.testing.assert_allclose(full, pairs[:, 1], atol=1e-5)
+    np.testing.assert_allclose(half, [graft(*pair, masks[2]) for pair in pairs], atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 5])
+def test_captured_leaves_out_the_recipients_class_where_others_remain_and_of_equals_takes_the_first(classes):
+    """Logits are pixels of the recipient, 0, 1 or 2, so most are equal to another."""
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, 3, (40, 2, 3, 5, 1)).astype(np.float32)
+    labels, targets = rng.integers(0, classes, 40).astype(np.int32), np.arange(classes)
+    model = graft_model(Model(lambda params, images: images.reshape(len(images), -1)[:, :classes], (), (3, 5, 1)))
+    made = Engine(model, statistics=("captured",), tile_images=64)
+    batches = made.image_batches(pairs, labels, np.eye(40, dtype=np.float32))
+    found = made.sums(batches, np.zeros((classes, 3, 5), bool), targets=targets)["captured"]
+    expected, ties = np.zeros((classes, 40)), 0
+    for target in targets:
+        for index, (logits, label) in enumerate(zip(pairs[:, 0].reshape(40, -1)[:, :classes], labels, strict=True)):
+            left = [k for k in range(classes) if k != label or k == target or classes == 2]
+            largest = [k for k in left if logits[k] == logits[left].max()]
+            expected[target, index] = largest[0] == target
+            ties += len(largest) > 1
+    np.testing.assert_array_equal(found, expected)
+    assert classes == 1 or (ties > 20 and 0 < expected.mean() < 1)

@@ -11,7 +11,7 @@ import pytest
 from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
-from fsjax.engine.model import GraftModel, Model
+from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
 from fsjax.search import removal
@@ -79,30 +79,14 @@ def test_a_size_is_reduced_until_it_compiles_within_the_memory(monkeypatch):
         most(broken)
 
 
-def test_the_tile_of_a_model_is_compiled_once_for_all_who_ask(monkeypatch):
-    compiled, weights = [], np.zeros((16 * 16 * 3, 2), np.float32)
-
-    def compile_nothing(lowered):
-        compiled.append(lowered)
-        analysis = SimpleNamespace(temp_size_in_bytes=len(compiled) * 2**20)
-        return SimpleNamespace(memory_analysis=lambda: analysis)
-
-    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_nothing)
-
-    def taken(apply, images, model=Model, params=weights, **changes):
-        return tile_size.temporary_bytes(model(apply, params, IMAGE, **changes), images)
-
-    def made():
-        return lambda params, images: images.reshape(len(images), -1) @ params
-
-    one, other = made(), made()
-    changes = {"params": weights[:, :1]}, {"model": GraftModel}, {"transform": "dft"}
-    changes += ({"matmul_precision": "tensorfloat32"},)
-    different = [(one, 8, {}), (one, 16, {}), (other, 8, {}), *((one, 8, change) for change in changes)]
-    sizes = [taken(apply, images, **change) for apply, images, change in different]
-    assert len(set(sizes)) == len(compiled) == len(different)
-    assert [taken(apply, images, **change) for apply, images, change in different] == sizes
-    assert len(compiled) == len(different)
+def test_a_program_is_compiled_once_for_its_memory_whoever_asks(monkeypatch):
+    model = Model(
+        lambda params, images: images.reshape(len(images), -1) @ params, np.zeros((768, 2), np.float32), IMAGE
+    )
+    compiled, compile_it = [], jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered: compiled.append(1) or compile_it(lowered))
+    sizes = [tile_size.temporary_bytes(model, images) for images in (3, 5, 3, 5)]
+    assert sizes[0] < sizes[1] and sizes[:2] == sizes[2:] and len(compiled) == 2
 
 
 def broken(images):
