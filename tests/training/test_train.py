@@ -1,4 +1,4 @@
-"""Training: the same on any device count, goes on where it stopped bit for bit, stops when the loss is not finite."""
+"""Training goes on where it stopped bit for bit, and stops when the loss is not finite; PyTorch's optimisers."""
 
 import re
 from functools import partial
@@ -6,15 +6,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
+from ml_collections import ConfigDict
 
 from fsjax import data, models
 from fsjax.data.augment import make_augment
 from fsjax.fourier import spectrum
 from fsjax.models import Network, trained_network
 from fsjax.models.resnet import BasicBlock, ResNet
-from fsjax.runtime import parallel, progress
+from fsjax.runtime import progress
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.training import optimizers, settings, state, step
 from fsjax.training.ways import graft
@@ -31,7 +33,6 @@ from tests.helpers.small_run import (
 )
 
 FLIP = make_augment("flip")
-# What matters here is its BatchNorm.
 SHORT_RESNET = partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False)
 
 
@@ -44,7 +45,7 @@ def plain(tmp_path_factory):
 
 
 def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path):
-    """On the plateau schedule, whose state a fresh start would lose; test_going_on.py has a cosine."""
+    """On the plateau schedule, whose state a fresh start would lose; test_two_halves_are_the_whole has a cosine."""
     config = training_config(train__schedule="plateau", train__evaluate_every=1, train__plateau_patience=0)
     whole, again = train(config, tmp_path / "whole"), tmp_path / "again"
     with stopped(3):
@@ -67,29 +68,6 @@ def test_the_next_batch_lies_on_the_devices_when_a_step_takes_one():
         np.testing.assert_array_equal(batch["label"], 100 * number + np.arange(2 * devices).reshape(devices, 2))
         assert [shard.data.shape for shard in batch["label"].addressable_shards] == [(1, 2)] * devices
     assert number == 3
-
-
-def test_losses_do_not_depend_on_the_device_count():
-    """BatchNorm and gradients are those of the global batch: four devices step as one does."""
-    config = training_config()
-    dataset = data.load(config.data, "train", 0)
-    network, optimizer = Network(SHORT_RESNET, 4, 24, np.dtype("float32")), optimizers.make(config.train)
-    batches = list(data.batches(dataset, batch_size=16, seed=0, num_steps=3))
-    variables = network.init(0)
-    losses = {}
-    for count in (1, 4):
-        devices = jax.local_devices()[:count]
-        own, fresh = step.Update(network, optimizer, FLIP, MEAN_STD, 0), state.create(variables, optimizer)
-        update = jax.pmap(own, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices)
-        replicas = jax.tree.map(lambda value, count=count: np.broadcast_to(value, (count, *np.shape(value))), fresh)
-        losses[count] = []
-        for batch in batches:
-            split = {name: value.reshape(count, -1, *value.shape[1:]) for name, value in batch.items()}
-            replicas, measured = update(replicas, split, config.train.learning_rate)
-            losses[count].append(float(measured["loss"][0]))
-        for leaf in jax.tree.leaves(replicas):
-            np.testing.assert_array_equal(np.asarray(leaf), np.broadcast_to(leaf[:1], leaf.shape), "replicas are equal")
-    np.testing.assert_allclose(losses[4], losses[1], rtol=1e-5)
 
 
 def test_steps_of_other_seeds_and_grafted_frequencies_share_a_program_and_are_each_their_own(monkeypatch):
@@ -163,16 +141,6 @@ def test_settings_that_cannot_be_used_are_refused(changes, message):
     refused(re.escape(message), settings.check, training_config(**changes))
 
 
-def test_smoothed_labels_give_pytorchs_loss():
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(size=(9, 5)).astype(np.float32), rng.integers(0, 5, 9)
-    for smoothing in (0.0, 0.1, 0.4):
-        given = torch.from_numpy(logits), torch.from_numpy(labels)
-        expected = torch.nn.functional.cross_entropy(*given, label_smoothing=smoothing)
-        found = jax.jit(step.cross_entropy, static_argnums=2)(logits, labels, smoothing)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):
     config = training_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
     config.train.learning_rate = 0.1
@@ -185,3 +153,98 @@ def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes
     network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
     saved = checkpoints.restore("variables", best, jax.eval_shape(lambda: network.init(0)))
     assert_same_bits(taken, saved)
+
+
+# Going on with another run
+
+
+FIELDS = {"train__ways": "graft", "train__graft__maps": "low:0.2", "train__warmup_steps": 2}
+
+
+def part(until, start="", **fields):
+    return training_config(**FIELDS | {"train__until": until, "train__graft__start": str(start)} | fields)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The workdirs of a whole training and of its first half."""
+    root = tmp_path_factory.mktemp("runs")
+    train(part(1.0), root / "whole")
+    train(part(0.5), root / "half")
+    return root
+
+
+def test_two_halves_are_the_whole_bit_for_bit_and_a_part_without_a_further_step_saves_what_it_continues(runs, tmp_path):
+    """On a cosine with Adam, whose state and schedule a fresh start would lose."""
+    second = train(part(1.0, runs / "half"), tmp_path / "second")
+    assert_same_bits(second, final_variables(part(1.0), runs / "whole"))
+    losses = losses_of(runs / "half"), losses_of(tmp_path / "second")
+    assert [sorted(steps) for steps in losses] == [[1, 2, 3], [4, 5, 6]]
+    assert losses[0] | losses[1] == losses_of(runs / "whole")
+    assert_same_bits(train(part(0.55, runs / "half"), tmp_path), final_variables(part(0.5), runs / "half"))
+    assert Checkpoints(tmp_path / "checkpoints").newest() == 3
+
+
+def test_a_run_that_cannot_be_continued_is_refused_in_one_line(runs, tmp_path):
+    for config, message in (
+        (part(0.5, runs / "whole"), "whole was trained for 6 steps; expected 1 to 3, the steps of this training"),
+        (part(1.0, runs / "whole", train__optimizer="sgd"), "got .*whole; expected a run of the same model"),
+        (part(1.0, runs / "whole", model__name="vit_micro_patch8"), "got .*whole; expected a run of the same model"),
+    ):
+        refused(rf"^train.graft.start: .*{message}", train, config, tmp_path / "refused")
+        assert Checkpoints(tmp_path / "refused" / "checkpoints").newest() is None
+
+
+# Optimisers and schedules
+
+
+def options(**changes):
+    rate = {"schedule": "constant", "learning_rate": 0.1, "warmup_steps": 0, "plateau_patience": 2}
+    rate |= {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01, "plateau_factor": 0.1}
+    return ConfigDict(rate | changes)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_ten_steps_are_torchs(name):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=7).astype(np.float32)
+    weights = torch.nn.Parameter(torch.tensor(start))
+    theirs = {
+        "sgd": lambda: torch.optim.SGD([weights], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        "adamw": lambda: torch.optim.AdamW([weights], lr=0.1, weight_decay=0.01),
+    }[name]()
+    ours = optimizers.make(options(optimizer=name))
+    params = jnp.asarray(start)
+    state = ours.init(params)
+    for _ in range(10):
+        gradient = rng.normal(size=7).astype(np.float32)
+        weights.grad = torch.tensor(gradient)
+        theirs.step()
+        updates, state = ours.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, 0.1 * updates)
+    np.testing.assert_allclose(np.asarray(params), weights.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_plateau_lowers_the_rate_when_torchs_scheduler_does():
+    losses = [3.0, 2.0, 2.5, 2.4, 2.3, 1.9, 1.91, 1.92, 1.93, 1.94, 1.95, 1.96, 1.97]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=2)
+    plateau = optimizers.plateau(options())
+    state = plateau.init({})
+    scales, rates = [], []
+    for loss in losses:
+        scheduler.step(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
+        state = plateau.update({}, state, value=loss)[1]
+        scales.append(float(state.scale))
+    assert len(set(rates)) > 2
+    np.testing.assert_allclose(scales, rates)
+
+
+def test_the_rate_warms_up_from_nothing_and_falls_by_a_cosine_to_nothing():
+    rate = optimizers.learning_rate(options(schedule="cosine", warmup_steps=10), 110)
+    steps = np.arange(111)
+    expected = np.where(steps < 10, 0.1 * steps / 10, 0.05 * (1 + np.cos(np.pi * (steps - 10) / 100)))
+    np.testing.assert_allclose([float(rate(step)) for step in steps], expected, atol=1e-7)
+    constant = optimizers.learning_rate(options(warmup_steps=10), 110)
+    np.testing.assert_allclose([float(constant(step)) for step in (0, 5, 10, 100)], [0, 0.05, 0.1, 0.1], rtol=1e-6)

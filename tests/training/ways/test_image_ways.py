@@ -12,8 +12,8 @@ from fsjax.data.augment import image_keys
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
+from tests.helpers.linear_classifier import MEAN_STD
 from tests.helpers.plane import filtered, real, spectra
-from tests.helpers.small_cnn import MEAN_STD
 
 
 @functools.cache

@@ -80,7 +80,9 @@ def small_config(**fields):
 
 
 def test_a_restart_changes_nothing_and_a_changed_file_or_maps_of_other_classes_are_refused(tmp_path):
-    config = small_config(maps=str(tmp_path / "maps.npz"), probability=0.9)
+    config, kept = small_config(maps=str(tmp_path / "maps.npz"), probability=0.9), tmp_path / "kept.npy"
+    config.data.frequencies = str(kept)
+    np.save(kept, spectrum.radius(24, 24) <= 0.4)
     classes = data.load(config.data, "train", 0).classes
     save = functools.partial(save_maps, tmp_path / "maps.npz", size=24)
     save(classes=("a", "b", "c", "d"))
@@ -92,9 +94,12 @@ def test_a_restart_changes_nothing_and_a_changed_file_or_maps_of_other_classes_a
     with stopped():
         train(config, tmp_path / "stopped")
     save(classes=classes, seed=1)
-    changed = r"^train\.dfmx\.maps: the file has changed since .*; put it back, or name"
-    refused(changed, train, config, tmp_path / "stopped")
+    changed = ": the file has changed since .*; put it back, or name"
+    refused(rf"^train\.dfmx\.maps{changed}", train, config, tmp_path / "stopped")
     save(classes=classes)
+    np.save(kept, spectrum.radius(24, 24) >= 0.2)
+    refused(rf"^data\.frequencies{changed}", train, config, tmp_path / "stopped")
+    np.save(kept, spectrum.radius(24, 24) <= 0.4)
     assert_same_bits(train(config, tmp_path / "stopped"), whole)
 
 
