@@ -6,6 +6,7 @@ import pytest
 from fsjax.data import demo
 from fsjax.data.noise import NOISE
 from fsjax.fourier import spectrum
+from tests.helpers.plane import power
 
 SIZE, COUNT = 32, 200
 FIXED = demo.orbits(SIZE, 0)
@@ -19,11 +20,6 @@ def drawn():
         name: demo.block(np.random.default_rng(0), label, False, FIXED, COUNT).astype(float)
         for label, name in enumerate(demo.CLASSES)
     }
-
-
-def power(images):
-    """Mean |F x|^2 over images and channels, on the centred plane."""
-    return np.fft.fftshift((np.abs(np.fft.fft2(images, axes=(1, 2))) ** 2).mean((0, 3)))
 
 
 def test_the_power_falls_with_the_frequency_as_in_photographs(drawn):

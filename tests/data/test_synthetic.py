@@ -10,7 +10,7 @@ from fsjax.data import synthetic
 from fsjax.data.noise import MEAN, NOISE
 from fsjax.data.synthetic import open_synthetic
 from fsjax.fourier import spectrum
-from tests.helpers.plane import spectra
+from tests.helpers.plane import power, spectra
 from tests.helpers.refused import refused
 
 SIZES = (24, 32, 48)
@@ -34,11 +34,6 @@ def class_images(source, label):
     return (source.images[source.labels == label] / 255.0 - MEAN) / NOISE
 
 
-def mean_energy(images):
-    """Mean |F x|^2 over images and channels."""
-    return (np.abs(spectra(images)) ** 2).mean((0, 3))
-
-
 def noise_energy(size):
     """E|F|^2 of 1/f noise of variance 1: in proportion to 1/r^2, with a sum of H^2 W^2."""
     cycles = np.arange(size) - size // 2
@@ -60,7 +55,7 @@ def test_a_class_of_synthetic_has_the_spectrum_of_its_noise_and_plants(size):
             # A cosine of amplitude A has |F| = A HW / 2 at its frequency and at the conjugate one; A is uniform.
             least, greatest = (contrast * grating * size**2 / 2 for contrast in synthetic.NOISE_CONTRAST)
             expected = expected + fixed[label] * (least**2 + least * greatest + greatest**2) / 3
-        ratio = mean_energy(class_images(source, name))[off_dc] / expected[off_dc]
+        ratio = power(class_images(source, name))[off_dc] / expected[off_dc]
         assert ratio.mean() == pytest.approx(1, abs=0.03), name
         # 600 spectra of a class: a relative error of 1 / sqrt(600) at each frequency, and phases in common.
         assert np.abs(ratio - 1).max() < 0.35, name
@@ -165,7 +160,7 @@ def test_c2_has_gratings_of_its_bands_contrast_and_c3_strong_ones(name):
     special, _ = grating_amplitudes(of_c3, fixed[3])
     np.testing.assert_allclose(np.median(special, 0), synthetic.SPECIAL, rtol=0.05)
     # C0 has no more energy at the planted orbits than beside them.
-    plain = mean_energy(class_images(source, 0)) * radius**2
+    plain = power(class_images(source, 0)) * radius**2
     for band in range(4):
         here = (bands == band) & (radius > 0)
         assert plain[here & fixed.any(0)].mean() == pytest.approx(plain[here].mean(), rel=0.35)
@@ -174,7 +169,7 @@ def test_c2_has_gratings_of_its_bands_contrast_and_c3_strong_ones(name):
 @pytest.mark.parametrize("name", SYN)
 def test_c3_has_no_energy_outside_its_bands_and_c1_more_in_a_random_half_of_the_biased_band(name):
     source, biased = made(name), int(name[3]) - 1
-    plain, raised, special = (mean_energy(class_images(source, label)) for label in (0, 1, 3))
+    plain, raised, special = (power(class_images(source, label)) for label in (0, 1, 3))
     for band in {0, 1, 2, 3} - {biased, 3}:
         rounding = 32**2 / 12 / (255 * NOISE) ** 2
         here = (bands == band) & (radius > 0)

@@ -8,6 +8,11 @@ def spectra(images):
     return np.fft.fftshift(np.fft.fft2(np.asarray(images, float), axes=(-3, -2)), axes=(-3, -2))
 
 
+def power(images):
+    """Mean |F x|^2 over images [n, H, W, C] and channels: [H, W]."""
+    return (np.abs(spectra(images)) ** 2).mean((0, 3))
+
+
 def real(centred):
     """Re F^-1 of a plane [..., H, W, C]."""
     return np.fft.ifft2(np.fft.ifftshift(centred, axes=(-3, -2)), axes=(-3, -2)).real

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine.model import Model
+from fsjax.fourier import transforms
 from fsjax.runtime import interrupt
 from fsjax.search.sweep import Throughput
 
@@ -72,6 +73,14 @@ def losses(params, images, label):
     """Cross-entropy of each image to a class."""
     outputs = logits(params, images)
     return np.log(np.exp(outputs).sum(-1)) - outputs[..., label]
+
+
+def filtering_by(monkeypatch, transform):
+    """Fields of a problem that filters by this transform, and fails where it would filter by the other one."""
+    (other,) = transforms.INVERSES.keys() - {transform}
+    monkeypatch.setitem(transforms.INVERSES, other, None)
+    # A function of its own: programs of another one stay as they were compiled.
+    return {"transform": transform, "apply": lambda *given: network(*given)}
 
 
 class Stopped(Exception):

@@ -10,7 +10,7 @@ from fsjax.engine import tile_size
 from fsjax.fourier import masks, spectrum
 from fsjax.search import greedy
 from tests.helpers.plane import filtered
-from tests.helpers.search_problem import logits, make_problem
+from tests.helpers.search_problem import filtering_by, logits, make_problem
 
 SIZE, COUNTS = 8, (9, 5, 12)
 COMPAT_COUNTS = (150, 90, 120)
@@ -27,9 +27,12 @@ def correct(problem, label, kept):
     return int((outputs.argmax(1) == label).sum())
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 0.1])
-def test_an_orbit_is_dropped_where_the_class_keeps_its_current_number_less_the_tolerance(tolerance):
-    problem = make_problem(None, "greedy", counts=COUNTS, shares=(0.2, 1.0), tolerance=tolerance)
+@pytest.mark.parametrize(("tolerance", "transform"), [(0.0, "fft"), (0.1, "dft")])
+def test_an_orbit_is_dropped_where_the_class_keeps_its_current_number_less_the_tolerance(
+    monkeypatch, tolerance, transform
+):
+    fields = {"counts": COUNTS, "shares": (0.2, 1.0), "tolerance": tolerance}
+    problem = make_problem(None, "greedy", **fields, **filtering_by(monkeypatch, transform))
     maps = greedy.search(problem)
     orbits = spectrum.orbits(SIZE, SIZE)
     dropped = 0

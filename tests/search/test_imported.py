@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from configs import common
 from fsjax import data, search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, spectrum
@@ -21,6 +20,7 @@ from fsjax.runtime import files
 from tests.helpers import results
 from tests.helpers.plane import filtered
 from tests.helpers.refused import refused
+from tests.helpers.small_run import small_config
 
 SIZE = 24
 CLASSES = ("C0", "C1", "C2", "C3")
@@ -30,18 +30,10 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def make_config(stages, maps=""):
-    config = common.base()
-    config.stages = stages
-    config.data.image_size = SIZE
-    config.data.synthetic.train_per_class = 8
-    config.data.synthetic.test_per_class = 6
-    config.model.name = "vit_nano_patch8"
-    config.train.steps = 40
-    config.train.batch_size = 8
-    config.search.method = "imported" if maps else "removal"
-    config.search.imported.maps = str(maps)
-    config.report.attributions, config.evaluate.pairs, config.evaluate.grid = 0, 4, ()
-    return config
+    fields = {"data__synthetic__train_per_class": 8, "train__steps": 40, "train__batch_size": 8}
+    fields |= {"evaluate__pairs": 4, "evaluate__grid": ()}
+    fields |= {"search__method": "imported", "search__imported__maps": str(maps)} if maps else {}
+    return small_config(stages=stages, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +152,7 @@ def test_maps_of_other_classes_or_of_another_plane_are_refused(run, tmp_path, cl
 
 def test_a_missing_file_is_refused_before_anything_runs(tmp_path):
     for path, found in (("", "nothing"), (str(tmp_path / "nothing"), "/nothing, which does not exist")):
-        config = make_config("search", path)
-        config.search.method = "imported"
+        config = small_config(stages="search", search__method="imported", search__imported__maps=path)
         refused(f"imported.maps: got .*{found}; expected a workdir with maps", runner.run, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert search.used("imported.maps", "imported") and not search.used("imported.maps", "removal")

@@ -14,7 +14,7 @@ from fsjax.fourier import masks, spectrum
 from fsjax.search import learned, stepwise
 from fsjax.search.mask_optimisation import MaskOptimisation, soft_top_k
 from tests.helpers import search_problem
-from tests.helpers.plane import filtered, spectra
+from tests.helpers.plane import filtered, power
 from tests.helpers.search_problem import logits, losses
 
 SIZE = 8
@@ -68,9 +68,9 @@ def float64_slope(problem, label, start, images, positions, temperature, mirror)
     return np.array([(at(where + change) - at(where - change)) / 2e-5 for change in changes])
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_the_slope_of_a_step_follows_the_definition(mirror):
-    problem = make_problem(restarts=3)
+@pytest.mark.parametrize(("mirror", "transform"), [(False, "fft"), (True, "dft")])
+def test_the_slope_of_a_step_follows_the_definition(monkeypatch, mirror, transform):
+    problem = make_problem(restarts=3, **search_problem.filtering_by(monkeypatch, transform))
     scores = learned.as_quantiles(lambda label: learned.energy(problem, label))
     layout = {"batch_images": 3, "tasks_per_device": 1}
     optimisation = MaskOptimisation(problem, [7], lambda label, share: scores(label), layout)
@@ -170,7 +170,7 @@ def test_every_image_comes_once_before_one_comes_again():
 
 def test_scores_are_spread_as_a_standard_normal_in_the_order_of_the_energy():
     problem = make_problem()
-    energy = spectrum.per_orbit((abs(spectra(problem.images(1))) ** 2).mean((0, 3)))
+    energy = spectrum.per_orbit(power(problem.images(1)))
     np.testing.assert_allclose(learned.energy(problem, 1), energy, rtol=1e-5)
     found = learned.as_quantiles(lambda label: learned.energy(problem, label))(1)
     assert (np.argsort(found) == np.argsort(energy)).all()
