@@ -3,22 +3,24 @@
 import io
 import logging
 import os
+import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
+from configs import common, jpeg
 from fsjax import data
 from fsjax.data import folder
-from fsjax.runtime import image_files
+from fsjax.runtime import image_files, workers
 from fsjax.runtime.errors import InputError
 from fsjax.training import setup
-from tests.helpers.data_config import data_config
+from tests.helpers.data_config import data_config, smooth_images
 from tests.helpers.refused import refused
 
 
@@ -109,14 +111,6 @@ def test_a_folder_gives_its_images_class_by_class_in_sorted_order(tmp_path, monk
     np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1, 1, 2, 2])
     assert dataset.labels.dtype == np.int32
     np.testing.assert_array_equal(dataset.images(range(7)), [image_files.resize(image, 8) for image in images])
-
-
-def test_data_classes_picks_orders_and_names_folders(tmp_path):
-    images = save_folder(tmp_path, {"ant": 2, "bee": 3, "cat": 2})
-    dataset = data.load(config(root=tmp_path, classes="cat=Katze, ant"), "train", 0)
-    assert dataset.classes == ("Katze", "ant")
-    np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1])
-    np.testing.assert_array_equal(dataset[0], image_files.resize(images[5], 8))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp", ".bmp"])
@@ -429,3 +423,86 @@ def test_an_image_that_does_not_decode_stops_the_batches_with_its_own_error():
     images = [np.zeros((2, 2, 3), np.uint8)] * 5 + [None]
     dataset = data.Dataset(MemorySource(images), 2)
     refused("image 5 does not decode", list, data.batches(dataset, batch_size=2, seed=0, num_steps=20))
+
+
+# --- in processes
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Processes and images of each call; there are two processes."""
+    calls, call = [], workers.call
+
+    def counted(processes, name, function, arguments):
+        calls.extend((processes, len(images)) for images, *_ in arguments)
+        return call(processes, name, function, arguments)
+
+    monkeypatch.setattr(workers, "call", counted)
+    monkeypatch.setattr(workers, "most_processes", lambda: 2)
+    return calls
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet"])
+@pytest.mark.parametrize("shorter", [0, 10])
+def test_processes_decode_what_threads_decode(form, shorter, tmp_path, called):
+    images = save_folder(tmp_path, {"cat": 18}, size=(13, 11))
+    fields = {"image_size": 8, "resize_shorter": shorter, "root": tmp_path}
+    if form == "parquet":
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat"])})
+        records = datasets.Dataset.from_dict({"image": images, "label": [0] * 18}, features=features)
+        records.to_parquet(str(tmp_path / "train.parquet"))
+        fields |= {"source": "huggingface", "root": tmp_path / "train.parquet"}
+    dataset = data.load(config(**fields, cache_gib=0.0), "train", 0)
+    rows = [*range(18), 3]
+    expected = np.stack([image_files.resize(images[row], 8, shorter) for row in rows])
+    np.testing.assert_array_equal(dataset.images(rows), expected)
+    assert sorted(called) == [(2, 9), (2, 10)]
+    np.testing.assert_array_equal(dataset.subset([7, 2]).images([1, 0]), expected[[2, 7]])
+    np.testing.assert_array_equal(data.load(config(**fields), "train", 0).images(rows), expected)
+    assert len(called) == 2, "few images, and those that stay in memory, are decoded in threads"
+
+
+def test_an_image_that_does_not_decode_is_named_after_all_others_are_done(tmp_path, called):
+    save_folder(tmp_path, {"cat": 18})
+    dataset = data.load(config(root=tmp_path, cache_gib=0.0), "train", 0)
+    (tmp_path / "train" / "cat" / "000.png").write_bytes(b"no picture")
+    refused(r"cat/000\.png does not decode .*=True leaves such images out$", dataset.images, range(18))
+    assert len(called) == 2
+    assert dataset.images(range(1, 18)).shape[0] == 17
+
+
+# --- photographs as they are and compressed
+
+
+def test_each_photograph_is_real_as_it_is_and_fake_compressed_and_never_in_both_splits(tmp_path):
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    names = [*(f"{row:02}.png" for row in range(20)), *(f"deep/down/{row:02}.png" for row in range(20))]
+    photographs = dict(zip(names, smooth_images(40, 32), strict=True))
+    for name, image in photographs.items():
+        Image.fromarray(image).save(tmp_path / name)
+    config = data_config("jpeg", root=tmp_path, image_size=16, quality=20, skip_undecodable=True)
+    shown = {}
+    for split in ("train", "test"):
+        dataset = data.load(config, split, 0)
+        real, fake = (np.flatnonzero(dataset.labels == label) for label in range(2))
+        shown[split] = [dataset.files[row].removeprefix(f"{tmp_path}/") for row in real]
+        assert dataset.classes == ("real", "fake") and np.array_equal(fake, real + len(real)) and len(real) > 3
+        for row, name in zip(real, shown[split], strict=True):
+            small = Image.fromarray(photographs[name]).resize((16, 16), Image.Resampling.BILINEAR)
+            small.save(stored := io.BytesIO(), "JPEG", quality=20)
+            np.testing.assert_array_equal(dataset[row], np.asarray(small))
+            np.testing.assert_array_equal(dataset[row + len(real)], np.asarray(Image.open(stored)))
+    assert sorted(shown["train"] + shown["test"]) == sorted(names)
+    config.classes = "fake=compressed"
+    assert data.load(config, "test", 0).classes == ("compressed",)
+    np.testing.assert_array_equal(data.load(config, "test", 0).images(real), dataset.images(fake))
+
+
+def test_a_folder_without_photographs_and_another_split_are_refused(tmp_path):
+    config = jpeg.get_config().data
+    config.root = str(tmp_path)
+    refused(re.escape(f"data.root: got no images in {tmp_path}; expected .jpg"), data.load, config, "test", 0)
+    config.test_split = "val"
+    refused("data.test_split: got 'val'; expected train, test", data.load, config, "test", 0)
+    config.resize_shorter = 40
+    refused("data.resize_shorter: got 40; expected 0 for data.source=jpeg", data.load, config, "test", 0)
