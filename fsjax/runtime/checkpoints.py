@@ -231,13 +231,11 @@ def _lowest(losses: dict[int, float | None]) -> int | None:
 
 
 def _recorded(file: Path) -> tuple[dict[str, str], float | None]:
-    """Read the hashes and the loss; {} for a file that is missing, damaged, or names files in other folders."""
+    """Read the hashes and the loss; {} for a file that is missing or damaged."""
     with contextlib.suppress(FileNotFoundError, InputError):
         hashes = files.read_json(file)
         if isinstance(hashes, dict):
-            loss = hashes.pop(_LOSS, None)
-            if not any(name.startswith("/") or ".." in name.split("/") for name in hashes):
-                return hashes, loss
+            return hashes, hashes.pop(_LOSS, None)
     return {}, None
 
 

@@ -1,26 +1,18 @@
 """Checkpoints come back as saved, on a disk and in a store, and damaged ones are passed over for the one before."""
 
-import json
 import pathlib
-import resource
 import threading
-import uuid
 
 import numpy as np
 import optax
 import pytest
 
 from fsjax.runtime import checkpoints as module
-from fsjax.runtime import storage
 from fsjax.runtime.checkpoints import Checkpoints, chosen_hashes
+from tests.helpers.places import full_disk, store
 from tests.helpers.refused import refused
 
 ABOUT = {"classes": ["a", "b"], "mean": [0.1, 0.2, 0.3], "steps": 3}
-
-
-@pytest.fixture(params=["disk", "store"])
-def place(request, tmp_path):
-    return tmp_path if request.param == "disk" else storage.path(f"memory://{uuid.uuid4().hex}")
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +67,7 @@ def test_the_newest_comes_back_as_it_was_saved_and_only_the_newest_are_kept(plac
     assert sorted(path.name for path in place.iterdir()) == ["2", "2.sha256.json", "3", "3.sha256.json"]
 
 
-DAMAGES = ["bit flip", "cut off", "file missing", "no hashes", "hashes cut off", "elsewhere"]
+DAMAGES = ["bit flip", "cut off", "file missing", "no hashes", "hashes cut off"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +75,8 @@ DAMAGES = ["bit flip", "cut off", "file missing", "no hashes", "hashes cut off",
 )
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, caplog):
     saved(place)
-    largest = max((path for path in (place / "3" / "variables").rglob("*") if path.is_file()), key=file_size)
+    written = [path for path in (place / "3" / "variables").rglob("*") if path.is_file()]
+    largest = max(written, key=lambda path: path.stat().st_size)
     content, hashes = bytearray(largest.read_bytes()), place / "3.sha256.json"
     if damage == "bit flip":
         content[len(content) // 2] ^= 1
@@ -94,14 +87,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, c
         largest.unlink()
     elif damage == "no hashes":
         hashes.unlink()
-    elif damage == "hashes cut off":
-        hashes.write_bytes(hashes.read_bytes()[:-9])
     else:
-        recorded = json.loads(hashes.read_text())
-        recorded.pop("checksum", None)
-        (place / "about" / "metadata").parent.mkdir(exist_ok=True)
-        (place / "about" / "metadata").write_text("{}")
-        hashes.write_text(json.dumps({**recorded, "../about/metadata": recorded["about/metadata"]}))
+        hashes.write_bytes(hashes.read_bytes()[:-9])
     checkpoints = Checkpoints(place, 2)
     assert checkpoints.newest() == 2
     assert "is damaged or incomplete; skipping it" in caplog.text
@@ -162,15 +149,11 @@ def test_what_changes_after_save_returned_does_not_reach_the_file(place, monkeyp
 def test_a_full_disk_is_one_error_and_leaves_what_was_saved(tmp_path, then):
     checkpoints = saved(tmp_path, steps=(1,))
     before = contents(tmp_path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
-    try:
+    with full_disk(2**20):
         noise = np.random.default_rng(0).normal(size=(10**6, 1)).astype(np.float32)
         checkpoints.save(2, {"params": {"fc": {"0": noise}}, "batch_stats": {}}, training(2), ABOUT)
         call = {"save": lambda: save(checkpoints, 3)}.get(then) or getattr(checkpoints, then)
         refused(r"/2: cannot be written \(File too large\)", call)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(tmp_path) == before
     checkpoints = Checkpoints(tmp_path, 2)
     save(checkpoints, 2)
@@ -179,7 +162,7 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_saved(tmp_path, then):
 
 
 def test_an_upload_that_was_interrupted_is_passed_over(monkeypatch):
-    place = storage.path(f"memory://{uuid.uuid4().hex}")
+    place = store()
     checkpoints, put = saved(place, steps=(1,)), type(place.fs).put
 
     def half(self, sources, targets):
@@ -201,7 +184,3 @@ def test_an_upload_that_was_interrupted_is_passed_over(monkeypatch):
 def contents(directory):
     files = [path for path in pathlib.Path(directory).rglob("*") if path.is_file()]
     return {str(path): path.read_bytes() for path in files}
-
-
-def file_size(path):
-    return path.stat().st_size

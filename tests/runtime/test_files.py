@@ -1,12 +1,12 @@
 """Files of a run: a kill leaves the old file or the new one, and what a killed writer leaves behind goes."""
 
 import pathlib
-import resource
 
 import numpy as np
 import pytest
 
-from fsjax.runtime import files, storage
+from fsjax.runtime import files
+from tests.helpers.places import full_disk
 from tests.helpers.refused import refused
 
 
@@ -24,15 +24,6 @@ def test_what_killed_writers_leave_is_deleted_and_no_other_file(tmp_path):
     assert (tmp_path / "7" / "part.npz").read_bytes() == b"whole"
 
 
-@pytest.fixture
-def small_disk():
-    """Files beyond 4 KiB cannot be written, as on a disk that is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 NOISE = np.random.default_rng(0).normal(size=10**5)
 WRITERS = {
     "json": lambda path: files.write_json(path, NOISE.tolist()),
@@ -43,16 +34,16 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_full_disk_is_one_line_that_names_the_file_which_stays_as_it_was(tmp_path, small_disk, kind):
+def test_a_full_disk_is_one_line_that_names_the_file_which_stays_as_it_was(tmp_path, kind):
     file = tmp_path / f"result.{kind}"
     file.write_bytes(b"old")
-    refused(rf"^{file}: cannot be written \(", WRITERS[kind], file)
+    with full_disk(4096):
+        refused(rf"^{file}: cannot be written \(", WRITERS[kind], file)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {file.name: b"old"}
 
 
-@pytest.mark.parametrize("url", ["disk", "memory://test-workdir"])
-def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path, url):
-    file = (tmp_path if url == "disk" else storage.path(url)) / "file"
+def test_an_error_while_writing_leaves_the_file_as_it_was(place):
+    file = place / "file"
     files.write_text(file, "old")
     with pytest.raises(ZeroDivisionError), files.replacing(file) as opened:
         opened.write(b"new")

@@ -1,22 +1,15 @@
 """Numbers of a run: what was written stays whole, on a disk and in a store, whatever stopped the writer."""
 
 import json
-import resource
 import struct
-import uuid
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from fsjax.runtime import metrics as module
-from fsjax.runtime import storage
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
-
-
-@pytest.fixture(params=["disk", "store"])
-def place(request, tmp_path):
-    return tmp_path / "run" if request.param == "disk" else storage.path(f"memory://{uuid.uuid4().hex}")
+from tests.helpers.places import full_disk, store
+from tests.helpers.refused import refused
 
 
 def write(place, *steps):
@@ -71,7 +64,7 @@ def test_an_unfinished_line_is_dropped_and_the_next_one_stands_alone(place, cut)
 
 
 def test_a_store_gets_the_lines_at_intervals_and_what_it_had_is_taken_up(monkeypatch):
-    place = storage.path(f"memory://{uuid.uuid4().hex}")
+    place = store()
     write(place, 1)
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
@@ -89,14 +82,10 @@ def test_a_store_gets_the_lines_at_intervals_and_what_it_had_is_taken_up(monkeyp
 def test_a_full_disk_is_one_error_that_names_the_file_and_the_next_start_goes_on(tmp_path):
     write(tmp_path, 1)
     size = (tmp_path / "metrics.jsonl").stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     metrics = Metrics(tmp_path)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
-        with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written \(File too large\)"):
-            metrics.write("train", 2, {"loss": 1.0, "ratio": 0.0})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with full_disk(size + 10):
+        message = r"metrics\.jsonl: cannot be written \(File too large\)"
+        refused(message, metrics.write, "train", 2, {"loss": 1.0, "ratio": 0.0})
     metrics.close()
     write(tmp_path, 3)
     assert [step for _, step, _, _ in lines(tmp_path)] == [1, 3]

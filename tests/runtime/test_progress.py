@@ -2,13 +2,12 @@
 
 import gzip
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from fsjax.runtime import parallel, progress
+from fsjax.runtime import progress
 from tests.helpers.processes import python
 
 # Ten updates, of which the fourth to the seventh take six seconds each and the others none.
@@ -52,17 +51,6 @@ def test_units_of_an_earlier_run_keep_the_rate_and_the_time_left_forgets_pauses_
         left = 100_000 - 1001
         assert shown.eta == pytest.approx(left / 10)
         assert shown.rate == pytest.approx(1001 / 3700)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_of_several_processes_only_the_main_one_prints(monkeypatch, capsys, terminal):
-    monkeypatch.setattr(parallel, "is_main_process", lambda: False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
-    with progress.Progress("search", 2, "images") as shown:
-        shown.update(1)
-        shown.update(1)
-    assert capsys.readouterr() == ("", "")
 
 
 # Traces and compilations

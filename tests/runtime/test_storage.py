@@ -8,7 +8,6 @@ import pathlib
 import pickle
 import re
 import sys
-import uuid
 
 import jax
 import numpy as np
@@ -21,13 +20,10 @@ from fsjax.experiment import runner
 from fsjax.fourier import dfm, published_maps
 from fsjax.models.source import model_source
 from fsjax.runtime import files, interrupt, storage
+from tests.helpers.places import store
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 from tests.helpers.undrawn import leave_undrawn
-
-
-def store():
-    return storage.path(f"memory://{uuid.uuid4().hex}")
 
 
 def make_config(**changes):

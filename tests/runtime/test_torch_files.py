@@ -5,7 +5,6 @@ import io
 import os
 import pathlib
 import pickle
-import uuid
 import warnings
 
 import ml_dtypes
@@ -14,9 +13,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from fsjax.runtime import storage, torch_files
+from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.torch_files import Inert
+from tests.helpers.places import store
 from tests.helpers.processes import python
 from tests.helpers.refused import refused
 
@@ -38,7 +38,7 @@ def test_weights_of_a_store_are_read_as_those_of_a_disk(tmp_path, name):
         torch_files.write(tmp_path / name, state)
     else:
         save_file(state, tmp_path / name)
-    place = storage.path(f"memory://{uuid.uuid4().hex}") / name
+    place = store() / name
     place.write_bytes((tmp_path / name).read_bytes())
     np.testing.assert_array_equal(torch_files.read(place)["fc.weight"], state["fc.weight"])
     refused(r"^memory://.*: no such file", torch_files.read, place.parent / "nothing.pt")
