@@ -2,12 +2,13 @@
 
   python benchmarks/cost/estimates.py                                     # all of EXPERIMENTS, at 27 TFLOP/s
   python benchmarks/cost/estimates.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
-  python benchmarks/cost/estimates.py --microseconds=134 --devices=64 --images=100 configs/dfm_resnet.py:imagenet1k
+  python benchmarks/cost/estimates.py --microseconds=134.5 --gradient=3.1 --devices=64 --images=100 \
+    configs/dfm_resnet.py:imagenet1k
 
 Prints one JSON object a stage, and one for each method of search. `gflop` is XLA's count for one image; a step of
 training counts as three forward passes. `hours` is an ESTIMATE: passes x gflop over the assumed speed of the devices,
-or passes x --microseconds, which aot.py prints; nothing is run. 27 TFLOP/s is 40 % of an H100's 67 in float32 without
-tensor cores, the mode that a search in 'highest' uses.
+or passes x --microseconds, which aot.py prints beside what --gradient divides; nothing is run. 27 TFLOP/s is 40 % of an
+H100's 67 in float32 without tensor cores, the mode that a search in 'highest' uses.
 """
 
 import importlib
@@ -24,7 +25,7 @@ from benchmarks.cost.accelerator_parts.comparisons import forward_flops
 from fsjax import models
 from fsjax.evaluation import judge_maps, rates
 from fsjax.fourier import patches
-from fsjax.search import SEARCHES, graft, hierarchical
+from fsjax.search import graft, hierarchical
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
 SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "imagenet1k": (1000, 1_281_167, 50_000)}
@@ -34,6 +35,7 @@ EXPERIMENTS = [f"configs/{name}.py:{data}" for name in ("dfm_resnet", "dfm_vit")
 
 TFLOPS = flags.DEFINE_float("tflops", 27.0, "Speed of a device, 10^12 floating-point operations a second.")
 IMAGES = flags.DEFINE_integer("images", 0, "Searched images of a class; 0 = as in the config.")
+GRADIENT = flags.DEFINE_float("gradient", graft.PASSES, "Forward passes that an image's gradient takes in a search.")
 MICROSECONDS = flags.DEFINE_float("microseconds", 0.0, "Of a device for one image's forward pass; 0 = by --tflops.")
 DEVICES = flags.DEFINE_integer("devices", 1, "Number of devices.")
 
@@ -62,8 +64,8 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     gradients = masks * learned.restarts * learned.steps * learned.batch + classes * judged
     stages = hierarchical.plan_stages(options, plane)
     searches = {
-        "graft": SEARCHES["graft"].forward_passes(options, (images,) * classes, plane),
-        "learned": graft.PASSES * gradients + masks * judged * (_SIMPLE_MASKS + learned.restarts),
+        "graft": round(GRADIENT.value * classes * options.graft.paths * options.graft.steps),
+        "learned": round(GRADIENT.value * gradients) + masks * judged * (_SIMPLE_MASKS + learned.restarts),
         f"removal, patches of {patch}": images * classes * (1 + patches.count(*plane, patch)),
         "hierarchical": images * classes * sum(stage.count for stage in stages),
         "removal": frequencies,
