@@ -24,21 +24,6 @@ COMPAT = "compat"
 # Attributes that a file holds as JSON, and their types.
 _ABOUT = {"method": str, "searched_on": str, "forward_equivalents": int, "provenance": dict}
 _METHOD = re.compile(r"\w{1,40}")
-# Forms of the provenance that pages and searches read: a list holds one form, and as many as the dimension named.
-_RATES: list = ["number", "classes"]
-_RATES_BY_SHARE: list = [_RATES, "shares"]
-_IOU = {"mean": _RATES_BY_SHARE, "low": _RATES_BY_SHARE, "high": _RATES_BY_SHARE}
-_PROVENANCE: dict[str, Any] = {
-    WHOLE_PATCHES: int,
-    COMPAT: bool,
-    "fields": dict,
-    "imported": {"path": str, "sha256": str, "method": str},
-    "agreement": {"precision": str, "masks": int, "spearman": _RATES, "top_iou": _RATES},
-    "chosen": [[str, "shares"], "classes"],
-    "stages": [{"candidates": int, "patch": int}],
-    "positions_kept": [int],
-    "stability": {"resamples": int, "shares": list, "iou": _IOU},
-}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -137,12 +122,6 @@ class DominantFrequencyMaps:
                 about["method"]
             ):
                 raise ValueError(f"about {reprlib.repr(about)}")
-            provenance, sizes = about["provenance"], {"shares": shares, "classes": classes}
-            for name in _PROVENANCE.keys() & provenance.keys():
-                if provenance[name] != {} and not _has_form(provenance[name], _PROVENANCE[name], sizes):
-                    raise ValueError(f"provenance {name} {reprlib.repr(provenance[name])}")
-            if type(provenance.get("fields", {}).get("search.patch", 1)) is not int:
-                raise ValueError("provenance search.patch")
             return cls(
                 masks=np.unpackbits(arrays["masks"], axis=-1, count=width).view(bool),
                 shares=tuple(arrays["shares"].tolist()),
@@ -153,15 +132,6 @@ class DominantFrequencyMaps:
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: not dominant frequency maps saved by fsjax ({error!r})") from error
-
-
-def _has_form(value: Any, form: Any, sizes: dict[str, int]) -> bool:
-    if isinstance(form, dict):
-        return isinstance(value, dict) and all(_has_form(value.get(name), form[name], sizes) for name in form)
-    if isinstance(form, list):
-        right_length = isinstance(value, list) and (len(form) == 1 or len(value) == sizes[form[1]])
-        return right_length and all(_has_form(each, form[0], sizes) for each in value)
-    return type(value) in (int, float, type(None)) if form == "number" else type(value) is form
 
 
 def file_in(workdir: Path, method: str) -> Path:

@@ -13,7 +13,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.evaluation import probes
 from fsjax.evaluation.ood import attacks, corruptions
 from fsjax.evaluation.ood.results import OodResult
-from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import probe
@@ -254,18 +254,6 @@ def ranked(*scores):
     for orbit, score in scores:
         plane[0][orbits == orbit] = score
     return plane > 0, plane
-
-
-def test_the_log_names_the_maps_in_use_and_the_classes_that_a_round_has_not_learned(caplog):
-    caplog.set_level("INFO")
-    classes, rates = tuple("abcdefghijklmnopq"), np.array([0.4, 0.9, np.nan, 0.5, *(0.9,) * 13])
-    intervals = np.stack([rates, rates], 1)
-    found = ProbeRound(0.3, True, 0.6, rates, (2,) * 17, rates, rates, intervals, (False, *(True,) * 16), 8, 0.02)
-    probe._log(classes, found, 2)
-    assert "round 2, accuracy 0.60; maps in use: b (psi 0.90), c (psi nan), d (psi 0.50), e " in caplog.text
-    assert "...; grafted from now on: 2.0 % of the plane" in caplog.text
-    assert "network of round 2 recognises fewer than half of the training images of a, c, and" in caplog.text
-    assert "probe.exempt_classes" in caplog.text
 
 
 def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
