@@ -47,19 +47,6 @@ def test_ffc_scores_are_what_its_formula_says():
     np.testing.assert_allclose(found, [expected[0], expected[2]], rtol=1e-4, atol=0.05)
 
 
-def test_ffc_of_a_linear_model_is_the_amplitude_and_in_proportion_what_a_frequency_adds():
-    weights = np.stack([np.zeros(24), WEIGHTS[:, 0]], axis=1).astype(np.float32)
-    model = Model(MODEL.apply, weights, (3, 4, 2))
-    (found,) = rivals.ffc(model, IMAGES, np.ones(11, int), (1,))
-    amplitude = np.abs(spectra(IMAGES))
-    others = 1 - scipy.special.expit(IMAGES.reshape(11, -1).astype(float) @ weights[:, 1])
-    # A frequency adds Re(conj(F w) F x) / HW to the margin.
-    per_frequency = ((found - amplitude) * amplitude / 12).sum(-1) / (2000 * others[:, None, None])
-    totals = np.stack([per_frequency[:, number == ORBITS].sum(1) for number in range(ORBITS.max() + 1)], axis=1)
-    added = rise_by_orbit(IMAGES, weights[:, 1].astype(float).reshape(3, 4, 2))
-    np.testing.assert_allclose(totals, added, rtol=1e-3, atol=1e-3)
-
-
 def test_freqrise_and_integrated_gradients_of_a_linear_probability_follow_what_an_orbit_adds():
     slope = WEIGHTS[:, 0].reshape(3, 4, 2) / 50
     count = ORBITS.max() + 1

@@ -50,16 +50,3 @@ def test_a_row_has_what_check_refuses_from_training_images_searched_and_all_test
         assert np.array_equal(np.bincount(labels), [per_class] * count)
         assert all(len(np.unique(images[labels == label, 0, 0, 0])) == 3 for label in range(count)), "each photograph"
     assert seen["train"][0].max() < seen["test"][0].min()
-
-
-def test_the_table_counts_networks_and_classes_with_wilson_intervals():
-    def row(seed, name, refused):
-        verdicts = [{"name": each, "sentence": f"{each}: made up."} for each in "abcd"]
-        about = {"seed": seed, "photographs": name, "accuracy": seed / 10, "architecture": "mlp", "size": 32}
-        return about | {"refused": refused, "verdicts": verdicts}
-
-    said = false_failures.table([row(5, "x", []), row(9, "x", ["b", "d"]), row(7, "y", [])]).splitlines()
-    assert said[2] == "| x | 0.70 (0.50 to 0.90) | 1/2 = 0.500 [0.095, 0.905] | 2/8 = 0.250 [0.071, 0.591] |"
-    assert said[3] == "| y | 0.70 (0.70 to 0.70) | 0/1 = 0.000 [0.000, 0.793] | 0/4 = 0.000 [0.000, 0.490] |"
-    assert said[4].startswith("| all | 0.70 (0.50 to 0.90) | 1/3 = 0.333 [") and " | 2/12 = 0.167 [" in said[4]
-    assert said[6:] == ["- 9 (mlp, 32 pixels): b: made up.", "- 9 (mlp, 32 pixels): d: made up."]

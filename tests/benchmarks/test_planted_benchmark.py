@@ -157,18 +157,3 @@ def test_rows_name_what_they_are_about_and_a_registered_method_needs_nothing_els
     assert own["recall"] == pytest.approx(1 / 3, abs=0.06) and own["forward_equivalents"] == 7
     lines = recall.table(found).splitlines()
     assert len(lines) == 2 + len(found) and "| knows_one |" in lines[-1]
-
-
-def test_the_table_has_the_mean_over_seeds_and_their_range():
-    about = {"set": "pair", "size": 32, "model": "analytic", "method": "removal"}
-    rows = [
-        {**about, "seed": seed, "recall": value, "tpr": 1.0, "average_precision": None, "forward_equivalents": passes}
-        for seed, value, passes in ((0, 0.9, 2000), (1, 1.0, 2500), (2, 0.5, 1500))
-    ]
-    alone = {**rows[0], "method": "greedy", "recall": 0.25}
-    head, _, several, one = (line.strip("| ").split(" | ") for line in recall.table([*rows, alone]).splitlines())
-    assert several[:4] == ["pair", "32", "analytic", "removal"]
-    assert several[head.index("recall")] == "0.80 [0.50, 1.00]" and several[head.index("tpr")] == "1.00"
-    assert several[head.index("forward_equivalents")] == "2,000 [1,500, 2,500]"
-    assert several[head.index("average_precision")] == ""
-    assert (one[head.index("method")], one[head.index("recall")]) == ("greedy", "0.25")

@@ -229,28 +229,3 @@ def test_few_tells_how_much_of_the_effect_the_best_orbits_have(make):
     everything = np.ones((photograph_set.num_classes, SIZE, SIZE), bool)
     truth = verdict_truth.truths(reader(photograph_set, pixels), photograph_set, everything, n=60)[0]
     assert truth.label is None and truth.few == pytest.approx(1), "a map that carries the whole effect"
-
-
-@pytest.mark.parametrize(
-    ("kind", "given", "without", "few", "label", "row"),
-    [
-        ("grid", 0.9, 0.1, 0.7, "positive", "grid"),
-        ("grid", 0.9, 0.1, 0.69, None, "grid"),
-        ("grid", 0.3, 0.6, None, "negative", "unused"),
-        ("jpeg", 0.9, 0.1, 0.5, "negative", "jpeg"),
-        ("jpeg", 0.9, 0.1, 0.51, None, "jpeg"),
-        ("jpeg", 0.6, 0.4, 0.9, "negative", "jpeg"),  # the effect is .5
-        ("disc", 0.9, 0.1, 0.9, "negative", "disc"),
-        ("photograph", None, 0.9, None, "negative", "photograph"),
-        ("backdoor", 0.6, 0.7, None, "trigger", "backdoor"),
-        ("backdoor", 0.6, 0.6, None, None, "backdoor"),
-        ("backdoor", 0.5, 0.7, None, None, "backdoor"),
-        ("half", 0.3, 0.9, None, "negative", "half"),
-    ],
-)
-def test_labels_are_those_of_the_documented_thresholds(kind, given, without, few, label, row):
-    recall, base = 0.9, None if given is None else 0.1
-    effect = None if given is None else ((given - base) + (recall - without)) / 2
-    assert verdict_truth.decide(kind, recall, 0.0, base, given, without, effect, few) == (label, row)
-    unrecognised = (None, kind) if kind in TRIGGERS and given > 0.3 else ("negative", "not recognised")
-    assert verdict_truth.decide(kind, recall, 0.45, base, given, without, effect, few) == unrecognised

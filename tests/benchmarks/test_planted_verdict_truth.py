@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.planted import verdict_networks, verdict_sets, verdict_truth
+from benchmarks.planted import photograph_cues, verdict_networks, verdict_sets, verdict_truth
 from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
 
@@ -87,23 +87,38 @@ def test_given_and_base_leave_the_images_own_class_out():
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "without", "label", "row"),
+    ("kind", "given", "without", "few", "label", "row"),
     [
-        ("low", 0.8, 0.3, "positive", "low"),  # effect 0.65 = 0.72 of a recall of 0.9
-        ("low", 0.8, 0.4, None, "low"),  # 0.6
-        ("low", 0.3, 0.6, "negative", "unused"),  # 0.25
-        ("slope", 1.0, 0.0, "negative", "slope"),
-        ("ignored", 0.3, 0.7, "negative", "ignored"),
-        ("ignored", 0.9, 0.0, "positive", "ignored used"),
-        ("ignored", 0.7, 0.6, None, "ignored used"),
-        ("ignored", 0.9, 0.7, None, "ignored used"),  # without is high, and so is given
+        ("low", 0.8, 0.3, None, "positive", "low"),  # effect 0.65 = 0.72 of a recall of 0.9
+        ("low", 0.8, 0.4, None, None, "low"),  # 0.6
+        ("low", 0.3, 0.6, None, "negative", "unused"),  # 0.25
+        ("slope", 1.0, 0.0, None, "negative", "slope"),
+        ("ignored", 0.3, 0.7, None, "negative", "ignored"),
+        ("ignored", 0.9, 0.0, None, "positive", "ignored used"),
+        ("ignored", 0.7, 0.6, None, None, "ignored used"),
+        ("ignored", 0.9, 0.7, None, None, "ignored used"),  # without is high, and so is given
+        # Of photographs.
+        ("grid", 0.9, 0.1, 0.7, "positive", "grid"),
+        ("grid", 0.9, 0.1, 0.69, None, "grid"),
+        ("grid", 0.3, 0.6, None, "negative", "unused"),
+        ("jpeg", 0.9, 0.1, 0.5, "negative", "jpeg"),
+        ("jpeg", 0.9, 0.1, 0.51, None, "jpeg"),
+        ("jpeg", 0.6, 0.4, 0.9, "negative", "jpeg"),  # the effect is .5
+        ("disc", 0.9, 0.1, 0.9, "negative", "disc"),
+        ("photograph", None, 0.9, None, "negative", "photograph"),
+        ("backdoor", 0.6, 0.7, None, "trigger", "backdoor"),
+        ("backdoor", 0.6, 0.6, None, None, "backdoor"),
+        ("backdoor", 0.5, 0.7, None, None, "backdoor"),
+        ("half", 0.3, 0.9, None, "negative", "half"),
     ],
 )
-def test_labels_are_those_of_the_documented_thresholds(kind, given, without, label, row):
-    recall, base = 0.9, 0.1
-    effect = ((given - base) + (recall - without)) / 2
-    assert verdict_truth.decide(kind, recall, 0.0, base, given, without, effect) == (label, row)
-    assert verdict_truth.decide(kind, recall, 0.45, base, given, without, effect) == ("negative", "not recognised")
+def test_labels_are_those_of_the_documented_thresholds(kind, given, without, few, label, row):
+    recall, base = 0.9, None if given is None else 0.1
+    effect = None if given is None else ((given - base) + (recall - without)) / 2
+    assert verdict_truth.decide(kind, recall, 0.0, base, given, without, effect, few) == (label, row)
+    is_trigger = kind in photograph_cues.TRIGGERS and given > 0.3
+    unrecognised = (None, kind) if is_trigger else ("negative", "not recognised")
+    assert verdict_truth.decide(kind, recall, 0.45, base, given, without, effect, few) == unrecognised
 
 
 @pytest.mark.parametrize("architecture", verdict_networks.ARCHITECTURES)

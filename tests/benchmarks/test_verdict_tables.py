@@ -69,18 +69,3 @@ def test_a_class_that_changes_its_verdict_is_listed_and_undecided_is_no_change()
     assert head.startswith("2 of 3 classes keep their verdict over draws, 1 over numbers of pairs; 2 become")
     assert [line.split(":")[0] for line in lines] == [f"- network 7, class {label} (grating)" for label in (1, 2)]
     assert "draws: coarse, coarse, coarse, coarse, shortcut; pairs: coarse, coarse, undecided, shortcut" in lines[0]
-
-
-def test_triggers_are_counted_by_truth_where_they_were_measured():
-    def about(label, kind, found):
-        cells = {"label": label, "kind": kind, "row": kind, "search": "graft", "seed": 0, "verdict": False}
-        return cells | {"trigger": None if found is None else {"found": found}}
-
-    rows = [about("trigger", "half", True), about("trigger", "backdoor", False), about("trigger", "half", None)]
-    rows += [about("negative", "photograph", False), about("negative", "logo", True), about(None, "half", True)]
-    said = verdict_rules.tables(rows, ["verdict"])
-    assert said.split("| triggers found in | |\n| --- | --- |\n")[1].split("\n\n")[0].splitlines() == [
-        "| triggers | 1/2 |",
-        "| photographs with nothing planted | 0/1 |",
-        "| other negatives | 1/1 |",
-    ]
