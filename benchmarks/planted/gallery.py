@@ -23,7 +23,6 @@ import numpy as np
 from absl import app, flags
 from jaxtyping import Bool, Float, Float32, Int
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
@@ -37,9 +36,9 @@ from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Verdict
 from fsjax.evaluation.judge_maps import cut_candidates
-from fsjax.experiment.stage import Workspace
 from fsjax.report import style
-from fsjax.runtime import files, startup, storage
+from fsjax.runtime import startup
+from fsjax.runtime.errors import InputError
 
 # The kinds of each network's classes, by its seed; these seeds draw a CNN on 64 pixels.
 NETWORKS = {
@@ -111,11 +110,14 @@ def main(_: list[str]) -> None:
     folder = pathlib.Path(_OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     lines = {}
-    for case in cases():
-        number = NUMBERS[case.kind]
-        lines[number] = line(number, case)
-        print(lines[number], case.verdict.sentence, flush=True)
-        _write(draw(case), folder / f"{number}.png")
+    try:
+        for case in cases():
+            number = NUMBERS[case.kind]
+            lines[number] = line(number, case)
+            print(lines[number], case.verdict.sentence, flush=True)
+            _write(draw(case), folder / f"{number}.png")
+    except InputError as error:
+        sys.exit(f"gallery: {error}")
     print("", *(lines[number] for number in sorted(lines)), sep="\n")
 
 
@@ -138,12 +140,9 @@ def cases() -> Iterator[Case]:
 
 def _run(workdir: str) -> tuple[Model, Result, Images, Int[np.ndarray, " n"]]:
     """Return a run's network, its result, and its normalised test images with labels."""
-    directory = storage.path(workdir)
-    workspace = Workspace(ConfigDict(files.read_json(directory / "config.json")), directory)
-    test = workspace.dataset("test")
-    model = dataclasses.replace(workspace.classifier, classes=test.classes, mean_std=workspace.mean_std)
-    images = normalise(test.images(np.arange(len(test))), *model.mean_std)
-    return model, fsjax.load_result(workdir), np.asarray(images), test.labels
+    result = fsjax.load_result(workdir).open()
+    images = normalise(result.test.images(np.arange(len(result.test))), *result.model.mean_std)
+    return result.model, result, np.asarray(images), result.test.labels
 
 
 def planted(seed: int, kinds: tuple[str, ...]) -> Iterator[Case]:

@@ -201,12 +201,11 @@ class Result:
 
     @property
     def _headline(self) -> str:
-        grafts, threshold = self._evaluated.grafts, self.config["evaluate"]["threshold"]
-        return answer.headline(self.evaluation, self._rows, grafts, self.share, threshold)
+        return answer.headline(self.evaluation, self.method, self.share, self.config["evaluate"]["threshold"])
 
     @functools.cached_property
     def _rows(self) -> list[dict]:
-        return answer.class_rows(self.classes, self.rates(), self._evaluated.grafts)
+        return answer.class_rows(self.evaluation, self.method, self.share)
 
     @functools.cached_property
     def _drawn(self) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def run(workdir: str, values: flags.FlagValues) -> int:
     if values.verify:
         return _verify(workspace, evaluation, storage.path(values.verify))
     grafts, share = evaluation.methods[method].grafts, workspace.config.report.share
-    verdicts, rows = grafts.verdicts if grafts else (), answer.rows_at(evaluation, method, share)
+    verdicts = grafts.verdicts if grafts else ()
     failing = gate.refused(verdicts, values.allow, values.kinds, values["max-psi"].value)
-    headline = answer.headline(evaluation, rows, grafts, share, workspace.config.evaluate.threshold)
+    headline = answer.headline(evaluation, method, share, workspace.config.evaluate.threshold)
     if values.junit:
         files.write_text(storage.path(values.junit), gate.junit(f"fsjax check {workdir}", verdicts, failing))
     if values.card:

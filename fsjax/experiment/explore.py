@@ -5,8 +5,6 @@ fsjax explore WORKDIR [--method=METHOD] [--port=PORT]
   --port=PORT        a free one if not given
 """
 
-import contextlib
-
 from absl import flags
 
 import fsjax
@@ -27,7 +25,6 @@ def run(workdir: str, values: flags.FlagValues) -> int:
     """
     page = fsjax.load_result(workdir, values.method).explore(values.port)
     print(f"explore: {page.address}\nOnly this machine can open it. Ctrl-C ends it.", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        page.wait()
+    page.wait()
     page.close()
     return 0

@@ -1,5 +1,6 @@
 """The server of the live page: on this machine only, for whoever holds the token, without a state of any tab."""
 
+import contextlib
 import json
 import secrets
 import socket
@@ -9,6 +10,8 @@ import time
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -18,6 +21,8 @@ from fsjax.report import html
 from fsjax.runtime.errors import InputError, one_line
 
 _HOST = "127.0.0.1"
+# Methods of Subject that a tab may call.
+_ANSWERS = ("image", "answer", "others", "attribute", "python")
 
 
 class Page:
@@ -37,8 +42,9 @@ class Page:
             time.sleep(0.01)
 
     def wait(self) -> None:
-        """Return when the page is closed; Ctrl-C ends the wait."""
-        self._thread.join()
+        """Return when the page is closed, or at Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self._thread.join()
 
     def close(self) -> None:
         """Stop serving."""
@@ -54,43 +60,30 @@ def application(subject: Subject, token: str) -> Starlette:
     """Return the routes; each asks for the token and for this machine's own name."""
     lock = threading.Lock()  # two answers at once would share the cores
 
-    def route(name: str) -> Route:
-        def locked(content: dict) -> dict:
+    def answer(name: str, body: bytes) -> Response:
+        try:
             with lock:
-                return getattr(subject, name)(content)
+                return JSONResponse(getattr(subject, name)(_read(body)))
+        except InputError as error:
+            return JSONResponse({"error": one_line(error)}, 400)
+        except Exception as error:  # of the caller's model, or ours: the page shows a line
+            return JSONResponse({"error": f"{type(error).__name__}: {one_line(error)}"}, 500)
 
-        async def respond(request: Request) -> Response:
-            if refusal := _refusal(request, token):
-                return refusal
-            try:
-                return JSONResponse(await run_in_threadpool(locked, await _read(request)))
-            except InputError as error:
-                return JSONResponse({"error": one_line(error)}, 400)
-            except Exception as error:  # of the caller's model, or ours: the page shows a line
-                return JSONResponse({"error": f"{type(error).__name__}: {one_line(error)}"}, 500)
-
-        return Route(f"/{name}", respond, methods=["POST"])
-
-    async def page(request: Request) -> Response:
-        if refusal := _refusal(request, token):
-            return refusal
+    async def respond(request: Request) -> Response:
+        if not secrets.compare_digest(request.query_params.get("token", "").encode(), token.encode()):
+            return PlainTextResponse("token: expected the address that `fsjax explore` printed", 403)
+        if request.method == "POST":
+            return await run_in_threadpool(answer, request.url.path[1:], await request.body())
         return HTMLResponse(html.template("live.html").render(title=subject.title, known=subject.state()))
 
-    return Starlette(routes=[Route("/", page), *map(route, ("image", "answer", "others", "attribute", "python"))])
-
-
-def _refusal(request: Request, token: str) -> Response | None:
+    routes = [Route("/", respond), *(Route(f"/{name}", respond, methods=["POST"]) for name in _ANSWERS)]
     # Another site's name may lead to this machine (DNS rebinding): the browser then sends that name.
-    if request.headers.get("host", "").partition(":")[0] != _HOST:
-        return PlainTextResponse(f"host: expected {_HOST}", 400)
-    if not secrets.compare_digest(request.query_params.get("token", "").encode(), token.encode()):
-        return PlainTextResponse("token: expected the address that `fsjax explore` printed", 403)
-    return None
+    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[_HOST])])
 
 
-async def _read(request: Request) -> dict:
+def _read(body: bytes) -> dict:
     try:
-        content = json.loads(await request.body())
+        content = json.loads(body)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):

@@ -25,7 +25,7 @@ from fsjax.runtime.config_fields import check_number
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.search import mask_at
 
-Picture: TypeAlias = Float[np.ndarray, "height width 3"]
+Pictures: TypeAlias = Float[np.ndarray, "n height width 3"]
 # Other images that every edit is tried on, in groups that delay the next stroke little.
 OTHERS, GROUP = 32, 4
 # Pixels of the longer side of their pictures.
@@ -37,8 +37,8 @@ from fsjax.explore import edits
 from fsjax.report import html
 {lines}
 model, test = html.displayable(result.model, result.test)
-image = normalise({images[0]}, *model.mean_std)
-donor = normalise({images[1]}, *model.mean_std)
+image = normalise({recipient}, *model.mean_std)
+donor = normalise({donor}, *model.mean_std)
 mask = edits.read_mask("{mask}", model.image_shape[:2])
 edited = edits.edit("{operation}", image, donor, mask, np.array({amplitude}))
 print(jax.nn.softmax(model(np.concatenate([image, edited]))))
@@ -72,19 +72,19 @@ class Subject:
         }
 
     def image(self, request: dict) -> dict[str, Any]:
-        """Return a picture, its log amplitudes on the plane, its name and the model's prediction."""
-        image, name, _ = self._open(request.get("image"))
-        amplitudes = np.log1p(np.asarray(spectrum.amplitude(jnp.asarray(image[None])))[0].mean(-1))
+        """Return a picture, its log amplitudes on the plane, and the model's prediction."""
+        image, _ = self._open(request.get("image"))
+        amplitudes = np.log1p(np.asarray(spectrum.amplitude(jnp.asarray(image)))[0].mean(-1))
         plane = html.plane_picture(amplitudes, Normalize(0, max(float(amplitudes.max()), 1e-6)))
-        predicted = int(self._logits(image[None]).argmax())
-        return {"picture": _picture(self._levels(image)), "plane": plane, "name": name, "predicted": predicted}
+        predicted = int(self._logits(image).argmax())
+        return {"picture": _picture(self._levels(image)[0]), "plane": plane, "predicted": predicted}
 
     def answer(self, request: dict) -> dict[str, Any]:
         """Return the edited image, its difference, and the probabilities before and after."""
         edit = self._edit(request)
-        edited, after = self._edited(edit, edit.image[None], edit.donor[None])
-        before, levels = self._logits(edit.image[None]), self._levels(edited[0])
-        change = levels - self._levels(edit.image)
+        edited, after = self._edited(edit, edit.recipient, edit.donor)
+        before, levels = self._logits(edit.recipient), self._levels(edited)[0]
+        change = levels - self._levels(edit.recipient)[0]
         gain = 127 / max(float(np.abs(change).max()), 1.0)
         return {
             "picture": _picture(levels),
@@ -114,33 +114,30 @@ class Subject:
         edited, after = self._edited(edit, images, np.broadcast_to(edit.donor, images.shape))
         if not self._predicted.keys() >= set(rows):
             self._predicted.update(zip(rows, self._logits(images).argmax(1).tolist(), strict=False))
-        pictures = [_picture(self._levels(image), _THUMBNAIL) for image in edited[: len(rows)]]
+        pictures = [_picture(levels, _THUMBNAIL) for levels in self._levels(edited)[: len(rows)]]
         each = zip(pictures, map(self._predicted.get, rows), after.argmax(1).tolist(), strict=False)
         return {"images": [{"picture": picture, "before": was, "after": now} for picture, was, now in each]}
 
     def attribute(self, request: dict) -> dict[str, Any]:
         """Return the fewest frequencies that keep the prediction for an image, as `fsjax.attribute` finds them."""
-        image, _, _ = self._open(request.get("recipient"))
-        grafts = attribution.BaselineGrafts(self.model, image[None], np.zeros_like(image[None]))
-        found = attribution.attribute(grafts)
+        image, _ = self._open(request.get("recipient"))
+        found = attribution.attribute(attribution.BaselineGrafts(self.model, image, np.zeros_like(image)))
         return {"mask": edits.write_mask(found.smallest[0]), "predicted": int(found.predicted[0])}
 
     def python(self, request: dict) -> dict[str, str]:
         """Return Python lines that reproduce `answer`."""
         edit = self._edit(request)
-        images = [
-            f'edits.read_image("{request[who]["png"]}", model.image_shape)[None]'
-            if index < 0
-            else f"test.images([{index}])"
+        dropped = 'edits.read_image("{}", model.image_shape)[None]'
+        images = {
+            who: f"test.images([{index}])" if index >= 0 else dropped.format(request[who]["file"])
             for who, index in zip(_PAIR, edit.indices, strict=True)
-        ]
-        mask, amplitude = edits.write_mask(edit.mask), edit.amplitude.tolist()
-        given = {"images": images, "mask": mask, "operation": edit.operation, "amplitude": amplitude}
-        return {"lines": _LINES.format(lines=self.lines, **given)}
+        }
+        given = {"mask": edits.write_mask(edit.mask), "amplitude": edit.amplitude.tolist()}
+        return {"lines": _LINES.format(lines=self.lines, operation=edit.operation, **images, **given)}
 
     def _edit(self, request: dict) -> "_Edit":
         """Return a checked request."""
-        (image, _, recipient), (donor, _, given) = map(self._open, map(request.get, _PAIR))
+        (recipient, index), (donor, of_donor) = (self._open(request.get(who)) for who in _PAIR)
         operation, levels = str(request.get("operation")), request.get("amplitude", 0)
         if operation not in edits.OPERATIONS:
             raise unknown("operation", operation, edits.OPERATIONS)
@@ -153,28 +150,26 @@ class Subject:
             check_number("map", label, f"[0, {len(self.maps.classes) - 1}]", whole=True)
             check_number("share", share, "(0, 1]")
             mask = mask_at(self.maps, label, share)
-        return _Edit(operation, image, donor, mask, amplitude, (recipient, given))
+        return _Edit(operation, recipient, donor, mask, amplitude, (index, of_donor))
 
-    def _open(self, spec: Any) -> tuple[Picture, str, int]:
-        """Return a normalised image, its name and its index in the test images; -1 for a dropped image."""
-        if not isinstance(spec, dict) or not ({"png"} == set(spec) or {"class", "nth"} == set(spec)):
+    def _open(self, spec: Any) -> tuple[Pictures, int]:
+        """Return one normalised image and its index in the test images; -1 for a dropped image."""
+        if not isinstance(spec, dict) or set(spec) not in ({"file"}, {"class", "nth"}):
             raise InputError(f"image: got {str(spec)[:40]}; expected a class and a number, or a file")
-        if "png" in spec:
-            levels, name, index = edits.read_image(spec["png"], self.model.image_shape), "your image", -1
-        else:
-            check_number("class", spec["class"], f"[0, {len(self.maps.classes) - 1}]", whole=True)
-            rows, name = np.flatnonzero(self.test.labels == spec["class"]), self.maps.classes[spec["class"]]
-            check_number("nth", spec["nth"], f"[0, {len(rows) - 1}]", whole=True)
-            index = int(rows[spec["nth"]])
-            levels = self.test.images([index])[0]
-        return normalise(levels, *self.model.mean_std), name, index
+        if "file" in spec:
+            return normalise(edits.read_image(spec["file"], self.model.image_shape)[None], *self.model.mean_std), -1
+        check_number("class", spec["class"], f"[0, {len(self.maps.classes) - 1}]", whole=True)
+        rows = np.flatnonzero(self.test.labels == spec["class"])
+        check_number("nth", spec["nth"], f"[0, {len(rows) - 1}]", whole=True)
+        index = int(rows[spec["nth"]])
+        return normalise(self.test.images([index]), *self.model.mean_std), index
 
     def _target(self, edit: "_Edit", after: np.ndarray) -> int:
         """Return the class that an edit aims at: the donor's, or the model's new prediction."""
         if edit.operation not in edits.TAKE_A_DONOR:
             return int(after.argmax())
         index = edit.indices[1]
-        return int(self._logits(edit.donor[None]).argmax() if index < 0 else self.test.labels[index])
+        return int(self._logits(edit.donor).argmax() if index < 0 else self.test.labels[index])
 
     @functools.cached_property
     def _outputs(self) -> int:
@@ -185,9 +180,9 @@ class Subject:
         """Predictions for other images as they are, by index, as far as asked for: all strokes share them."""
         return {}
 
-    def _levels(self, image: Picture) -> Picture:
+    def _levels(self, images: Pictures) -> Pictures:
         mean, std = self.model.mean_std
-        return 255 * (image * std + mean)
+        return 255 * (images * std + mean)
 
     @functools.cached_property
     def _program(self) -> Any:
@@ -206,7 +201,7 @@ class Subject:
     def _logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images as they are: of an edit at no frequency, by the same program."""
         nothing = np.zeros(self.model.image_shape[:2], bool)
-        unedited = _Edit("graft", images[0], images[0], nothing, np.zeros(3, np.float32), (-1, -1))
+        unedited = _Edit("graft", images, images, nothing, np.zeros(3, np.float32), (-1, -1))
         return self._edited(unedited, images, images)[1]
 
 
@@ -214,8 +209,8 @@ class _Edit(NamedTuple):
     """A checked request; `amplitude` is in normalised units per channel, `indices` are -1 for dropped images."""
 
     operation: str
-    image: Picture
-    donor: Picture
+    recipient: Pictures
+    donor: Pictures
     mask: Bool[np.ndarray, "height width"]
     amplitude: Float[np.ndarray, "3"]
     indices: tuple[int, int]
@@ -225,7 +220,7 @@ def _probabilities(logits: Float[np.ndarray, "one outputs"]) -> list[float]:
     return np.asarray(scipy.special.softmax(logits[0].astype(float))).round(5).tolist()
 
 
-def _picture(levels: Picture, most: int = 2**16) -> str:
+def _picture(levels: Float[np.ndarray, "height width 3"], most: int = 2**16) -> str:
     """Return a picture of grey levels, made smaller where its longer side has more pixels than `most`."""
     picture = Image.fromarray(np.rint(np.clip(levels, 0, 255)).astype(np.uint8))
     picture.thumbnail((most, most))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from fsjax.evaluation import probes, verdict
 from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.probes import Probes
-from fsjax.evaluation.results import Evaluation, MapRates, read_method
+from fsjax.evaluation.results import Evaluation, read_method
 from fsjax.evaluation.statistics import wilson
 from fsjax.runtime.storage import Path
 
@@ -27,17 +27,18 @@ _LONGEST_NAME = 30
 _NO_VERDICT = Verdict("", kind="", by="", share=None, psi=None, psi_ci=(), smallest=None, sentence="")
 
 
-def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -> list[dict]:
-    """Return a row for each class.
+def class_rows(evaluation: Evaluation, method: str, share: float) -> list[dict]:
+    """Return a row for each class about a search method's maps at their share nearest to `share`.
 
     A row has the fields of `graft_results.Verdict`, and `smallest_ci` as in `Curve`. `verdict` is kind and cause in
     words, `reason` the sentence without name and verdict, `shortcut` whether the class is a shortcut. `tpr`, `tpr_ci`,
     `fpr` and `kept`, the share that the class's map keeps, come from the rates. A missing number is None or NaN.
     Without grafts texts are '' and `shortcut` is None.
     """
-    verdicts = [_NO_VERDICT] * len(names) if grafts is None else grafts.verdicts
-    rows = []
-    for label, (name, judged) in enumerate(zip(names, verdicts, strict=True)):
+    evaluated = evaluation.methods[method]
+    rates, grafts, rows = evaluated.at(evaluated.nearest(share)), evaluated.grafts, []
+    verdicts = [_NO_VERDICT] * len(evaluation.classes) if grafts is None else grafts.verdicts
+    for label, (name, judged) in enumerate(zip(evaluation.classes, verdicts, strict=True)):
         row = vars(judged) | {
             "name": name,
             "smallest_ci": np.full(2, np.nan) if grafts is None else grafts.curve.smallest_ci[label],
@@ -53,26 +54,18 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
     return rows
 
 
-def rows_at(evaluation: Evaluation, method: str, share: float) -> list[dict]:
-    """Return `class_rows` of a search method's maps at their share nearest to `share`."""
-    evaluated = evaluation.methods[method]
-    return class_rows(evaluation.classes, evaluated.at(evaluated.nearest(share)), evaluated.grafts)
+def headline(evaluation: Evaluation, method: str, share: float, threshold: float) -> str:
+    """Return the first sentences of a page: `class_rows` in short, and the accuracy on the test images.
 
-
-def headline(evaluation: Evaluation, rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
-    """Return the first sentences of a page: rows of `class_rows` at a share in short, and the accuracy.
-
-    Without grafts they count the classes that meet the published criterion, a TPR above the threshold.
+    They say where naming the most frequent class may be as accurate. Without grafts they count the classes that meet
+    the published criterion, a TPR above the threshold.
     """
-    return f"{_in_short(rows, grafts, share, threshold)} {_accuracy(evaluation)}"
-
-
-def _accuracy(evaluation: Evaluation) -> str:
-    """Return the accuracy on the test images, and whether naming the most frequent class may be as accurate."""
     accuracy, images = evaluation.unfiltered.accuracy, np.asarray(evaluation.images)
     lower, _ = wilson(np.array(accuracy * images.sum()), np.array(images.sum()))
     guessed = ", near chance: the verdicts say little" if lower <= images.max() / images.sum() else ""
-    return f"Accuracy {accuracy:.2f} on the test images{guessed}."
+    rows, evaluated = class_rows(evaluation, method, share), evaluation.methods[method]
+    short = _in_short(rows, evaluated.grafts, evaluated.nearest(share), threshold)
+    return f"{short} Accuracy {accuracy:.2f} on the test images{guessed}."
 
 
 def _in_short(rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
@@ -151,9 +144,9 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float, f
     `full` is the call for the full answer, if this is a first look.
     """
     evaluated = evaluation.methods[method]
-    share, rows = evaluated.nearest(share), rows_at(evaluation, method, share)
+    share, rows = evaluated.nearest(share), class_rows(evaluation, method, share)
     first = FIRST_LOOK if full else ""
-    lines = [first + _printable(headline(evaluation, rows, evaluated.grafts, share, threshold)), others(rows), ""]
+    lines = [first + _printable(headline(evaluation, method, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
     headings = ["class", "verdict", "smallest share", "psi [95 %]", "at share"]
     cells = [headings + [f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR")], *map(_cells, listed)]

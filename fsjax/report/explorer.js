@@ -19,7 +19,7 @@
     new Promise((resolve, reject) => {
       if (page.classes) known.set(label, page.classes[label]);
       if (known.has(label)) return resolve(known.get(label));
-      const file = `${page.data}class-${String(label).padStart(5, "0")}.js`;
+      const file = `${root.dataset.folder}class-${String(label).padStart(5, "0")}.js`;
       const script = document.createElement("script");
       script.src = file;
       script.onload = () => (known.has(label) ? resolve(known.get(label)) : reject(new Error(`${file} is damaged`)));

@@ -33,7 +33,6 @@ _Images: TypeAlias = Num[np.ndarray, "images height width 3"]
 _Stops: TypeAlias = dict[float, MapRates | None]  # None: not measured
 # The page itself holds the data of at most this many classes.
 IN_PAGE = 40
-DATA = '"data": "data/"'
 # Samples of a class at most, pixels of an image's longer side, and positions along a plane's longer side: for at most
 # _FEW classes, for more in the page, and for classes in files beside it.
 _FEW, _DETAILS_OF_FEW, _DETAILS_IN_PAGE, _DETAILS_BESIDE = 12, (8, 128, 256), (3, 96, 128), (1, 64, 64)
@@ -74,7 +73,7 @@ def rows(subject: Subject) -> list[dict]:
     `at` is the share that the verdict rests on, or the subject's.
     """
     names, confusion, grafts = subject.maps.classes, subject.evaluation.unfiltered.confusion, subject.evaluated.grafts
-    all_rows = class_rows(names, subject.evaluated.at(subject.share), grafts)
+    all_rows = class_rows(subject.evaluation, subject.maps.method, subject.share)
     rates = {} if grafts is None else vars(grafts.rates)
     psi = {measure.mask: rates[name] for name, measure in MEASURES.items() if measure.mask and rates}
     for label, row in enumerate(all_rows):
@@ -94,9 +93,15 @@ def rows(subject: Subject) -> list[dict]:
 
 
 def cards(rows: list[dict], subject: Subject, most: int) -> list[dict]:
-    """Return the rows of the first screen, with each class's map as a picture: all, or the first marked ones."""
+    """Return the rows of the first screen, all or the first marked ones, with each class's map as a picture.
+
+    `spans` are a card's twelfths of the width where 4, 3 or 2 cards fit a row: rows differ by at most one card.
+    """
     chosen = rows if len(rows) <= most else [row for row in rows if row["marked"]][:most]
-    return [row | {"map": html.mask_picture(mask_at(subject.maps, row["label"], row["at"]))} for row in chosen]
+    lines = [np.array_split(range(len(chosen)), -(-len(chosen) // fit) or 1) for fit in (4, 3, 2)]
+    spans = zip(*([12 // len(line) for line in each for _ in line] for each in lines), strict=True)
+    maps = (html.mask_picture(mask_at(subject.maps, row["label"], row["at"])) for row in chosen)
+    return [row | {"map": picture, "spans": each} for row, picture, each in zip(chosen, maps, spans, strict=True)]
 
 
 def overlaps(masks: Bool[np.ndarray, "classes height width"]) -> Float[np.ndarray, "classes classes"]:
@@ -147,7 +152,6 @@ def script_data(subject: Subject, rows: list[dict], planes: list[Plane], gallery
         "height": height,
         "dc": [height // 2, width // 2],
         "shares": shares,
-        "data": "data/",  # from the page; DATA in its text
         "mean": np.asarray(subject.model.mean_std[0]).tolist(),
         "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,

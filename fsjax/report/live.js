@@ -27,10 +27,11 @@
   // ---- the state and its address ----
 
   const image = (text) => {
-    if (!text.startsWith("file-")) return Object.fromEntries(text.split(".").map((value, n) => [["class", "nth"][n], Number(value)]));
-    const png = sessionStorage.getItem(text);
-    if (!png) throw new Error("The dropped image is not in this tab: drop it again.");
-    return { png };
+    const [label, nth] = text.split(".").map(Number);
+    if (!text.startsWith("file-")) return { class: label, nth };
+    const file = sessionStorage.getItem(text);
+    if (!file) throw new Error("The dropped image is not in this tab: drop it again.");
+    return { file };
   };
   const request = () => ({
     recipient: image(state.recipient),
@@ -156,7 +157,7 @@
     const got = await ask("image", { image: image(state[who]) });
     const [picture, caption] = at(who).children;
     picture.src = got.picture;
-    caption.textContent = `${who === "donor" ? "donor" : "image"}: ${got.name}, predicted ${known.outputs[got.predicted]}`;
+    caption.textContent = `${who === "donor" ? "donor" : "image"}: ${known.classes[state[who].split(".")[0]] ?? "your image"}, predicted ${known.outputs[got.predicted]}`;
     if (who === "donor") return;
     below = (await pixelsOf(got.plane)).data;
     draw();
@@ -164,7 +165,7 @@
   const choose = async (who, text) => (change({ [who]: text }), await open(who));
   const drop = async (who, file) => {
     const bytes = Array.from(new Uint8Array(await file.arrayBuffer()), (byte) => String.fromCharCode(byte));
-    const { picture } = await ask("image", { image: { png: btoa(bytes.join("")) } });
+    const { picture } = await ask("image", { image: { file: btoa(bytes.join("")) } });
     const key = `file-${Date.now().toString(36)}`;
     sessionStorage.setItem(key, picture.split(",")[1]);
     await choose(who, key);

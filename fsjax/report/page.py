@@ -1,5 +1,6 @@
 """The stage report: read a workdir's results, draw the figures, and write a self-contained page."""
 
+import functools
 import shlex
 from collections import Counter
 
@@ -46,7 +47,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     """
     evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
-    share, threshold, grafts = subject.share, config.evaluate.threshold, subject.evaluated.grafts
+    share, grafts = subject.share, subject.evaluated.grafts
     stability, notes = patch_maps.stability_at_share(maps, share), search_notes(maps, share)
     if subject.evaluated.agreement:
         notes.append(agreement.in_words(subject.evaluated.agreement))
@@ -61,7 +62,8 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     shares = list(explorer.stops(subject))
     gallery = [] if grafts is None else galleries.graft_gallery(subject, grafts, cards, shares)
     data = explorer.script_data(subject, rows, planes, gallery)
-    page = html.template("page.html").render(
+    page = functools.partial(
+        html.template("page.html").render,
         title=directory.name,
         subject=subject,
         set_name=set_name(config.data),
@@ -79,7 +81,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         cards=cards,
         first_look=answer.FIRST_LOOK if config.report.first_look else "",
         full=answer.FULL,
-        headline_sentence=answer.headline(evaluation, rows, grafts, share, threshold),
+        headline_sentence=answer.headline(evaluation, maps.method, share, config.evaluate.threshold),
         others=answer.others(rows),
         gallery=gallery,
         stability=stability,
@@ -90,34 +92,28 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         data=data,
         blank=html.mask_picture(np.zeros((1, 1), bool)),
     )
-    files.write_text(subject.folder / "index.html", page)
+    files.write_text(subject.folder / "index.html", page(folder="data/"))
     if data["classes"] is not None:
         # An earlier page may have had more classes.
         storage.remove(subject.folder / "data")
-    write_index(config, directory, evaluation)
+    write_index(config, directory, evaluation, page(folder=f"{maps.method}/data/"))
 
 
-def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation) -> None:
-    """Write report/index.html: the only page, or the verdicts of several pages side by side, with links to them."""
-    pages = {name: html.page_folder(directory, name) / "index.html" for name in sorted(evaluation.methods)}
-    pages = {name: file for name, file in pages.items() if file.exists()}
-    if len(pages) == 1:
-        ((name, file),) = pages.items()
-        # The same page, one folder above its data.
-        only = file.read_bytes().decode().replace(explorer.DATA, explorer.DATA.replace("data/", f"{name}/data/"))
+def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation, only: str) -> None:
+    """Write report/index.html: `only`, the one page, or the verdicts on several pages with links to them."""
+    names = [name for name in sorted(evaluation.methods) if (html.page_folder(directory, name) / "index.html").exists()]
+    if len(names) == 1:
         return files.write_text(directory / "report" / "index.html", only)
-    methods = []
-    for name in pages:
-        evaluated = evaluation.methods[name]
-        share, grafts = evaluated.nearest(config.report.share), evaluated.grafts
-        rows = answer.class_rows(evaluation.classes, evaluated.at(share), grafts)
+    methods, share, threshold = [], config.report.share, config.evaluate.threshold
+    for name in names:
+        rows = answer.class_rows(evaluation, name, share)
         methods.append(
             {
                 "name": name,
-                "share": share,
-                "sentence": answer.headline(evaluation, rows, grafts, share, config.evaluate.threshold),
+                "share": evaluation.methods[name].nearest(share),
+                "sentence": answer.headline(evaluation, name, share, threshold),
                 "others": answer.others(rows),
-                "passes": evaluated.forward_equivalents,
+                "passes": evaluation.methods[name].forward_equivalents,
                 "rows": rows,
             }
         )

@@ -137,7 +137,7 @@ def probes_section(directory: Path, maps: DominantFrequencyMaps, share: float) -
 def ood_section(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """Return the section on other sets; the stage ood read its share from the same field."""
     result = OodResult.read(ood_results.result_file(directory, maps.method))
-    evaluation = read_method(directory / "evaluation.json", maps.method).methods[maps.method]
+    evaluation = read_method(directory / "evaluation.json", maps.method)
     own, sets, threshold = result.in_distribution, result.sets, result.threshold
     judged = {IN_DISTRIBUTION: own, **sets}
     columns = {
@@ -159,7 +159,7 @@ def ood_section(directory: Path, maps: DominantFrequencyMaps, share: float) -> S
         curves=html.embed_figure(curves, html.page_folder(directory, maps.method) / "figures" / "ood.png"),
         classes=result.classes,
         above=own.filtered.tpr > threshold,
-        verdicts=evaluation.grafts and class_rows(result.classes, evaluation.at(result.share), evaluation.grafts),
+        verdicts=evaluation.methods[maps.method].grafts and class_rows(evaluation, maps.method, result.share),
         judged=judged,
         controls=columns,
         random_masks=result.random_masks,

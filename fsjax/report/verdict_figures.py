@@ -142,9 +142,13 @@ def published_and_verdict(
         chosen = np.array([other == kind for other in kinds])
         label = f"{kind or 'no verdict'} ({chosen.sum()})"
         axis.plot(fpr[chosen], tpr[chosen], LOOKS[kind].marker, color=LOOKS[kind].colour, ms=5, mew=0, label=label)
+    taken: list[tuple[float, float]] = []
     for name, x, y in zip(names, fpr, tpr, strict=True) if len(names) <= _MOST_NAMED else ():
         if np.isfinite([x, y]).all():
             right, low = x > 0.7, y < 0.15
+            while any(abs(x - left) < 0.3 and abs(y - beside) < 0.06 for left, beside in taken):
+                y += 0.06 if low else -0.06
+            taken.append((x, y))
             offset, place = (-4 if right else 4, 2 if low else -2), style.fitted(name, 0.9, SMALL)
             sides: dict[str, Any] = {"ha": "right" if right else "left", "va": "bottom" if low else "top"}
             axis.annotate(place, (x, y), offset, textcoords="offset points", fontsize=SMALL, **sides)

@@ -2,7 +2,7 @@
 // Numbers in words, and the chart of a class's rates.
 const words = (() => {
   const percent = (share, digits = 4) => `${+(100 * share).toPrecision(digits)} %`;
-  const rateOf = (rate) => (rate === null || rate === undefined ? "–" : rate.toFixed(3));
+  const rateOf = (rate) => (rate == null ? "–" : rate.toFixed(3));
   const interval = (ci) => (ci && ci[0] !== null ? ` [${rateOf(ci[0])}, ${rateOf(ci[1])}]` : "");
   const short = (value) => (value === 0 ? "0" : `${+value.toPrecision(2)}`.replace("-", "−"));
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
@@ -24,7 +24,7 @@ const words = (() => {
     // psi may be negative; it is then drawn at 0.
     const y = (rate) => bottom - (bottom - top) * Math.max(rate, 0);
     const points = (shares, rates) =>
-      rates.flatMap((rate, i) => (rate === null ? [] : [`${x(shares[i])},${y(rate)}`])).join(" ");
+      rates.flatMap((rate, i) => (rate == null ? [] : [`${x(shares[i])},${y(rate)}`])).join(" ");
     const band = (shares, limits) => {
       const known = shares.map((share, i) => [share, limits[i]]).filter(([, ci]) => ci && ci[0] !== null);
       const low = known.map(([share, ci]) => `${x(share)},${y(ci[0])}`);
@@ -56,7 +56,7 @@ const words = (() => {
     parts.push(svg("line", { x1: now, x2: now, y1: top, y2: bottom, class: "now" }));
     for (const rate of ["tpr", "fpr"]) {
       const value = rates[rate][stop];
-      if (value !== null) parts.push(svg("circle", { cx: now, cy: y(value), r: 4, class: rate }));
+      if (value != null) parts.push(svg("circle", { cx: now, cy: y(value), r: 4, class: rate }));
     }
     chart.replaceChildren(...parts);
     const listed = found.stops.map((stop, i) => `${percent(page.shares[i])}: ${rateOf(stop.tpr)}, ${rateOf(stop.fpr)}`);

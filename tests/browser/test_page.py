@@ -1,5 +1,6 @@
 """The report's page in a browser: what its script draws is what Python computed."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -223,24 +224,51 @@ def test_a_file_that_is_gone_is_named(browser, many, tmp_path):
     assert trouble.text == "This class cannot be shown: data/class-00000.js is not beside this page."
 
 
-@pytest.mark.parametrize("width", [360, 800])
-def test_a_narrow_screen_needs_no_scrolling_sideways(opened, few, width):
+def test_the_chart_leaves_out_shares_at_which_no_rate_was_measured(opened, few):
     browser = opened(few[0])
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-    )
+    page = {"shares": [0.002, 0.01, 0.1], "threshold": 0.6, "control": 0.5}
+    stops = [{"positions": 2}, {"tpr": 0.8, "fpr": 0.1}, {"tpr": 1.0, "fpr": None}]
+    for stop, dots in ((0, 0), (1, 2), (2, 1)):
+        script = "words.drawRates(document.querySelector('[data-part=\"rates\"]'), ...arguments)"
+        browser.execute_script(script, page, {"stops": stops}, stop)
+        chart = part(browser, "rates")
+        drawn_lines = {rate: chart.find_element("css selector", f"polyline.{rate}") for rate in ("tpr", "fpr")}
+        ends = {rate: len(line.get_attribute("points").split()) for rate, line in drawn_lines.items()}
+        assert ends == {"tpr": 2, "fpr": 1} and len(chart.find_elements("tag name", "circle")) == dots
+
+
+@contextlib.contextmanager
+def wide(browser, width):
+    """A screen of this width in CSS pixels."""
+    sizes = {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sizes)
     try:
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        yield
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.parametrize("width", [360, 768, 1024, 1280])
+def test_nothing_is_cut_off_or_squeezed_at_any_width(opened, few, width):
+    browser = opened(few[0])
+    with wide(browser, width):
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        overflow = "const wide = arguments[0].closest('.wide'); return wide.scrollWidth - wide.clientWidth"
+        assert browser.execute_script(overflow, browser.find_element("id", "verdicts")) <= 0
+        bars = part(browser, "masks_psi")
+        longest = max(bar.size["width"] for bar in bars.find_elements("tag name", "i"))
+        assert longest > 0.8 * 0.25 * bars.size["width"], "psi is 0.9"
+        ends, tops = {}, []  # of each row of cards, its right end
+        for card in browser.find_elements("class name", "card"):
+            ends[card.location["y"]] = card.location["x"] + card.size["width"]
+            tops.append(card.location["y"])
+        assert tops.count(min(tops)) == {360: 1, 768: 2, 1024: 2, 1280: 4}[width]
+        assert max(ends.values()) - min(ends.values()) <= 1
+
+
 def test_on_a_phone_the_table_s_rows_are_cards_and_panels_are_stacked(opened, few):
     browser = opened(few[0])
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-    )
-    try:
+    with wide(browser, 390):
         row = browser.find_element("css selector", "#verdicts tbody tr")
         cells = row.find_elements("tag name", "td")
         assert row.size["width"] <= 360 and len({cell.location["y"] for cell in cells}) == len(cells)
@@ -252,8 +280,6 @@ def test_on_a_phone_the_table_s_rows_are_cards_and_panels_are_stacked(opened, fe
         heading = browser.find_element("css selector", "#verdicts th:nth-child(5) button")
         heading.click()
         assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def luminance(colour: str) -> float:

@@ -92,8 +92,8 @@ def test_a_class_s_map_moves_with_its_share_a_wave_is_heard_and_what_decided_is_
 def test_a_dropped_image_is_resized_and_its_python_lines_give_the_same_probabilities(served, subject, capsys):
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 30, 3)).astype(np.uint8))
     file = html.lossless(picture).partition(",")[2]
-    shown = ask(served, "/image", {"image": {"png": file}})[1]
-    request = {**GRAFT, "recipient": {"png": shown["picture"].partition(",")[2]}}
+    shown = ask(served, "/image", {"image": {"file": file}})[1]
+    request = {**GRAFT, "recipient": {"file": shown["picture"].partition(",")[2]}}
     got = ask(served, "/answer", request)[1]
     lines = ask(served, "/python", request)[1]["lines"]
     assert explored.LINES in lines
@@ -109,7 +109,7 @@ def test_a_dropped_image_is_resized_and_its_python_lines_give_the_same_probabili
         ("/answer", {"recipient": {"class": 3, "nth": 0}}, "class: got 3; expected 0 or more and up to 2"),
         ("/answer", {"donor": {"class": 1, "nth": 20}}, "nth: got 20; expected 0 or more and up to 19"),
         ("/answer", {"donor": "x"}, "image: got x; expected a class and a number, or a file"),
-        ("/answer", {"recipient": {"png": "bm8="}}, "image: got 'bm8='; expected JPEG, PNG, WEBP, BMP, GIF in base64"),
+        ("/answer", {"recipient": {"file": "bm8="}}, "image: got 'bm8='; expected JPEG, PNG, WEBP, BMP, GIF in base64"),
         ("/answer", {"operation": "graf"}, "operation: got 'graf'; expected graft, "),
         ("/answer", {"operation": ["graft"]}, "operation: got "),
         ("/answer", {"mask": "zzzz"}, "mask: got 'zzzz'; expected lengths of runs"),
@@ -163,8 +163,8 @@ def test_grey_images_that_are_normalised_already_are_shown_and_dropped(subject):
     shown = grey.image({"image": {"class": int(darkest[0] % 3), "nth": int(darkest[0] // 3)}})["picture"]
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))))
     assert pixels.shape == (SIZE, SIZE, 3) and not pixels[darkest[1], darkest[2]].any()
-    again = grey._open({"png": shown.partition(",")[2]})[0]
-    np.testing.assert_allclose(again, np.repeat(values[darkest[0]], 3, -1), atol=np.ptp(values) / 255)
+    again, _ = grey._open({"file": shown.partition(",")[2]})
+    np.testing.assert_allclose(again[0], np.repeat(values[darkest[0]], 3, -1), atol=np.ptp(values) / 255)
     # Others are images of other classes, without the two that are edited; the aim is the donor's class, whatever the
     # model says of it.
     for label in range(3):

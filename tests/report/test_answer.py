@@ -12,12 +12,18 @@ from tests.helpers import results
 NAMES, PAIR = ("ox", "zebra", "frog", "ship"), ("zebra", "ox")
 
 
+def rows(rates, grafts):
+    """Of a method whose maps of 5 % have these rates; the nearest share to the one asked for."""
+    of = results.evaluation(PAIR, {"removal": results.method({0.05: rates}, grafts=grafts)})
+    return class_rows(of, "removal", 0.06)
+
+
 def test_a_row_has_the_verdict_of_its_class_and_the_rates_under_its_map():
     grafts = results.grafts(
         PAIR, ("shortcut by phase", "spread"), smallest=[0.006, None], psi=[0.9, 0.1], psi_ci=[[0.8, 1.0], [0.0, 0.2]]
     )
     rates = results.map_rates([0.75, 0.5], [0.1, None], tpr_ci=[[0.6, 0.9], [0.4, 0.6]])
-    zebra, ox = class_rows(PAIR, rates, grafts)
+    zebra, ox = rows(rates, grafts)
     named = [zebra[field] for field in ("name", "kind", "by", "verdict")]
     assert named == ["zebra", "shortcut", "phase", "shortcut by phase"]
     assert (zebra["shortcut"], zebra["share"], zebra["psi"], zebra["psi_ci"]) == (True, 0.05, 0.9, (0.8, 1.0))
@@ -29,8 +35,8 @@ def test_a_row_has_the_verdict_of_its_class_and_the_rates_under_its_map():
 
 def test_rows_without_grafts_have_rates_and_no_verdict():
     rates = results.map_rates([0.75, 0.5])
-    zebra, ox = class_rows(PAIR, rates, None)
-    assert zebra.keys() == class_rows(PAIR, rates, results.grafts(PAIR, ["band"] * 2))[0].keys()
+    zebra, ox = rows(rates, None)
+    assert zebra.keys() == rows(rates, results.grafts(PAIR, ["band"] * 2))[0].keys()
     assert zebra["tpr"] == 0.75 and ox["tpr"] == 0.5
     for row in (zebra, ox):
         assert (row["kind"], row["verdict"], row["sentence"], row["shortcut"], row["psi"]) == ("", "", "", None, None)
@@ -45,11 +51,10 @@ def evaluation(kinds, names=NAMES, **grafts):
 
 
 def sentences(of, share=0.05):
-    evaluated = of.methods["removal"]
-    rows = class_rows(of.classes, evaluated.at(share), evaluated.grafts)
-    short, accuracy = headline(of, rows, evaluated.grafts, share, 0.45).split(" Accuracy 0.50 on the test images")
-    assert accuracy == (", near chance: the verdicts say little." if len(rows) == 1 else ".")
-    return short, others(rows)
+    found = class_rows(of, "removal", share)
+    short, accuracy = headline(of, "removal", share, 0.45).split(" Accuracy 0.50 on the test images")
+    assert accuracy == (", near chance: the verdicts say little." if len(found) == 1 else ".")
+    return short, others(found)
 
 
 def test_the_headline_names_the_shortcuts_and_the_smallest_share_of_any_of_them():

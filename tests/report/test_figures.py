@@ -315,6 +315,12 @@ def test_tpr_and_fpr_of_every_class_are_marked_by_its_verdict():
     assert any(line.get_linestyle() == ":" and set(line.get_ydata()) == {0.6} for line in axis.lines)
     named = [text.get_text() for text in axis.texts if isinstance(text, matplotlib.text.Annotation)]
     assert named == ["ox", "zebra"]
+    for place in (0.02, 0.98):
+        near = verdict_figures.published_and_verdict(np.full(4, place), np.full(4, place), kinds, names, 0.05, 0.6)
+        near.draw_without_rendering()
+        labels = [text for text in near.axes[0].texts if isinstance(text, matplotlib.text.Annotation)]
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) == 4 and not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
     many = tuple(str(label) for label in range(50))
     crowd = verdict_figures.published_and_verdict(np.full(50, 0.5), np.full(50, 0.5), ["band"] * 50, many, 0.05, 0.6)
     assert not [text for text in crowd.axes[0].texts if isinstance(text, matplotlib.text.Annotation)]

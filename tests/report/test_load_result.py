@@ -76,14 +76,15 @@ def test_one_page_is_the_index_and_several_are_laid_side_by_side(tmp_path, undra
         values = measured.baseline.base if name == "base" else getattr(measured.rates, name, None)
         assert not measure.column or all(f"<td>{value:.2f}</td>" in evidence for value in values)
     only, first = ((tmp_path / "report" / name).read_text() for name in ("removal/index.html", "index.html"))
-    assert only.count('"data": "data/"') == 1 and first == only.replace('"data": "data/"', '"data": "removal/data/"')
+    folder = 'data-folder="{}data/"'.format
+    assert only.count(folder("")) == 1 and first == only.replace(folder(""), folder("removal/"))
 
     content = files.read_json(tmp_path / "evaluation.json")
     content["methods"]["learned"] = content["methods"]["removal"] | {"grafts": None}
-    content["methods"]["unseen"] = content["methods"]["removal"]
+    content["methods"]["unseen"] = content["methods"]["removal"]  # without a page
     files.write_json(tmp_path / "evaluation.json", content)
     files.write_text(tmp_path / "report" / "learned" / "index.html", "a page")
-    page_lib.write_index(common.base(), tmp_path, read_evaluation(tmp_path / "evaluation.json"))
+    page_lib.write_index(common.base(), tmp_path, read_evaluation(tmp_path / "evaluation.json"), "")
     both = (tmp_path / "report" / "index.html").read_text()
     page = Page(both)
     assert set(page.addresses) == {"removal/index.html", "learned/index.html"} and "refresh" not in both

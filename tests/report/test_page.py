@@ -159,6 +159,18 @@ def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_thos
     assert [card["label"] for card in explorer.cards(rows, subject, 1)] == [1]
 
 
+@pytest.mark.parametrize(
+    ("count", "rows"),
+    [(1, ([1], [1], [1])), (5, ([3, 2], [3, 2], [2, 2, 1])), (10, ([4, 3, 3], [3, 3, 2, 2], [2] * 5)), (0, ([],) * 3)],
+)
+def test_rows_of_cards_differ_by_one_card_at_most_and_fill_the_width(count, rows):
+    maps = maps_of(scores_of(3))
+    subject = subject_of(maps, results.evaluation(maps.classes, {}))
+    cards = explorer.cards([{"label": 0, "at": 0.05, "marked": True}] * count, subject, 10)
+    expected = [[12 // cards_in for cards_in in each for _ in range(cards_in)] for each in rows]
+    assert [[card["spans"][fit] for card in cards] for fit in range(3)] == expected
+
+
 def test_an_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(tmp_path, monkeypatch, undrawn):
     made = report_workdir.evaluation
 
