@@ -47,6 +47,10 @@ class Workspace:
         stored = files.read_json(file) if file.exists() else None
         if not isinstance(stored, dict):
             raise InputError(f"{file}: got {type(stored).__name__}; expected the config of a run")
+        for group, field, interval in (("report", "share", "(0, 1]"), ("evaluate", "threshold", "[0, 1]")):
+            fields = stored.get(group)
+            value = fields.get(field) if isinstance(fields, dict) else None
+            config_fields.check_number(f"{file}: {group}.{field}", value, interval)
         config = _stored(stored)
         config.search.method = method or available[0]
         return cls(config, directory)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -75,7 +76,12 @@ def decode(file: str | os.PathLike | bytes, name: str) -> Image.Image:
 
 
 def open_image(file: str | os.PathLike | bytes) -> Image.Image:
-    """Open an image, a path or its bytes, without decoding it; Pillow may raise anything."""
+    """Open an image, a path or its bytes, without decoding it; Pillow may raise anything.
+
+    A FIFO or a device raises OSError, since opening it could wait for ever.
+    """
+    if not isinstance(file, bytes) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError("it is no regular file")
     return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
 
 

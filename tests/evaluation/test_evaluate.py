@@ -140,6 +140,13 @@ def test_a_lower_precision_judges_and_tells_how_far_it_agrees():
     assert agreement.share_ci[0] < agreement.share < agreement.share_ci[1] and 0 < agreement.share < 1
 
 
+def test_one_class_has_a_tpr_and_no_fpr(tmp_path):
+    evaluate.run(CONFIG, tmp_path, make_classifier(1), make_maps(1), Dataset(Made((5,)), 8))
+    found = files.read_json(tmp_path / "evaluation.json")
+    assert found["unfiltered"]["fpr"] == [None] and found["unfiltered"]["tpr"] == [1.0]
+    assert found["methods"]["removal"]["shares"]["0.2"]["fpr"] == [None]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_recovery_is_scikit_learns_average_precision_over_orbits(seed):
     rng = np.random.default_rng(seed)

@@ -338,15 +338,20 @@ def test_grey_images_of_odd_sizes_run_to_the_report(tmp_path, undrawn):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"stages": "train,serch"}, "expected probe, train, "),
         ({"stages": ","}, "stages: got nothing; expected probe, train, "),
         ({"search__method": "remove"}, "search.method: got 'remove'; expected graft, greedy"),
         ({"search__shares": ()}, "search.shares: got nothing"),
+        ({"search__patch": 5}, "search.patch: got 5; expected a divisor of the image size 24 x 24: 1, 2, 3, 4, 6, 8"),
         ({"search__split": "val"}, "search.split: got 'val'; expected train, test"),
         ({"search__precision": "float16"}, "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat"),
         ({"report__share": 0.3}, "report.share: got 0.3; expected one of search.shares, "),
+        ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
+        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, jpeg, tfds, hugging"),
         ({"data__mean": (0.5, 0.5)}, "data.mean"),
         ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
         ({"stages": "export", "data__frequencies": "low:0.1"}, "data.frequencies: got 'low:0.1'; expected '' with the"),
+        ({"stages": "adcs", "adcs__split": "val"}, "adcs.split: got 'val'; expected train, test"),
     ],
 )
 def test_bad_fields_are_refused_before_anything_is_written(tmp_path, changes, message):

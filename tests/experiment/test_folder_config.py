@@ -1,6 +1,7 @@
 """configs/folder.py: a folder of photographs as people have them goes from nothing to a page."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def photographs(tmp_path):
     write(root, "val", "stork", [(38, 41)], mode="L")
     write(root, "train", "stork", [(51, 44)], mode="L")
     (root / "train" / "heron" / "broken.jpg").write_bytes((root / "train" / "heron" / "0.jpg").read_bytes()[:300])
-    # The loader's decoders take no TIFF, whatever its size.
+    # On a FIFO, a reader waits for ever; the loader's decoders take no TIFF, whatever its size.
+    os.mkfifo(root / "train" / "heron" / "fifo.jpg")
     Image.new("RGB", (900, 900)).save(root / "train" / "heron" / "tiff.jpg", "TIFF")
     write(root, "train", "__MACOSX", [(900, 900)] * 20)
     return root
@@ -46,7 +48,7 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
     config.update_from_flattened_dict(OF_PHOTOGRAPHS)
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(config, tmp_path / "run")
-    left_out = "left out 2 of 11 images, which do not decode: heron/broken.jpg, heron/tiff.jpg"
+    left_out = "left out 3 of 12 images, which do not decode: heron/broken.jpg, heron/fifo.jpg, heron/tiff.jpg"
     assert left_out in caplog.text and "train: left out the folders __MACOSX" in caplog.text
     assert f"data: folder {photographs}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text
     assert (tmp_path / "run" / "report" / "index.html").stat().st_size

@@ -99,6 +99,14 @@ def test_lines_say_how_long_each_part_takes_and_what_halves_the_longest(small, m
     assert passes()[longest] == before[longest] / 2
 
 
+def test_a_stage_says_beside_its_time_how_long_it_was_said_to_take(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(forecast, "_MEASURED_FROM", 0)
+    monkeypatch.setattr(forecast, "announce", lambda *_, **__: {"training": 60.0})
+    caplog.set_level(logging.INFO, "fsjax")
+    pipeline.run(small_config(stages="train"), tmp_path, STAGES)
+    assert re.match(r"train: done in \d:\d\d \(about 1:00 said\)", caplog.messages[-1])
+
+
 # Measured on a model whose passes sleep for 0.2 ms an image, and whose backward passes for 2.
 
 FORWARD, BACKWARD = 2e-4, 2e-3

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import fsjax
 from configs import common
 from fsjax import data
 from fsjax.data.dataset import ArrayDataset
@@ -264,6 +265,15 @@ def test_a_mapping_of_folders_makes_nothing(tmp_path):
     for name in ("../../etc/passwd", "/etc/passwd", "..", "a" * 5000, "\0", "<script>"):
         file = sets.file_name(name)
         assert re.fullmatch(r"[\w-]{1,60}", file)
+
+
+@pytest.mark.parametrize("share", ["0.05", None, [0.05], 7, float("1e300")])
+def test_a_config_with_a_field_of_another_kind_is_refused(tmp_path, share):
+    hostile_maps().save(dfm.file_in(tmp_path, "removal"))
+    results.write(tmp_path, judged())
+    for report in ({"share": share}, {}, "none"):
+        files.write_json(tmp_path / "config.json", {"report": report, "evaluate": {"threshold": 0.6}})
+        assert refused(fsjax.load_result, tmp_path).startswith(f"{tmp_path}/config.json: report.share: got ")
 
 
 # Names

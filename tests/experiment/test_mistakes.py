@@ -39,6 +39,8 @@ def photographs(tmp_path_factory):
     write("class_empty", train_cat=2, train_dog=2, test_cat=1, test_dog=0)
     write("one_class", train_cat=2, test_cat=1)
     write("newline", train_cat=2, test_cat=1, **{"train_a\nb": 2, "test_a\nb": 1})
+    write("fifo", train_cat=4, train_dog=4, test_cat=1, test_dog=1)
+    os.mkfifo(root / "fifo" / "train" / "dog" / "a.png")
     for split in ("train", "test"):
         np.save(root / f"{split}_images.npy", np.random.default_rng(len(split)).random((9, 8, 8)))
         np.save(root / f"{split}_labels.npy", np.arange(9) % 3 + 1)
@@ -70,6 +72,10 @@ COMMANDS = {
         "data.source arrays: got no image of class 0; expected one or more of each (labels count from 0)",
     ),
     "training images": (folder("right", data__test_split="train"), "test images: got 8, all of them training images"),
+    "a FIFO among the images": (
+        folder("fifo", data__validation_share=0.0),
+        "image {root}/fifo/train/dog/a.png does not decode (it is no regular file); --config.data.skip_undecodable=",
+    ),
     "a large batch": (folder("right", train__batch_size=64), "train.batch_size: got 64; expected up to 6, the train"),
     "weights without a mean": (
         {"model__weights": "other.safetensors"},
