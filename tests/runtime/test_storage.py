@@ -103,20 +103,6 @@ def test_a_run_in_a_store_serves_as_weights_and_as_maps(runs, tmp_path):
     assert json.loads((tmp_path / "weights.json").read_text())["file"] == str(place)
 
 
-def test_the_best_weights_of_another_run_are_those_of_its_lowest_validation_loss(tmp_path):
-    fields = {"train__evaluate_every": 1, "train__learning_rate": 1.0, "stages": "train"}
-    config = make_config(train__select="best", run__keep_checkpoints=1, **fields)
-    runner.run(config, tmp_path / "run")
-    (lowest,) = (path.name for path in (tmp_path / "run" / "checkpoints").glob("[1-5].sha256.json"))
-    for select, step in (("best", lowest), ("", "6.sha256.json")):
-        other = make_config(train__select=select, model__weights=str(tmp_path / "run"))
-        other.stages = "train"
-        runner.run(other, tmp_path / f"other-{select}")
-        seen = json.loads((tmp_path / f"other-{select}" / "weights.json").read_text())["sha256"]
-        assert seen == files.sha256(tmp_path / "run" / "checkpoints" / step)
-    refused(r"train\.select was 'best', now", runner.run, make_config(**fields), tmp_path / "run")
-
-
 @pytest.fixture(scope="module")
 def images():
     """Two classes of images of odd sizes, in two splits: path -> content of a PNG or JPEG file."""

@@ -16,7 +16,8 @@ from fsjax.data.augment import make_augment
 from fsjax.fourier import spectrum
 from fsjax.models import Network, trained_network
 from fsjax.models.resnet import BasicBlock, ResNet
-from fsjax.runtime import progress
+from fsjax.models.source import model_source
+from fsjax.runtime import files, progress
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.training import optimizers, settings, state, step
 from fsjax.training.ways import graft
@@ -141,7 +142,7 @@ def test_settings_that_cannot_be_used_are_refused(changes, message):
     refused(re.escape(message), settings.check, training_config(**changes))
 
 
-def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):
+def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_this_or_another_run_goes_on_with(tmp_path):
     config = training_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
     config.train.learning_rate = 0.1
     train(config, tmp_path)
@@ -153,6 +154,11 @@ def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes
     network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
     saved = checkpoints.restore("variables", best, jax.eval_shape(lambda: network.init(0)))
     assert_same_bits(taken, saved)
+    for select, number in (("best", best), ("", 6)):
+        other = training_config(train__select=select, model__weights=str(tmp_path))
+        model_source(other).record(tmp_path / select, ("C0", "C1", "C2", "C3"))
+        seen = files.read_json(tmp_path / select / "weights.json")["sha256"]
+        assert seen == files.sha256(tmp_path / "checkpoints" / f"{number}.sha256.json")
 
 
 # Going on with another run
