@@ -25,11 +25,6 @@ from tests.helpers.refused import refused
 CLASSES = 7
 
 
-def published_resnet18():
-    """The published ResNet-18: 3x3 stem, `shortcut`, `classifier`, and all but that in a sequence again."""
-    return ResNet(BasicBlock, [2, 2, 2, 2], CLASSES)
-
-
 def micro(size=32, **options):
     own = {"embed_dim": 64, "depth": 4, "num_heads": 4, "mlp_ratio": 2}
     return timm.models.VisionTransformer(img_size=size, patch_size=4, num_classes=CLASSES, **own, **options)
@@ -37,7 +32,8 @@ def micro(size=32, **options):
 
 # our name -> (a PyTorch model, the image size, the naming scheme)
 MODELS = {
-    "resnet18_cifar": (published_resnet18, 33, "iccv2023 resnet"),
+    # 3x3 stem, `shortcut`, `classifier`, and all but that in a sequence again
+    "resnet18_cifar": (lambda: ResNet(BasicBlock, [2, 2, 2, 2], CLASSES), 33, "iccv2023 resnet"),
     "resnet18_imagenet": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 65, "torchvision/timm"),
     "vit_micro_patch4": (micro, 32, "torchvision/timm"),
 }
