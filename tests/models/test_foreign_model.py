@@ -15,7 +15,6 @@ from configs import common
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.experiment import runner
-from fsjax.fourier import dfm
 from fsjax.models import weights_record
 from fsjax.models.source import model_source
 from fsjax.runtime import files
@@ -75,15 +74,6 @@ def done(foreign, images, tmp_path_factory):
 def torch_data(images):
     pixels, labels = (np.load(images / f"test_{what}.npy") for what in ("images", "labels"))
     return np.array(normalise(pixels, *MEAN_STD)), labels
-
-
-def test_the_scores_are_those_of_the_published_procedure_in_pytorch(done, foreign, images):
-    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
-    # The published loss has the logits of images of other classes at 0: each adds the logarithm of the outputs.
-    expected = published.search(foreign[1], published.batches(*torch_data(images)), 4, 1)
-    tolerance = 2e-6 * np.maximum(1, expected)
-    assert np.abs(maps.scores - expected).max(where=expected > 0, initial=0) <= tolerance.max()
-    assert np.ptp(expected[expected > 0]) > 100 * tolerance.max()  # the comparison means something
 
 
 def test_the_unfiltered_confusion_is_pytorchs(done, foreign, images):
@@ -220,9 +210,7 @@ def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
     tensors = torch.from_numpy(torch_data(images)[0]).permute(0, 3, 1, 2)
     with torch.no_grad():
         assert torch.equal(again.eval()(tensors), model(tensors))
-    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
     losses = pickle.loads((done / "export" / f"{name}loss1.pkl").read_bytes())
     kept = pickle.loads((done / "export" / f"{name}_DFM_5.pkl").read_bytes())
     for label in range(4):
-        np.testing.assert_array_equal(losses[label].numpy(), maps.scores[label])
         np.testing.assert_array_equal(kept[label], published.at_threshold(losses[label].numpy(), 0.05))
