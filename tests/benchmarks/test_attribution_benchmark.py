@@ -1,4 +1,4 @@
-"""Other methods of the attribution benchmark against closed forms and NumPy float64, and its table on known curves."""
+"""Other methods of the attribution benchmark against closed forms and NumPy float64."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -88,27 +88,11 @@ def test_sets_are_the_best_orbits_of_the_plane_or_of_single_channels_and_keep_wh
         np.testing.assert_array_equal(kept, logits.argmax(1) == LABELS)
 
 
-def test_the_table_has_the_first_share_that_keeps_enough_and_paired_intervals():
+def test_the_smallest_share_is_the_first_that_keeps_enough_on_a_line_over_its_logarithm():
     shares = np.array([0.01, 0.04])
     assert attribution.smallest(shares, np.array([0.9, 0.8]), 0.8) == 0.01
     np.testing.assert_allclose(attribution.smallest(shares, np.array([0.6, 1.0]), 0.8), 0.02)
     np.testing.assert_allclose(attribution.smallest(shares, np.array([0.2, 0.4]), 0.7), 0.04**0.5 * 1**0.5)
-
-    def row(kept):
-        kept = np.repeat([kept], 8, 0)
-        return {
-            "passes": 96,
-            "insertion": kept.tolist(),
-            "deletion": (1 - kept).tolist(),
-            "insertion_kept": kept.tolist(),
-        }
-
-    units = [f"image {number}" for number in range(8)]
-    rows = {attribution.OURS: row([0.6, 1.0]), "other": row([0.2, 0.6])}
-    lines = attribution.table([{"units": units, "shares": shares.tolist(), "orders": rows}]).splitlines()
-    assert lines[0] == "8 images, 8 units"
-    assert lines[3] == "| fsjax.attribute | 96 | 2 % | 3.4 % | 0.80 | 0.20 |"
-    assert lines[4] == "| other | 96 | 20 % [10, 10] | 67 % [20, 20] | 0.40 [-0.40, -0.40] | 0.60 [0.40, 0.40] |"
 
 
 def test_what_a_part_leaves_has_the_measures_of_every_order(monkeypatch):

@@ -286,18 +286,6 @@ def test_random_controls_depend_on_seed_and_class():
     assert len(np.unique([*radial, *equal], axis=0)) == 4, "controls of a kind or of two are independent"
 
 
-@pytest.mark.parametrize(("cue", "not_by"), [("amplitude", "phase"), ("phase", "amplitude")])
-def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, not_by):
-    made = problem(cue=cue, counts=(20, 20) if cue == "phase" else (20, 20, 20), weakest=1.0)
-    found, _ = judge(made, made.sample(pairs=60))
-    rates, base = found.rates, found.baseline.base[:2]
-    assert (rates.grafted[:2] >= 0.9).all() and (rates.psi[:2] >= 0.8).all()
-    assert (getattr(rates, cue)[:2] >= 0.9).all()
-    assert (getattr(rates, not_by)[:2] <= base + 0.1).all() and (base <= 0.6).all()
-    for judged, low_pass in zip(found.verdicts[:2], rates.low_pass_psi, strict=False):
-        assert judged.kind == "shortcut" and f"low-pass of this size has psi {low_pass:z.2f}" in judged.sentence
-
-
 @pytest.mark.parametrize("counts, drawn", [((9, 0, 8), [10, 0, 10]), ((6,), [0]), ((0, 5), [0, 0]), ((1, 4), [0, 10])])
 def test_classes_that_give_no_pairs_have_no_numbers(counts, drawn):
     made = problem(counts=counts)

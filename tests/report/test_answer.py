@@ -33,15 +33,6 @@ def test_a_row_has_the_verdict_of_its_class_and_the_rates_under_its_map():
     assert np.isnan(ox["fpr"]) and (ox["sentence"], ox["reason"]) == ("ox: spread: made up.", "made up.")
 
 
-def test_rows_without_grafts_have_rates_and_no_verdict():
-    rates = results.map_rates([0.75, 0.5])
-    zebra, ox = rows(rates, None)
-    assert zebra.keys() == rows(rates, results.grafts(PAIR, ["band"] * 2))[0].keys()
-    assert zebra["tpr"] == 0.75 and ox["tpr"] == 0.5
-    for row in (zebra, ox):
-        assert (row["kind"], row["verdict"], row["sentence"], row["shortcut"], row["psi"]) == ("", "", "", None, None)
-
-
 def evaluation(kinds, names=NAMES, **grafts):
     """Of maps at 1 and 5 %, with verdicts about 0.5 %."""
     count = len(names)
@@ -78,12 +69,6 @@ def test_the_headline_names_the_shortcuts_and_the_smallest_share_of_any_of_them(
     assert sentences(alone) == ("1 of 1 class is a frequency shortcut: ox.", "")
     seven = evaluation(("shortcut",) * 7, tuple("abcdefg"))
     assert sentences(seven)[0] == "7 of 7 classes are frequency shortcuts.", "more than one can read are not named"
-
-
-def test_without_grafts_the_headline_is_of_the_published_criterion():
-    of = evaluation(("spread",) * 4)
-    of.methods["removal"] = results.method(of.methods["removal"].shares and {0.05: results.map_rates([0.5, 0.4] * 2)})
-    assert sentences(of) == ("TPR above 0.45 at 5 % of the plane for 2 of 4 classes.", "")
 
 
 @pytest.mark.parametrize(
