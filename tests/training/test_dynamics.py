@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import re
-from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -61,15 +60,11 @@ def watch(directory, source, size, **options):
 
 
 def plainly_filtered(images, digits, mean_std=MEAN_STD):
-    """Normalised images with the other bands set to 0, in float64, by each frequency's exact radius."""
-    height, width = images.shape[1:3]
-    keep = np.zeros((height, width), bool)
-    for row in range(height):
-        for column in range(width):
-            vertical, horizontal = min(row, height - row), min(column, width - column)
-            squared = Fraction(vertical, height) ** 2 + Fraction(horizontal, width) ** 2
-            band = 1 + sum(squared >= Fraction(edge, 8) ** 2 for edge in (1, 2, 3))
-            keep[row, column] = str(band) in digits
+    """Normalised images with the other bands set to 0, in float64, by each frequency's radius."""
+    vertical, horizontal = (np.fft.fftfreq(side) for side in images.shape[1:3])
+    radius = np.hypot(vertical[:, None], horizontal)
+    bands = 1 + sum(radius >= edge / 8 for edge in (1, 2, 3))
+    keep = np.isin(bands, [int(digit) for digit in digits])
     pixels = (images.astype(float) / 255 - mean_std[0]) / mean_std[1]
     return np.fft.ifft2(np.fft.fft2(pixels, axes=(1, 2)) * keep[None, :, :, None], axes=(1, 2)).real
 
