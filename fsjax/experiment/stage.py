@@ -167,16 +167,21 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 class _StoredConfig(ConfigDict):
     """The config of a finished run, which another version of fsjax may have stored without a field of today."""
 
+    _group = ""  # with a dot
+
     def __getitem__(self, key: str) -> Any:
         if key in self or key.startswith("_"):
             return super().__getitem__(key)
-        raise InputError(f"config.json: got no field {key!r}; expected a run of this version of fsjax: run it again")
+        got = f"no field {self._group + key!r}"
+        raise InputError(f"config.json: got {got}; expected a run of this version of fsjax: run it again")
 
 
-def _stored(value: Any) -> Any:
-    """Return the config of a JSON value, with tuples for lists."""
+def _stored(value: Any, group: str = "") -> Any:
+    """Return the config of a JSON value, with tuples for lists; `group`, with a dot, begins the names of its fields."""
     if isinstance(value, dict):
-        return _StoredConfig({name: _stored(part) for name, part in value.items()})
+        config = _StoredConfig({name: _stored(part, f"{group}{name}.") for name, part in value.items()})
+        object.__setattr__(config, "_group", group)
+        return config
     return tuple(map(_stored, value)) if isinstance(value, list) else value
 
 

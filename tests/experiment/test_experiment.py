@@ -110,7 +110,7 @@ def test_a_run_of_a_version_without_a_field_of_today_is_refused_in_one_line(done
     files.write_json(tmp_path / "old" / "config.json", config)
     for words in (["explore"], ["check", f"--card={tmp_path / 'card.json'}"]):
         status, said = launch(words[0], str(tmp_path / "old"), *words[1:])
-        assert status == 2 and "config.json: got no field 'interpolation'; expected a run of this" in said, said
+        assert status == 2 and "config.json: got no field 'data.interpolation'; expected a run of this" in said, said
         assert "Traceback" not in said
     assert fsjax.load_result(tmp_path / "old").table() and not (tmp_path / "card.json").exists()
 
