@@ -99,6 +99,7 @@ def attribute(
     check_number("steps", steps, "[1, inf)", whole=True)
     check_number("refinements", refinements, whole=True)
     check_number("seed", seed, SEEDS, whole=True)
+    grafts.check_gradient()
     planes = (len(grafts.images), *grafts.plane)
     slopes = [grafts.slopes(np.full(planes, (step + 0.5) / steps, np.float32)) for step in range(steps)]
     scores = np.mean(slopes, axis=0)
@@ -114,7 +115,7 @@ def attribute(
     places = places.astype(np.int32)[:, spectrum.orbits(*grafts.plane)]
     return Attribution(
         predicted=grafts.predicted,
-        baseline_predicted=grafts.baseline_predicted,
+        baseline_predicted=grafts.logits(np.zeros(planes, bool)).argmax(-1).astype(np.int32),
         scores=scores.astype(np.float32),
         places=places,
         shares=shares,
@@ -169,27 +170,30 @@ def _smallest(grafts: "BaselineGrafts", places: Int[np.ndarray, "n height width"
 
 
 class BaselineGrafts:
-    """Grafts of images, the donors, into baselines, the recipients: one of each, with masks of their own.
-
-    Raises InputError for a model that JAX cannot differentiate.
-    """
+    """Grafts of images, the donors, into baselines, the recipients: one of each, with masks of their own."""
 
     def __init__(self, model: Model, images: Images, baselines: Images):
-        image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+        mesh, (height, width, _) = parallel.mesh(), model.image_shape
+        self._model, self.images, self.baselines, self.plane = model, images, baselines, (height, width)
+        replicated = NamedSharding(mesh, P())
+        self._params = jax.device_put(model.params, replicated)
+        self._members = jax.device_put(patches.members(height, width, 1), replicated)
+        self._grafted, self._logits, self._slopes = _programs(model, mesh)
+        self._batch = min(_BATCH, len(images))
+
+    def check_gradient(self) -> None:
+        """Raise InputError for a model that JAX cannot differentiate."""
+        model, image = self._model, jax.ShapeDtypeStruct((1, *self._model.image_shape), jnp.float32)
         try:
             jax.eval_shape(jax.grad(lambda image, params: model.apply(params, image).sum()), image, model.params)
         except Exception as error:  # of the caller's code; the cause stays attached
             got = f"{type(error).__name__} for its gradient ({one_line(error)})"
             raise InputError(f"model: got {got}; expected a function that JAX can differentiate") from error
-        mesh, (height, width, _) = parallel.mesh(), model.image_shape
-        self.images, self.baselines, self.plane = images, baselines, (height, width)
-        replicated = NamedSharding(mesh, P())
-        self._params = jax.device_put(model.params, replicated)
-        self._members = jax.device_put(patches.members(height, width, 1), replicated)
-        self._logits, self._slopes = _programs(model, mesh)
-        self._batch = min(_BATCH, len(images))
-        ends = (np.full((len(images), height, width), end) for end in (True, False))
-        self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
+
+    @functools.cached_property
+    def predicted(self) -> Int[np.ndarray, " n"]:
+        """The class that the model predicts for each image."""
+        return self.logits(np.ones((len(self.images), *self.plane), bool)).argmax(-1).astype(np.int32)
 
     def logits(self, weights: Weights) -> Float[np.ndarray, "n classes"]:
         """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
@@ -198,7 +202,7 @@ class BaselineGrafts:
 
     def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Images:
         """Return the baselines with these frequencies of their images."""
-        return np.asarray(jax.jit(_grafted)(self.images, self.baselines, masks))
+        return graft.in_batches(self._grafted, self._batch, self.images, self.baselines, masks)
 
     def keep(self, masks: Bool[np.ndarray, "n height width"]) -> Bool[np.ndarray, " n"]:
         """Return whether the model predicts the same for the grafts of masks as for the images."""
@@ -207,7 +211,8 @@ class BaselineGrafts:
     def slopes(self, weights: Weights) -> Float[np.ndarray, "n height width"]:
         """Return the slope of the predicted class's log-odds at a graft as more of an orbit is put in, in nats."""
         program = functools.partial(self._slopes, self._params, self._members)
-        slopes = graft.in_batches(program, self._batch, self.predicted, self.images, self.baselines, weights)
+        grafts = self.images, self.baselines, weights.astype(np.float32)  # one program for masks and numbers
+        slopes = graft.in_batches(program, self._batch, self.predicted, *grafts)
         if not np.isfinite(slopes).all():
             image = int(np.flatnonzero(~np.isfinite(slopes).all(1))[0])
             raise InputError(f"model: got a non-finite gradient on image {image}; expected finite ones")
@@ -216,8 +221,8 @@ class BaselineGrafts:
         return by_orbit[:, spectrum.orbits(*self.plane)]
 
 
-def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
-    """Return jitted functions that split images over the mesh: the logits of grafts, and the slopes of each orbit."""
+def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable, Callable]:
+    """Return jitted functions that split images over the mesh: grafts, their logits, and the slopes of each orbit."""
     apply, precision = model.apply, model.matmul_precision
 
     def logits(params: PyTree, *grafts: Shaped[Array, "n ..."]) -> Float[Array, "n classes"]:
@@ -237,6 +242,7 @@ def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
         return cached_program(apply, key, lambda: over_devices(function, mesh, split, precision))
 
     return (
+        program("image", _grafted, True, True, True),
         program("logits", logits, False, True, True, True),
         program("slopes", slopes, False, False, True, True, True, True),
     )

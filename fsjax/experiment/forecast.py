@@ -159,9 +159,10 @@ def _seconds_a_pass(
     if "search" in work and search.selected(options).gradients:
         seconds["search"] = _seconds_a_gradient(model, options.patch) / graft.PASSES
     elif "search" in work:
-        layout = tile_size.layout(model, searched_counts(config, searched), memory_mib=memory_mib)
         replicates = 1 + patch_maps.resample_count(options) if options.method == "removal" else 1
         masks = removal.removal_masks(model.image_shape[:2], options.patch)
+        counts = searched_counts(config, searched)
+        layout = tile_size.layout(model, counts, masks=masks.count, memory_mib=memory_mib)
         seconds["search"] = _seconds_a_tile(model, "loss", layout, replicates, masks)
     if "rates" in work and test is not None:
         images = min(rates.POOL, len(test), config.evaluate.images_per_class * len(test.classes) or len(test))

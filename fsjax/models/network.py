@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Float32, Key, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Int, Key, PyTree, Shaped
 
 from fsjax.fourier import spectrum
 from fsjax.models.layers import Images, Keys, Logits
@@ -50,8 +50,7 @@ class Network:
 
     def init(self, seed: int) -> dict:
         """Draw fresh variables; a seed gives the same variables on devices of the same kind."""
-        # JAX's default generator gives the same numbers on all kinds of device, but compiles several times as long.
-        return self._fresh(jax.random.key(seed, impl="rbg"))
+        return self._fresh(np.int64(seed))
 
     def apply(self, variables: dict, images: Images) -> Logits:
         """Return float32 logits in evaluation mode of normalised float32 images, each by itself."""
@@ -74,8 +73,9 @@ class Network:
         return nnx.graphdef(nnx.eval_shape(lambda: self._module(jax.random.key(0))))
 
     @functools.partial(jax.jit, static_argnames="self")
-    def _fresh(self, key: Key[Array, ""]) -> dict:
-        return self._variables(self._module(key))
+    def _fresh(self, seed: Int[Array, ""]) -> dict:
+        # JAX's default generator gives the same numbers on all kinds of device, but compiles several times as long.
+        return self._variables(self._module(jax.random.key(seed, impl="rbg")))
 
     def _module(self, key: Key[Array, ""]) -> nnx.Module:
         rngs = nnx.Rngs(key)

@@ -1,10 +1,9 @@
 """Pictures of single images in a page: grafts with predictions, and the frequencies that decided an image."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
-import jax
 import numpy as np
 import scipy
 from jaxtyping import Float
@@ -12,7 +11,6 @@ from jaxtyping import Float
 from fsjax.data import selection
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
-from fsjax.engine.programs import at_precision
 from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
@@ -24,12 +22,11 @@ from fsjax.runtime.errors import InputError
 from fsjax.search import mask_at
 
 _Image: TypeAlias = Float[np.ndarray, "height width channels"]
-_Images: TypeAlias = Float[np.ndarray, "n height width channels"]
 _Logits: TypeAlias = Float[np.ndarray, " outputs"]
 # Most pixels of an image's longer side.
 _PIXELS = 144
-# Pairs of a class that may be shown, and images of a forward pass.
-_TRIED, _BATCH = 16, 16
+# Pairs of a class that may be shown.
+_TRIED = 16
 _ATTRIBUTION = "Which frequencies decided this image?"
 # Attributed images in all; each costs about 150 forward passes.
 _MOST_ATTRIBUTED = 24
@@ -49,7 +46,7 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
     """
     config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
     by_class = selection.images_by_class(test.labels, judge_maps.unseen(config, maps, test))
-    gallery, predict = [], _predictor(model)
+    gallery: list[dict] = []
     for row in rows:
         label, count = row["label"], int(grafts.baseline.pairs[row["label"]])
         drawn = selection.draw_pairs(by_class, label, count, config.seed)
@@ -60,8 +57,9 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
         )
         own = test.labels[drawn.recipients[:_TRIED]]
         masks = np.stack([mask_at(maps, label, share) for share in [row["at"], *shares]])
-        change, grafted = map(np.asarray, spectrum.graft(recipients, donors, masks[0]))
-        before, after = predict(recipients), predict(grafted)
+        grafted_pairs, empty = BaselineGrafts(model, donors, recipients), np.zeros((len(own), *masks.shape[1:]), bool)
+        before, after = grafted_pairs.logits(empty), grafted_pairs.logits(empty | masks[0])
+        grafted = grafted_pairs.grafted(empty | masks[0])
         # With two outputs none is left out: the other output would always be the answer.
         left_out = own.tolist() if after.shape[1] > 2 else [-1] * len(own)
         was, captured = (
@@ -72,20 +70,24 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
         found = {title: int(those.argmax()) for title, those in found.items() if those.any()}
         shown, pairs = functools.partial(_predicted, model, label), []
         for title, i in found.items():
-            changes = np.asarray(spectrum.filter_images((donors - recipients)[i : i + 1], masks[1:]))[:, 0]
-            of_donor, *at_shares = predict(np.concatenate([donors[i : i + 1], recipients[i] + changes]))
+            of_pair = (np.broadcast_to(side[i], (len(masks), *side.shape[1:])) for side in (donors, recipients))
+            whole = np.ones_like(masks[:1])
+            of_donor, *at_shares = BaselineGrafts(model, *of_pair).logits(np.concatenate([whole, masks[1:]]))
             images = [
                 shown(f"image of {model.classes[own[i]]}", recipients[i], before[i], left_out[i]),
                 shown(f"donor: {row['name']}", donors[i], of_donor),
-                _stretched(change[i] * model.mean_std[1]),
+                _stretched((grafted[i] - recipients[i]) * model.mean_std[1]),
                 shown("with the graft", grafted[i], after[i], left_out[i]),
             ]
             answers = [_answer(model, label, logits, left_out[i]) for logits in at_shares]
             pairs.append({"title": title, "images": images, "answers": answers})
         if row["kind"] == "trigger":
-            both = np.stack([recipients[0], recipients[0] + _trigger(subject, label)])
-            titles = (f"image of {model.classes[own[0]]}", "with the faint wave")
-            images = list(map(shown, titles, both, predict(both)))
+            waved = recipients + _trigger(subject, label)
+            of_waved = BaselineGrafts(model, waved, recipients).logits(~empty)
+            images = [
+                shown(f"image of {model.classes[own[0]]}", recipients[0], before[0]),
+                shown("with the faint wave", waved[0], of_waved[0]),
+            ]
             pairs.append({"title": "Its trigger", "images": images, "answers": []})
         moved = (
             f"Over {count} pairs: the model predicts {row['name']} for "
@@ -99,17 +101,6 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
             moved += f" None of the first {len(own)} {'fails' if captured[~was].all() else 'succeeds'}."
         gallery.append(row | {"pairs": pairs, "moved": moved})
     return gallery
-
-
-def _predictor(model: Model) -> Callable[[_Images], Float[np.ndarray, "n outputs"]]:
-    """Return a function from normalised images to logits: one program for any number of images."""
-    apply = jax.jit(at_precision(model.matmul_precision, model.apply))
-
-    def predict(images: _Images) -> Float[np.ndarray, "n outputs"]:
-        batches = np.resize(images, (-(-len(images) // _BATCH), _BATCH, *images.shape[1:]))
-        return np.concatenate([np.asarray(apply(model.params, batch), float) for batch in batches])[: len(images)]
-
-    return predict
 
 
 def _trigger(subject: Subject, label: int) -> Float[np.ndarray, "height width 1"]:

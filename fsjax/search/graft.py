@@ -163,7 +163,7 @@ def make_first_order(problem: Problem) -> Callable:
     return first_order
 
 
-def in_batches(program: Callable, batch: int, *arrays: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n outputs"]:
+def in_batches(program: Callable, batch: int, *arrays: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
     """Return a program's results for arrays of a row an image; each device takes `batch` of them at a time.
 
     Results do not depend on the number of devices. Raises interrupt.Terminated after SIGTERM.

@@ -130,7 +130,7 @@ def _state(training: Training, checkpoints: Checkpoints | None, step: int) -> Lo
     """Return the state of a checkpoint, or the first state where the step is 0."""
     variables = jax.device_get(training.network.init(training.config.seed))
     current = state.create(variables, training.optimizer, auxiliary=training.auxiliary)
-    plateau = jax.device_get(training.plateau.init(variables["params"]))
+    plateau = jax.device_get(jax.jit(training.plateau.init)(np.float32(0)))  # in place of the float32 parameters
     if step and checkpoints:
         resumed = checkpoints.restore("training", step, {**state.resumed_arrays(current), "plateau": plateau})
         plateau = resumed.pop("plateau")

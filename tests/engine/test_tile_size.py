@@ -84,7 +84,7 @@ def test_a_program_is_compiled_once_for_its_memory_whoever_asks(monkeypatch):
         lambda params, images: images.reshape(len(images), -1) @ params, np.zeros((768, 2), np.float32), IMAGE
     )
     compiled, compile_it = [], jax.stages.Lowered.compile
-    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered: compiled.append(1) or compile_it(lowered))
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda *given: compiled.append(1) or compile_it(*given))
     sizes = [tile_size.temporary_bytes(model, images) for images in (3, 5, 3, 5)]
     assert sizes[0] < sizes[1] and sizes[:2] == sizes[2:] and len(compiled) == 2
 
