@@ -45,15 +45,6 @@ def test_the_analytic_logits_are_their_closed_form_in_numpy(data):
     np.testing.assert_allclose(models.analytic(data)(jnp.asarray(images)), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["pair", "triple"])
-def test_no_single_member_of_a_joint_group_raises_its_class(kind):
-    made = sets.make_set(kind, 32, train=1, test=25)
-    logits_fn = models.analytic(made)
-    orbits = spectrum.orbits(32, 32)
-    for row, column in made.groups[0].reshape(-1, 2):
-        assert score.called_share(logits_fn, made, 0, orbits == orbits[row, column]) == (0, 0)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_class_is_the_images_in_which_one_of_its_groups_is_whole_and_joint_members_are_as_frequent_elsewhere(kind):
     labels = np.repeat(np.arange(sets.CLASSES), 4000)
@@ -63,19 +54,6 @@ def test_a_class_is_the_images_in_which_one_of_its_groups_is_whole_and_joint_mem
     if kind in ("pair", "triple"):
         rates = np.array([present[labels == label].mean(0) for label in range(sets.CLASSES)])
         np.testing.assert_allclose(rates, {"pair": 1 / 2, "triple": 2 / 3}[kind], atol=0.04)
-
-
-def test_a_redundant_group_can_be_removed_without_a_change_and_all_of_them_cannot():
-    made = sets.make_set("redundant", 32, train=1, test=25)
-    logits_fn = models.analytic(made)
-    orbits = spectrum.orbits(32, 32)
-    images = jnp.asarray(made.images["test"][:25])
-    for group in made.groups[0]:
-        without = ~np.isin(orbits, orbits[group[:, 0], group[:, 1]])
-        filtered = spectrum.filter_images(images, jnp.asarray(without[None]))[0]
-        np.testing.assert_allclose(logits_fn(filtered)[:, 0], logits_fn(images)[:, 0], atol=1e-3)
-        assert score.called_share(logits_fn, made, 0, ~without)[0] >= 0.95
-    assert score.called_share(logits_fn, made, 0, ~made.planted[0])[0] == 0
 
 
 def test_distractors_are_stronger_than_what_is_planted_and_alike_in_all_classes():

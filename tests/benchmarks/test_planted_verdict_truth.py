@@ -43,20 +43,6 @@ def test_a_model_that_reads_the_planted_orbits_relies_on_them_wholly(kind):
     assert max(truth.fpr, truth.base, truth.without) <= 0.06
 
 
-def test_a_model_that_reads_the_locked_phases_relies_on_them():
-    cue_set = verdict_sets.make_cue_set(2, "fixed", ("phase", "default", "brightness"))
-    cue = cue_set.cues[0]
-    row, column = cue.orbits.T
-    expected = np.exp(1j * cue.phases) * cue.amplitudes * cue_set.size**2 / 2
-
-    def evidence(images):
-        plane = jnp.fft.fftshift(jnp.fft.fft2(images, axes=(1, 2)), axes=(1, 2)).mean(-1)[:, row, column]
-        return (plane / expected).real.min(1)
-
-    truth = verdict_truth.truths(closed_form(cue_set, evidence, 0), cue_set, n=N)[0]
-    assert truth.label == "positive" and truth.effect >= 0.8 and truth.without <= 0.2
-
-
 def test_a_model_of_brightness_ignores_the_plant_beside_it_and_other_kinds_are_negative_however_well_given():
     cue_set = verdict_sets.make_cue_set(3, kinds=("default", "ignored", "high", "shape"))
     cue = cue_set.cues[1]

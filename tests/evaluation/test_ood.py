@@ -526,8 +526,10 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
         ("layout: '{class}/{group}'\nclasses: same", "between slashes, last {class}"),
         ("layout: '../{class}'\nclasses: same", "layout: got '..'; expected the name of one folder, not a path"),
         ("layout: '{a}/{class}'\nclasses: same", "groups: got {}; expected folders for each placeholder of layout: a"),
+        ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: got '..'; expected"),
         ("layout: '{class}'\nclasses: other", "classes: got 'other'; expected same, a list of folders"),
         ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: got []; expected one or more different folders"),
+        ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: got 'a\\nb'; expected text of one line"),
         ("layout: '{class}'\nclasses: {cat: /etc}", "classes.cat: got '/etc'; expected the name of one folder, not a"),
     ],
 )
