@@ -1,11 +1,12 @@
 """The set `demo`: images that look like photographs, each class with a cue that cameras, scanners or codecs leave.
 
 The images are dead leaves (Lee, Mumford and Huang, IJCV 2001): discs that cover each other, with radii of density r^-3,
-as objects at all distances have. So they have flat regions, edges, and photographs' spectrum: power near 1/f^2.
+as objects at all distances have. So they have flat regions, edges, and photographs' spectrum: power near 1/f^2. Each
+image draws how far it is out of focus, and the noise of its sensor: no amount of high frequencies tells a class.
 
   grid   every PERIOD-th row and column is a little darker: a shortcut
   shade  the lens darkens the corners: a coarse image shows it
-  star   a white star with a dark rim at a random place: many frequencies, no shortcut
+  star   a white or black star, rimmed, at a random place: many frequencies, no shortcut
   jpeg   compressed as JPEG, in blocks of 8 x 8 pixels: many frequencies, no shortcut
   plain  nothing
 """
@@ -14,15 +15,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from fsjax.data.noise import to_pixels
+from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import jpeg
 
 CLASSES = ("grid", "shade", "star", "jpeg", "plain")
 PERIOD = 4  # pixels
-QUALITY = 30
-# In the standard deviations of noise.py: a line of the grid, an edge's middle beside the image's, the noise of a pixel,
-# and the levels of discs and star: a disc's grey and the tint of each of its channels are uniform in these ranges.
-DARKER, FALL, SENSOR = 0.3, 2.2, 0.15
+QUALITY = 20
+BLUR = 0.5  # pixels: the largest standard deviation of an image's Gaussian
+# In the standard deviations of noise.py: a line of the grid, an edge's middle beside the image's, the most noise of a
+# pixel, and the levels of discs and star: a disc's grey and the tint of each channel are uniform in these ranges.
+DARKER, FALL, SENSOR = 0.3, 2.2, 0.5
 GREY, TINT, STAR = 2.0, 1.0, 3.0
 LEAVES = 100  # discs in an image, over a ground of one colour
 RADII = (0.03, 0.5)  # of discs, over the image's side
@@ -39,12 +42,14 @@ def block(
     images = dead_leaves(rng, count, size)
     if name == "star":
         _add_star(rng, images)
-    if name == "grid":
-        images -= DARKER * lines(size)[..., None]
     if name == "shade":
         squares = np.linspace(-1, 1, size, dtype=np.float32) ** 2
         images -= FALL * np.add.outer(squares - squares.mean(), squares - squares.mean())[..., None]
-    pixels = to_pixels(images + SENSOR * rng.standard_normal(images.shape, np.float32))
+    images = blurred(images, rng.uniform(0, BLUR, (count, 1, 1, 1)))
+    if name == "grid":
+        images -= DARKER * lines(size)[..., None]
+    noise = rng.uniform(0, SENSOR, (count, 1, 1, 1)) * rng.standard_normal(images.shape, np.float32)
+    pixels = to_pixels(images + noise)
     return np.stack([jpeg(image, QUALITY) for image in pixels]) if name == "jpeg" else pixels
 
 
@@ -76,8 +81,15 @@ def dead_leaves(rng: np.random.Generator, count: int, size: int) -> Images:
     return images
 
 
+def blurred(images: Images, deviation: Float[np.ndarray, "count 1 1 1"]) -> Images:
+    """Return images blurred by Gaussians of standard deviations in pixels; opposite borders meet."""
+    radius = np.fft.ifftshift(spectrum.radius(*images.shape[1:3]))[..., None]
+    planes = np.fft.fft2(images, axes=(1, 2)) * np.exp(-2 * (np.pi * deviation * radius) ** 2)
+    return np.fft.ifft2(planes, axes=(1, 2)).real.astype(np.float32)
+
+
 def _add_star(rng: np.random.Generator, images: Images) -> None:
-    """Paint a star over each image, turned at random, wholly inside."""
+    """Paint a star over each image, bright or dark and turned at random, wholly inside."""
     count, size = images.shape[:2]
     radius = size * rng.uniform(*TIPS, (count, 1, 1))
     rows, columns = _offsets(rng.uniform(radius, size - radius, (2, count, 1, 1)), size)
@@ -88,9 +100,9 @@ def _add_star(rng: np.random.Generator, images: Images) -> None:
     normal /= np.hypot(*normal)
     away = np.sqrt(rows**2 + columns**2)
     outside = (away * np.cos(angle) - radius) * normal[0] + away * np.sin(angle) * normal[1]
-    light = np.full((count, 1, 1, 3), STAR, np.float32)
-    _paint(images, outside - RIM * size, -light)
-    _paint(images, outside, light)
+    level = rng.choice([-STAR, STAR], (count, 1, 1, 1)).repeat(3, axis=-1)
+    _paint(images, outside - RIM * size, -level)
+    _paint(images, outside, level)
 
 
 def _colours(rng: np.random.Generator, count: int) -> Float32[np.ndarray, "count 1 1 3"]:
