@@ -1,7 +1,5 @@
 """The planted-truth benchmark: what it calls the truth is the truth, and its scores are what they say."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,18 +100,7 @@ def test_scores_are_those_counted_by_hand(kind, sufficient):
     assert row["sufficient"] == pytest.approx(sufficient) and row["chance"] == pytest.approx(6 / 514)
 
 
-@pytest.mark.parametrize("kind", ["triple", "redundant"])
-def test_removal_finds_what_works_jointly_and_is_blind_to_stand_ins(kind):
-    made = sets.make_set(kind, 32, train=8, test=10)
-    row = recall.searched("removal", made, models.analytic(made), seed=0)
-    assert row["forward_equivalents"] == 4 * 8 * 515
-    if kind == "redundant":
-        assert row["recall"] < 0.2 and row["tpr"] < 0.2
-    else:
-        assert row["recall"] == row["precision"] == row["average_precision"] == 1 and row["tpr"] >= 0.95
-
-
-def test_rows_name_what_they_are_about_and_a_registered_method_needs_nothing_else(monkeypatch):
+def test_a_registered_method_is_scored_beside_the_truth_and_trivial_maps(monkeypatch):
     """A method of a test's own, which knows the truth of one class only, is found by name and scored."""
     made = sets.make_set("pair", 32, train=2, test=10)
 
@@ -125,13 +112,7 @@ def test_rows_name_what_they_are_about_and_a_registered_method_needs_nothing_els
     monkeypatch.setitem(search.SEARCHES, "knows_one", Method(knows_one))
     found = list(recall.rows(made, "analytic", ["knows_one"]))
     assert [row["method"] for row in found] == ["truth", "random", "low_pass", "highest_energy", "knows_one"]
-    fields = {"set", "size", "model", "method", "seed", "images", "precision", "recall", "average_precision", "chance"}
-    for row in map(json.loads, map(json.dumps, found)):
-        assert row.keys() >= fields | {"tpr", "fpr", "sufficient", "planted_orbits", "kept_orbits"}
-        assert (row["set"], row["size"], row["model"], row["images"]) == ("pair", 32, "analytic", 2)
     truth, *trivial, own = found
     assert truth["recall"] == 1 and truth["accuracy"] == 1 and truth["tpr_without"] == 0
     assert all(row["recall"] < 0.5 and row["tpr"] < 0.5 for row in trivial)
     assert own["recall"] == pytest.approx(1 / 3, abs=0.06) and own["forward_equivalents"] == 7
-    lines = recall.table(found).splitlines()
-    assert len(lines) == 2 + len(found) and "| knows_one |" in lines[-1]

@@ -16,7 +16,7 @@ from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment import pipeline, runner
 from fsjax.experiment.stages.study import cells, run_study
-from fsjax.experiment.study_tables import as_markdown, by_class, read, summary
+from fsjax.experiment.study_tables import as_markdown, by_class, read
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
@@ -197,22 +197,6 @@ def test_one_seed_has_no_spread_and_a_run_without_grafts_no_psi(tmp_path):
     assert without.isna()[["psi", "shortcut", "smallest share"]].all()
     spreads = [name for name in judged.index if name.endswith("spread")]
     assert spreads and judged.isna()[[*spreads, "map IoU", "chance IoU"]].all()
-
-
-@pytest.mark.parametrize(
-    ("smallest", "expected"),
-    [([0.5, 0.125, np.nan, np.inf], 0.5), ([0.25, 0.5], 0.375), ([np.inf, 0.5], np.nan), ([np.nan], np.nan)],
-)
-def test_a_median_is_missing_where_half_of_the_values_are_beyond_every_share(tmp_path, smallest, expected):
-    (cell,) = cells(make_config(), tmp_path)
-    make_outcome(cell, np.random.default_rng(0))
-    outcome = read(cell, 0.05)
-    outcomes = []
-    for seed, share in enumerate(smallest):
-        table = outcome.table[:1].assign(**{"seed": seed, "smallest share": share})
-        outcomes.append(dataclasses.replace(outcome, cell=dataclasses.replace(cell, seed=seed), table=table))
-    tables = summary(outcomes), by_class(outcomes)
-    np.testing.assert_equal([table["smallest share"][0] for table in tables], [expected] * 2)
 
 
 def test_names_are_text_in_every_form_of_a_table():
