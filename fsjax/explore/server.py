@@ -62,8 +62,10 @@ def application(subject: Subject, token: str) -> Starlette:
 
     def answer(name: str, body: bytes) -> Response:
         try:
+            if not isinstance(content := json.loads(body), dict):
+                raise InputError("request: got no JSON object; expected one")
             with lock:
-                return JSONResponse(getattr(subject, name)(_read(body)))
+                return JSONResponse(getattr(subject, name)(content))
         except InputError as error:
             return JSONResponse({"error": one_line(error)}, 400)
         except Exception as error:  # of the caller's model, or ours: the page shows a line
@@ -79,13 +81,3 @@ def application(subject: Subject, token: str) -> Starlette:
     routes = [Route("/", respond), *(Route(f"/{name}", respond, methods=["POST"]) for name in _ANSWERS)]
     # Another site's name may lead to this machine (DNS rebinding): the browser then sends that name.
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[_HOST])])
-
-
-def _read(body: bytes) -> dict:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise InputError("request: got no JSON object; expected one")
-    return content

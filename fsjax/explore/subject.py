@@ -22,7 +22,7 @@ from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.report import html
 from fsjax.runtime.config_fields import check_number
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError
 from fsjax.search import mask_at
 
 Pictures: TypeAlias = Float[np.ndarray, "n height width 3"]
@@ -57,12 +57,10 @@ class Subject:
 
     def state(self) -> dict[str, Any]:
         """Return the facts that the page has from the beginning."""
-        (height, width, _), outputs = self.model.image_shape, self._outputs
         return {
-            "height": height,
-            "width": width,
+            "sides": self.model.image_shape[:2],
             "classes": self.maps.classes,
-            "outputs": [self.model.output_name(output) for output in range(outputs)],
+            "outputs": self._outputs,
             "counts": np.bincount(self.test.labels, minlength=len(self.maps.classes)).tolist(),
             "operations": edits.OPERATIONS,
             "take_a_donor": edits.TAKE_A_DONOR,
@@ -102,7 +100,7 @@ class Subject:
         """Return what the same edit does to one group of the other images, as pictures and predicted classes."""
         edit, group, target = self._edit(request), request.get("group", 0), request.get("target", -1)
         check_number("group", group, f"[0, {OTHERS // GROUP - 1}]", whole=True)
-        check_number("target", target, f"[0, {self._outputs - 1}]", whole=True)
+        check_number("target", target, f"[0, {len(self._outputs) - 1}]", whole=True)
         # Images of other classes than the target, always the same.
         order = np.random.default_rng(0).permutation(len(self.test))
         usable = order[(self.test.labels[order] != target) & ~np.isin(order, edit.indices)]
@@ -133,14 +131,12 @@ class Subject:
             for who, index in zip(_PAIR, edit.indices, strict=True)
         }
         given = {"mask": edits.write_mask(edit.mask), "amplitude": edit.amplitude.tolist()}
-        return {"lines": _LINES.format(lines=self.lines, operation=edit.operation, **images, **given)}
+        return {"lines": _LINES.format(lines=self.lines, operation=request["operation"], **images, **given)}
 
     def _edit(self, request: dict) -> "_Edit":
         """Return a checked request."""
         (recipient, index), (donor, of_donor) = (self._open(request.get(who)) for who in _PAIR)
         operation, levels = str(request.get("operation")), request.get("amplitude", 0)
-        if operation not in edits.OPERATIONS:
-            raise unknown("operation", operation, edits.OPERATIONS)
         check_number("amplitude", levels, "[0, 255]")
         amplitude = (levels / (255 * np.asarray(self.model.mean_std[1]))).astype(np.float32)
         if (chosen := request.get("map")) is None:
@@ -150,7 +146,7 @@ class Subject:
             check_number("map", label, f"[0, {len(self.maps.classes) - 1}]", whole=True)
             check_number("share", share, "(0, 1]")
             mask = mask_at(self.maps, label, share)
-        return _Edit(operation, recipient, donor, mask, amplitude, (index, of_donor))
+        return _Edit(edits.number(operation), recipient, donor, mask, amplitude, (index, of_donor))
 
     def _open(self, spec: Any) -> tuple[Pictures, int]:
         """Return one normalised image and its index in the test images; -1 for a dropped image."""
@@ -166,14 +162,14 @@ class Subject:
 
     def _target(self, edit: "_Edit", after: np.ndarray) -> int:
         """Return the class that an edit aims at: the donor's, or the model's new prediction."""
-        if edit.operation not in edits.TAKE_A_DONOR:
+        if edit.operation >= len(edits.TAKE_A_DONOR):
             return int(after.argmax())
         index = edit.indices[1]
         return int(self._logits(edit.donor).argmax() if index < 0 else self.test.labels[index])
 
     @functools.cached_property
-    def _outputs(self) -> int:
-        return self.model.num_logits  # it traces the model, and JAX keeps each trace
+    def _outputs(self) -> list[str]:
+        return [self.model.output_name(output) for output in range(self.model.num_logits)]  # traces the model
 
     @functools.cached_property
     def _predicted(self) -> dict[int, int]:
@@ -194,21 +190,20 @@ class Subject:
 
     def _edited(self, edit: "_Edit", images: np.ndarray, donors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return images edited alike, and their logits. Only two numbers of images occur: one program each."""
-        number = np.int32(list(edits.OPERATIONS).index(edit.operation))
-        edited, logits = self._program(self.model.params, number, images, donors, edit.mask, edit.amplitude)
+        edited, logits = self._program(self.model.params, edit.operation, images, donors, edit.mask, edit.amplitude)
         return np.asarray(edited), np.asarray(logits, np.float32)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images as they are: of an edit at no frequency, by the same program."""
         nothing = np.zeros(self.model.image_shape[:2], bool)
-        unedited = _Edit("graft", images, images, nothing, np.zeros(3, np.float32), (-1, -1))
+        unedited = _Edit(np.int32(0), images, images, nothing, np.zeros(3, np.float32), (-1, -1))
         return self._edited(unedited, images, images)[1]
 
 
 class _Edit(NamedTuple):
     """A checked request; `amplitude` is in normalised units per channel, `indices` are -1 for dropped images."""
 
-    operation: str
+    operation: np.int32
     recipient: Pictures
     donor: Pictures
     mask: Bool[np.ndarray, "height width"]

@@ -4,11 +4,10 @@
 (() => {
   const [{ pixelsOf, paint, place, move }, percent] = [pictures, (share) => words.percent(share, 2)];
   const at = (id) => document.getElementById(id);
-  const token = encodeURIComponent(new URLSearchParams(location.search).get("token"));
   const trouble = (error) => (at("trouble").textContent = error.message);
   addEventListener("unhandledrejection", (event) => (event.preventDefault(), trouble(event.reason)));
   const ask = async (route, body) => {
-    const reply = await fetch(`${route}?token=${token}`, { method: "POST", body: JSON.stringify(body) }).catch(() => null);
+    const reply = await fetch(route + location.search, { method: "POST", body: JSON.stringify(body) }).catch(() => null);
     if (!reply) throw new Error("The server has ended: start it again.");
     const content = await reply.json();
     if (content.error) throw new Error(content.error);
@@ -16,7 +15,7 @@
   };
 
   const known = JSON.parse(at("known").textContent);
-  const sides = [known.height, known.width];
+  const sides = known.sides;
   const [height, width] = sides;
   const state = { recipient: "0.0", donor: "1.0", operation: "graft", mask: "", map: "", share: known.share, amplitude: 16 };
   const undo = [];
@@ -89,7 +88,6 @@
       order.map((label) => [known.outputs[label], { before: before[label], after: after[label] }]),
       (value) => `${(100 * value).toFixed(1)} %`,
     );
-    at("bars").title = order.map((label) => `${known.outputs[label]} ${percent(before[label])} → ${percent(after[label])}`).join(", ");
   };
   const others = (images, target) => {
     const count = (test) => images.filter(test).length;
@@ -114,8 +112,9 @@
       context.drawImage(picture, 10 + 245 * n, 10, 235, (235 * height) / width);
       context.fillText(caption.textContent, 10 + 245 * n, 30 + (235 * height) / width, 235);
     });
-    const lines = [at("result").textContent, at("captures").textContent, at("bars").title];
-    lines.forEach((line, n) => context.fillText(line, 10, 330 + 28 * n, 1220));
+    ["result", "captures", "bars"].forEach((id, n) => {
+      context.fillText(at(id).innerText.replaceAll("\n", "  "), 10, 330 + 28 * n, 1220);
+    });
     Object.assign(document.createElement("a"), { href: canvas.toDataURL(), download: `${document.title}.png` }).click();
   };
 
@@ -164,8 +163,10 @@
   };
   const choose = async (who, text) => (change({ [who]: text }), await open(who));
   const drop = async (who, file) => {
-    const bytes = Array.from(new Uint8Array(await file.arrayBuffer()), (byte) => String.fromCharCode(byte));
-    const { picture } = await ask("image", { image: { file: btoa(bytes.join("")) } });
+    if (!file) return;
+    const reader = new FileReader();
+    await new Promise((read) => ((reader.onloadend = read), reader.readAsDataURL(file)));
+    const { picture } = await ask("image", { image: { file: reader.result?.split(",")[1] ?? "" } });
     const key = `file-${Date.now().toString(36)}`;
     sessionStorage.setItem(key, picture.split(",")[1]);
     await choose(who, key);

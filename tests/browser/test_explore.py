@@ -138,7 +138,7 @@ def test_one_s_own_image_is_kept_by_the_tab_and_trouble_is_a_line(opened, tmp_pa
     settled(opened)
     WebDriverWait(opened, 20).until(lambda _: "your image" in text(opened, "recipient"))
     opened.find_element("id", "donor-file").send_keys(str(bad))
-    WebDriverWait(opened, 20).until(lambda _: text(opened, "trouble").startswith("image: got '"))
+    WebDriverWait(opened, 20).until(lambda _: text(opened, "trouble").startswith("image: got no image;"))
     opened.execute_script("location.hash = 'recipient=file-000000000000'")
     WebDriverWait(opened, 20).until(
         lambda _: text(opened, "trouble") == "The dropped image is not in this tab: drop it again."

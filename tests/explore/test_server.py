@@ -109,7 +109,8 @@ def test_a_dropped_image_is_resized_and_its_python_lines_give_the_same_probabili
         ("/answer", {"recipient": {"class": 3, "nth": 0}}, "class: got 3; expected 0 or more and up to 2"),
         ("/answer", {"donor": {"class": 1, "nth": 20}}, "nth: got 20; expected 0 or more and up to 19"),
         ("/answer", {"donor": "x"}, "image: got x; expected a class and a number, or a file"),
-        ("/answer", {"recipient": {"file": "bm8="}}, "image: got 'bm8='; expected JPEG, PNG, WEBP, BMP, GIF in base64"),
+        ("/answer", {"recipient": {"file": "bm8="}}, "image: got no image; expected JPEG, PNG, WEBP, BMP, GIF"),
+        ("/answer", {"recipient": {"file": 7}}, "image: got argument should be a bytes-like object or ASCII string"),
         ("/answer", {"operation": "graf"}, "operation: got 'graf'; expected graft, "),
         ("/answer", {"operation": ["graft"]}, "operation: got "),
         ("/answer", {"mask": "zzzz"}, "mask: got 'zzzz'; expected lengths of runs"),
@@ -129,8 +130,10 @@ def test_only_the_page_with_its_token_is_answered_and_trouble_is_one_line(served
         assert ask(served, route, body, token="guess")[0] == 403
         assert ask(served, route, body, Host="evil.example")[0] == 400
     assert ask(served, "/")[0] == 200 and "127.0.0.1" in served.address
-    for body in ("{", "[1]"):
-        assert ask(served, "/answer", body)[1] == {"error": "request: got no JSON object; expected one"}
+    assert ask(served, "/answer", "[1]") == (400, {"error": "request: got no JSON object; expected one"})
+    for body in ("{", "[" * 10**5):
+        status, said = ask(served, "/answer", body)
+        assert status == 500 and "Error: " in said["error"] and "\n" not in said["error"]
     monkeypatch.setattr(type(subject), "_logits", lambda *_: 1 / 0)
     assert ask(served, "/answer", GRAFT) == (500, {"error": "ZeroDivisionError: division by zero"})
 
