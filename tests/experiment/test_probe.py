@@ -35,9 +35,7 @@ def make_config(**fields):
     config = small(mitigate.get_config())
     config.stages = "probe,train,search,evaluate,report"
     config.probe.rounds, config.probe.length, config.probe.pairs, config.probe.points = 2, 0.3, 12, (0.7,)
-    for name, value in fields.items():
-        group, _, field = name.rpartition("__")
-        (config[group] if group else config)[field] = value
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return config
 
 

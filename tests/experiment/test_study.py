@@ -30,12 +30,7 @@ def make_config(**changes):
     config.data.image_size = 24
     config.study.models = "vit_nano_patch8"
     config.search.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
-    for name, value in changes.items():
-        *groups, field = name.split("__")
-        group = config
-        for part in groups:
-            group = group[part]
-        group[field] = value
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
     return config.lock()
 
 
