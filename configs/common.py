@@ -194,7 +194,7 @@ def base() -> ConfigDict:
 
 
 def dataset(name: str) -> ConfigDict:
-    """Return the config of a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
+    """Return the config of a data set: demo, synthetic, cifar10, imagenet10 or imagenet1k."""
     config = base()
     config.arg = name
     data = config.data
@@ -211,6 +211,9 @@ def dataset(name: str) -> ConfigDict:
         data.image_size = 224
         config.search.patch = 8
         config.search.images_per_class = 50
+    elif name == "demo":
+        data.name = "demo"
     elif name != "synthetic":
-        raise InputError(f"--config: got the data set {name!r}; expected synthetic, cifar10, imagenet10, imagenet1k")
+        expected = "demo, synthetic, cifar10, imagenet10, imagenet1k"
+        raise InputError(f"--config: got the data set {name!r}; expected {expected}")
     return config

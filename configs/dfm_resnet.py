@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 _MODELS = {
+    "demo": "resnet20",
     "synthetic": "resnet20",
     "cifar10": "resnet18_cifar",
     "imagenet10": "resnet18_cifar",
@@ -27,14 +28,14 @@ _MODELS = {
 
 
 def get_config(arg: str = "synthetic") -> ConfigDict:
-    """Return the config of a ResNet on a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
+    """Return the config of a ResNet on a data set: demo, synthetic, cifar10, imagenet10 or imagenet1k."""
     config = common.dataset(arg)
     config.model.name = _MODELS[arg]
     config.train.optimizer = "sgd"
     config.train.momentum = 0.9
     config.train.weight_decay = 1e-4
     config.train.learning_rate = 0.01
-    if arg == "synthetic":
+    if arg in ("demo", "synthetic"):
         config.train.steps = 200
         config.train.batch_size = 64
         config.train.schedule = "cosine"

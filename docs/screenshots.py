@@ -1,7 +1,7 @@
 """Take screenshots of the report's page and the live page in headless Chromium or Chrome.
 
-python launch.py --config=configs/dfm_vit.py --config.data.name=demo --workdir=WORKDIR
-python docs/screenshots.py WORKDIR            # docs/page.png and docs/explore.png, of any finished run
+python launch.py --config=configs/dfm_vit.py
+python docs/screenshots.py runs/dfm_vit-demo     # docs/page.png and docs/explore.png, of any finished run
 
 On the live page the map of the first shortcut class is grafted into an image of the next class.
 """

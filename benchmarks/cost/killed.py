@@ -36,6 +36,7 @@ from fsjax.runtime.progress import Progress
 
 ROOT = pathlib.Path(__file__).parents[2]
 FIELDS = {
+    "data.name": "synthetic",
     "data.image_size": 24,
     "data.synthetic.train_per_class": 24,
     "data.synthetic.test_per_class": 4,

@@ -218,7 +218,7 @@ def load_result(workdir: str | Path, method: str | None = None) -> Result:
     """Load the results of a run or of `Result.save` from a folder or a store's URL; method None = the only one there.
 
     Examples:
-      >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-synthetic"
+      >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-demo"
       >>> result.method, result.classes, result.maps.masks.shape  # bool [shares, classes, H, W]
       ('graft', ('plain', 'wave', 'bright'), (2, 3, 8, 8))
     """

@@ -205,7 +205,7 @@ def test_the_reader_of_maps_in_plain_numpy_reads_what_was_saved(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     scores = np.random.default_rng(0).normal(size=(3, 9, 13)).astype(np.float32)
     maps = results.maps(scores, (0.1, 0.5), ("a", "b", "c"))
-    maps.save("runs/dfm_vit-synthetic/dfm/removal.npz")
+    maps.save("runs/dfm_vit-demo/dfm/removal.npz")
     names = python_block("files.md")
     np.testing.assert_array_equal(names["masks"], maps.masks)
     assert names["method"] == "removal"

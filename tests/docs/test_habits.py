@@ -68,9 +68,9 @@ def test_what_is_installed_works_from_any_folder_and_its_command_finds_experimen
     assert done.stdout.splitlines() == [
         f"{installed / 'fsjax' / '__init__.py'} False",
         "2 False",
-        "runs/dfm_vit-synthetic 3 500",
+        "runs/dfm_vit-demo 3 500",
         "runs/dfm_vit-cifar10 3 0",
-        "runs/own-synthetic 3 7",
+        "runs/own-demo 3 7",
         "dominant_frequencies",
     ], done.stderr
     assert done.stderr == "error: --config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?\n"

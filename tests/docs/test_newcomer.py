@@ -90,7 +90,7 @@ def run(images, tmp_path_factory):
     words = [f"--config.{name}={value}" for name, value in fields.items()]
     command = [sys.executable, ROOT / "tests" / "helpers" / "undrawn.py", "--config=configs/dfm_vit.py", *words]
     subprocess.run(command, cwd=copy, env=os.environ | {"XLA_FLAGS": of_devices(2)}, check=True, timeout=300)
-    return copy / "runs" / "dfm_vit-synthetic"
+    return copy / "runs" / "dfm_vit-demo"
 
 
 def trained(run, step):

@@ -312,12 +312,12 @@ def test_bad_fields_are_refused_before_anything_is_written(tmp_path, changes, me
 
 
 @pytest.mark.parametrize("module", [dfm_vit, dfm_resnet])
-@pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
+@pytest.mark.parametrize("arg", ["demo", "synthetic", "cifar10", "imagenet10", "imagenet1k"])
 def test_every_config_holds_fields_that_can_be_used(module, arg):
     config = module.get_config(arg)
     config.train.batch_size *= 8
     assert runner.check(config) == ["train", "search", "evaluate", "report"]
-    assert module.get_config() == module.get_config("synthetic")
+    assert module.get_config() == module.get_config({dfm_vit: "demo", dfm_resnet: "synthetic"}[module])
 
 
 @pytest.mark.parametrize("module", [augment, study])

@@ -23,7 +23,10 @@ MISTAKES = (
     (["--config=configs/nothing.py"], "--config: got 'configs/nothing.py', which is no file; expected a Python file"),
     (["--config=configs/dfm_vti.py"], "'configs/dfm_vti.py', which is no file; did you mean configs/dfm_vit.py?"),
     (["--config=dfm_vti:cifar10"], "--config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?"),
-    ([VIT + ":cifar11"], "--config: got the data set 'cifar11'; expected synthetic, cifar10, imagenet10, imagenet1k"),
+    (
+        [VIT + ":cifar11"],
+        "--config: got the data set 'cifar11'; expected demo, synthetic, cifar10, imagenet10, imagenet1k",
+    ),
     ([VIT, "--config.serch.patch=2"], "unknown field 'serch'; did you mean --config.search.patch?"),
     ([VIT, "--config.patch=2"], "--config.patch: unknown field 'patch'; did you mean --config.search.patch?"),
     ([VIT, "--config.search.learned.stepz=1"], "'stepz'; did you mean --config.search.learned.steps?"),
@@ -104,11 +107,11 @@ def test_help_of_an_experiment_lists_its_fields_with_their_help_and_the_values_t
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([VIT], "runs/dfm_vit-synthetic"),
+        ([VIT], "runs/dfm_vit-demo"),
         (["--config", "configs/cifar10_cpu.py"], "runs/cifar10_cpu"),
         ([VIT, "--workdir=elsewhere"], "elsewhere"),
         (["--config=dfm_vit:cifar10"], "runs/dfm_vit-cifar10"),
-        (["--config", "dfm_vit.py"], "runs/dfm_vit-synthetic"),
+        (["--config", "dfm_vit.py"], "runs/dfm_vit-demo"),
     ],
 )
 def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expected):
@@ -123,11 +126,11 @@ def test_quick_presets_what_the_command_line_leaves_and_names_the_full_command(m
     monkeypatch.chdir(ROOT)
     words = [VIT, "--quick", "--config.search.patch=4", "--config.evaluate.grid=(0.3,)"]
     config, workdir, _ = command.parse(["launch.py", *words])
-    assert str(workdir) == "runs/dfm_vit-synthetic-quick"
+    assert str(workdir) == "runs/dfm_vit-demo-quick"
     assert (config.search.method, config.search.patch, config.evaluate.grid) == ("graft", 4, (0.3,))
     assert config.evaluate.pairs == first_look.PRESET["evaluate.pairs"][0] and config.search.shares == (0.05,)
     full = f"python launch.py {VIT} --config.search.patch=4 '--config.evaluate.grid=(0.3,)' --config.model.weights="
-    assert config.report.first_look == f"{full}runs/dfm_vit-synthetic-quick"
+    assert config.report.first_look == f"{full}runs/dfm_vit-demo-quick"
     config, workdir, _ = command.parse(["fsjax", VIT, "--workdir=w", "--quick", "--config.model.weights=a.pt"])
     assert str(workdir) == "w"
     assert config.report.first_look == f"fsjax {VIT} --workdir=w --config.model.weights=a.pt --workdir=w-full"

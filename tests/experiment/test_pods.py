@@ -25,7 +25,11 @@ from tests.helpers.refused import refused
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
 STEPS = 30
-SMALL = small_run.SMALL | {"data.synthetic.train_per_class": 24, "data.synthetic.test_per_class": 4}
+SMALL = small_run.SMALL | {
+    "data.name": "synthetic",
+    "data.synthetic.train_per_class": 24,
+    "data.synthetic.test_per_class": 4,
+}
 SMALL |= {"train.steps": STEPS, "train.schedule": "constant", "train.warmup_steps": 5, "train.evaluators": ""}
 SMALL |= {"run.log_every": 1, "run.checkpoint_every": 15, "run.memory_mib": 2, "evaluate.pairs": 2}
 SMALL |= {"search.images_per_class": 10, "search.patch": 2, "search.shares": (0.05, 0.2), "search.resamples": 2}
