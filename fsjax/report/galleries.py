@@ -70,9 +70,10 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict], shares: Se
         found = {title: int(those.argmax()) for title, those in found.items() if those.any()}
         shown, pairs = functools.partial(_predicted, model, label), []
         for title, i in found.items():
-            of_pair = (np.broadcast_to(side[i], (len(masks), *side.shape[1:])) for side in (donors, recipients))
-            whole = np.ones_like(masks[:1])
-            of_donor, *at_shares = BaselineGrafts(model, *of_pair).logits(np.concatenate([whole, masks[1:]]))
+            under = np.concatenate([np.ones_like(masks[:1]), masks[1:]])
+            under = np.resize(under, (max(len(masks), len(own)), *masks.shape[1:]))  # as many as pairs: one program
+            of_pair = (np.broadcast_to(side[i], (len(under), *side.shape[1:])) for side in (donors, recipients))
+            of_donor, *at_shares = BaselineGrafts(model, *of_pair).logits(under)[: len(masks)]
             images = [
                 shown(f"image of {model.classes[own[i]]}", recipients[i], before[i], left_out[i]),
                 shown(f"donor: {row['name']}", donors[i], of_donor),
