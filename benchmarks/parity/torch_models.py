@@ -38,12 +38,7 @@ def torch_model(name, size):
         torch.manual_seed(0)
         if family == "vit":
             return _torch_vit(size, name, *rest)
-        if rest == ["imagenet"]:
-            source = family + "_bn" * family.startswith("vgg")
-            return getattr(torchvision.models, source)(num_classes=10), f"torchvision {source}"
-        if family == "alexnet":
-            return TorchAlexNet(), "written from its description"
-        return TorchVGG(_VGG_LAYERS[family]), "torchvision's features"
+        return TorchVGG(vgg.cfgs[_VGG_LAYERS[family]]), "torchvision's features"
 
 
 def timm_name(name):
@@ -115,39 +110,11 @@ class TorchVGG(torch.nn.Module):
 
     def __init__(self, layers):
         super().__init__()
-        self.features = vgg.make_layers(vgg.cfgs[layers], batch_norm=True)
-        self.classifier = torch.nn.Linear(512, 10)
+        self.features = vgg.make_layers(layers, batch_norm=True)
+        self.classifier = torch.nn.Linear(layers[-2], 10)
 
     def forward(self, x):
         return self.classifier(self.features(x).mean(dim=(2, 3)))
-
-
-class TorchAlexNet(torch.nn.Module):
-    """The AlexNet of the frequency-shortcut papers, for 32 pixels: BatchNorm after ReLU, and no bias anywhere."""
-
-    def __init__(self, head_width=4096):
-        super().__init__()
-        layers, channels = [], 3
-        for number, width in enumerate((96, 256, 384, 384, 256), start=1):
-            stride = 2 if number == 1 else 1
-            convolution = torch.nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-            layers += [convolution, torch.nn.ReLU(), torch.nn.BatchNorm2d(width)]
-            if number in (1, 2, 5):
-                layers.append(torch.nn.MaxPool2d(2))
-            channels = width
-        self.features = torch.nn.Sequential(*layers)
-        self.classifier = torch.nn.Sequential(
-            torch.nn.Dropout(),
-            torch.nn.Linear(1024, head_width, bias=False),
-            torch.nn.ReLU(),
-            torch.nn.Dropout(),
-            torch.nn.Linear(head_width, head_width, bias=False),
-            torch.nn.ReLU(),
-            torch.nn.Linear(head_width, 10, bias=False),
-        )
-
-    def forward(self, x):
-        return self.classifier(self.features(x).flatten(1))
 
 
 def torch_logits_and_gradients(model, images, direction):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fsjax.models.network import Network
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
-from fsjax.models.sequential import VGG, AlexNet
+from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer
 from fsjax.runtime.errors import unknown
 
@@ -53,19 +53,16 @@ _POOLS: dict[str, dict] = {
 #   dtype: of computation; parameters and statistics are float32;
 #   axis_name: the mapped axis over which BatchNorm takes its statistics in training;
 #   rngs: the source of the initial parameters.
-# "_cifar" is the form that the frequency-shortcut papers train: ResNets with a 3x3 stem and no pool and VGGs with an
-# average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form. "_gap" is a ViT
-# without a class token that averages over patches; "_gap_norm" averages after the last norm.
+# "_cifar" is the form that the frequency-shortcut papers train at any image size: ResNets with a 3x3 stem and no pool,
+# and VGGs with an average over all positions. "_imagenet" is torchvision's form. "_gap" is a ViT without a class token
+# that averages over patches; "_gap_norm" averages after the last norm.
 MODELS: dict[str, Callable] = {
     "resnet8": partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False),
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
     "resnet10w16_imagenet": partial(ResNet, BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), imagenet_stem=True),
     **{f"{name}_cifar": partial(ResNet, *form, imagenet_stem=False) for name, form in _RESNETS.items()},
     **{f"{name}_imagenet": partial(ResNet, *form, imagenet_stem=True) for name, form in _RESNETS.items()},
-    "alexnet_cifar": partial(AlexNet, imagenet=False),
-    "alexnet_imagenet": partial(AlexNet, imagenet=True),
-    **{f"{name}_cifar": partial(VGG, depths, imagenet_head=False) for name, depths in _VGGS.items()},
-    **{f"{name}_imagenet": partial(VGG, depths, imagenet_head=True) for name, depths in _VGGS.items()},
+    **{f"{name}_cifar": partial(VGG, depths) for name, depths in _VGGS.items()},
     **{
         f"{name}_patch{n}{form}": partial(vit, n, **options)
         for form, options in _POOLS.items()
@@ -79,8 +76,8 @@ MODELS: dict[str, Callable] = {
 def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.float32) -> Network:
     """Return the classifier of this name, a key of MODELS, without its arrays; it computes in float32 or bfloat16.
 
-    image_size: pixels a side; for a ViT a multiple of its patch, for a VGG 32 or more, for AlexNet 63 or more, or 32 in
-    its CIFAR form. Raises InputError for an unknown name, and an image size that does not fit the model.
+    image_size: pixels a side; for a ViT a multiple of its patch, for a VGG 32 or more.
+    Raises InputError for an unknown name, and an image size that does not fit the model.
     """
     if name not in MODELS:
         raise unknown("model.name", name, sorted(MODELS))

@@ -2,18 +2,15 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from fsjax.models.convolution import Windows, conv_general_dilated, pool
 
-# The inputs of a network, the keys of its dropout in training, and its outputs.
+# The inputs of a network, and its outputs.
 Images = Float[Array, "images height width 3"]
-Keys = Key[Array, " images"]
 Logits = Float[Array, "images classes"]
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 # Uniform in +-1/sqrt(fan_in): the default of PyTorch's convolutions and linear layers.
@@ -61,33 +58,3 @@ class BatchNorm(nnx.BatchNorm):
         self, x: Float[Array, "n h w c"], *, train: bool
     ) -> Float[Array, "n h w c"]:
         return super().__call__(x, use_running_average=not train).astype(x.dtype)
-
-
-def flat_average_pool(x: Float[Array, "n height width channels"], side: int) -> Float[Array, "n features"]:
-    """Average over a grid of `side` x `side` cells, flattened as in PyTorch: by channel, row and column.
-
-    The cells are torch.nn.AdaptiveAvgPool2d's: they overlap where `side` does not divide the height, and repeat pixels
-    where `side` is larger.
-    """
-    if x.shape[1:3] != (side, side):
-        rows, columns = (jnp.asarray(averaging_matrix(length, side), x.dtype) for length in x.shape[1:3])
-        x = jnp.einsum("rh,nhwc,sw->nrsc", rows, x, columns)
-    return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-
-
-def dropout(x: Float[Array, "n features"], keys: Key[Array, " n"] | None, layer: int) -> Float[Array, "n features"]:
-    """Set each feature to 0 with probability 1/2 and double the others; without keys return x.
-
-    An image's draws depend on its own key and on `layer`, the layer's place in the model, not on the number of devices.
-    """
-    if keys is None:
-        return x
-    keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, layer), shape=x.shape[1:]))(keys)
-    return jnp.where(keep, 2 * x, 0)
-
-
-def averaging_matrix(length: int, side: int) -> Float[np.ndarray, "{side} {length}"]:
-    """Row i averages the pixels from i * length / side, rounded down, to (i + 1) * length / side, rounded up."""
-    pixels, cell = np.arange(length), np.arange(side)[:, None]
-    inside = (pixels >= cell * length // side) & (pixels < -(-(cell + 1) * length // side))
-    return inside / inside.sum(axis=1, keepdims=True)

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, PyTree, Shaped
 
 from fsjax.fourier import spectrum
-from fsjax.models.layers import Images, Keys, Logits
+from fsjax.models.layers import Images, Logits
 from fsjax.runtime.parallel import AXIS
 
 
@@ -56,15 +56,14 @@ class Network:
         """Return float32 logits in evaluation mode of normalised float32 images, each by itself."""
         return self.bind(variables)(self.seen(images), train=False).astype(jnp.float32)
 
-    def apply_train(self, variables: dict, images: Images, keys: Keys | None = None) -> tuple[Logits, dict]:
+    def apply_train(self, variables: dict, images: Images) -> tuple[Logits, dict]:
         """Return float32 logits in training mode, and the new batch statistics.
 
-        Dropout draws from the key of each image; without keys nothing is dropped. Call this inside pmap over
-        the axis `fsjax.runtime.parallel.AXIS`. BatchNorm takes its means and variances over the images of all
-        devices, which must hold equally many.
+        Call this inside pmap over the axis `fsjax.runtime.parallel.AXIS`. BatchNorm takes its means and variances over
+        the images of all devices, which must hold equally many.
         """
         module = self.bind(variables)
-        logits = module(self.seen(images), train=True, keys=keys).astype(jnp.float32)
+        logits = module(self.seen(images), train=True).astype(jnp.float32)
         return logits, self._variables(module)["batch_stats"]
 
     @functools.cached_property

@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, Images, Keys, Logits, conv, linear, max_pool
+from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, Images, Logits, conv, linear, max_pool
 from fsjax.runtime.errors import InputError
 
 
@@ -52,8 +52,7 @@ class ResNet(nnx.Module):
             setattr(self, f"layer{stage + 1}", blocks)
         self.fc = linear(channels, num_classes, kernel_init=TORCH_UNIFORM, **shared)
 
-    def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
-        del keys
+    def __call__(self, images: Images, *, train: bool) -> Logits:
         x = jax.nn.relu(self.bn1(self.conv1(images), train=train))
         if self.imagenet_stem:
             x = max_pool(x, 3, 2, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from fsjax.models.layers import TORCH_UNIFORM, Images, Keys, Logits, conv
+from fsjax.models.layers import TORCH_UNIFORM, Images, Logits, conv
 from fsjax.runtime.errors import InputError
 
 _NORMAL = nnx.initializers.normal(0.02)
@@ -65,8 +65,8 @@ class VisionTransformer(nnx.Module):
         setattr(self, self.last_norm, _layer_norm(width, dtype=dtype, rngs=rngs))
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-    def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
-        del train, keys
+    def __call__(self, images: Images, *, train: bool) -> Logits:
+        del train
         x = self.patch_embed(images)
         if self.class_token:
             cls_token = jnp.broadcast_to(self.cls_token[...], (x.shape[0], 1, x.shape[2])).astype(x.dtype)

@@ -46,7 +46,6 @@ class Stream(enum.IntEnum):
     DEMO_IMAGES = 39  # whether of the test split, class
 
     # Training folds these into an image's JAX key. Augmentations fold in 0, 1, ..., far below.
-    DROPOUT = 2**31
     DFMX = 2**31 + 1
     GRAFTED_IMAGES = 2**31 + 2
     AMPLITUDE_SWAP = 2**31 + 3

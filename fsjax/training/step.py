@@ -17,9 +17,8 @@ from fsjax.data.augment import image_keys
 from fsjax.data.normalisation import normalise
 from fsjax.models.network import Network
 from fsjax.runtime import parallel
-from fsjax.runtime.random_streams import Stream
 from fsjax.training.state import TrainState, overlay
-from fsjax.training.ways.way import Copies, Images, Keys, Transform
+from fsjax.training.ways.way import Copies, Images, Transform
 
 Batch = dict[str, jax.Array]
 # Arrays of the network, and of its BatchNorms for copies; the second is None where there are none.
@@ -41,7 +40,7 @@ class Update:
       optimizer: turns gradients into updates.
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
       mean_std: of pixels in [0, 1], per channel.
-      seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
+      seed: of augmentation and ways; keys depend on seed, epoch and image alone.
       ways: from `ways.make`; each changes or copies the normalised images, after the augmentation. The loss is the mean
         over the images and their copies; the accuracy counts the images alone.
       label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
@@ -70,14 +69,13 @@ class Update:
     def _loss(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[jax.Array, tuple[Pair, jax.Array]]:
         """Return the loss, and with it the new BatchNorm statistics and the accuracy."""
         keys, labels = image_keys(self.seed, batch["epoch"], batch["index"]), batch["label"]
-        dropout_keys, stats = _folded(keys, Stream.DROPOUT), list(batch_stats)  # each pass updates the statistics
+        stats = list(batch_stats)  # each pass updates the statistics
 
-        def forward(images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
-            """Return loss and logits; number: 0 for the images, 1, 2, ... for copies."""
+        def forward(images: Images, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
+            """Return loss and logits."""
             which = int(auxiliary and params[1] is not None)
             variables = {"params": overlay(*params) if which else params[0], "batch_stats": stats[which]}
-            pass_keys = _folded(dropout_keys, Stream.DROPOUT + number) if number else dropout_keys
-            logits, stats[which] = self.network.apply_train(variables, images, pass_keys)
+            logits, stats[which] = self.network.apply_train(variables, images)
             return cross_entropy(logits, labels, self.label_smoothing), logits
 
         def image_gradient(images: Images) -> Images:
@@ -85,7 +83,7 @@ class Update:
             variables = jax.lax.stop_gradient({"params": params[0], "batch_stats": stats[0]})
 
             def loss(images: Images) -> jax.Array:
-                logits, _ = self.network.apply_train(variables, images, dropout_keys)
+                logits, _ = self.network.apply_train(variables, images)
                 return cross_entropy(logits, labels, self.label_smoothing)
 
             return jax.grad(loss)(images)
@@ -99,7 +97,7 @@ class Update:
             else:
                 images = way(keys, labels, images)
         loss, logits = forward(images)
-        losses = [loss, *(forward(copy, number, auxiliary)[0] for number, (copy, auxiliary) in enumerate(copies, 1))]
+        losses = [loss, *(forward(*copy)[0] for copy in copies)]
         accuracy = (logits.argmax(-1) == labels).mean()
         return sum(losses[1:], loss) / len(losses), (tuple(stats), accuracy)
 
@@ -110,10 +108,6 @@ class Update:
         updates, optimizer_state = self.optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda value: value * scale, updates))
         return TrainState(params, batch_stats, optimizer_state)
-
-
-def _folded(keys: Keys, number: int) -> Keys:
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 class PmappedUpdate:

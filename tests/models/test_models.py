@@ -1,15 +1,13 @@
-"""The models against PyTorch's: sizes, logits, gradients, batch statistics, dropout, initial weights."""
+"""The models against PyTorch's: sizes, logits, gradients, batch statistics, initial weights."""
 
 import dataclasses
 import functools
-import itertools
 import math
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import timm
 import torch
@@ -18,22 +16,17 @@ from flax import nnx
 from torchvision.models import resnet as torch_blocks
 
 from benchmarks.parity.parity import agrees, compare, compare_with
-from benchmarks.parity.torch_models import TorchAlexNet, from_torch, random_images, randomise, torch_model, torch_resnet
+from benchmarks.parity.torch_models import TorchVGG, from_torch, random_images, randomise, torch_model, torch_resnet
 from fsjax.models import MODELS, Network, build
-from fsjax.models.layers import dropout
 from fsjax.models.network import fold
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
-from fsjax.models.sequential import VGG, AlexNet
+from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer, interpolate_positions
 from fsjax.runtime.parallel import AXIS
-from fsjax.training import state
-from fsjax.training.step import Update
 from tests.helpers.refused import refused
 
-HEAD = 128
 SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
 SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=1, heads=4)
-SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True, head_width=HEAD)
 SHALLOW = functools.partial(ResNet, depths=(1, 1, 1, 1), imagenet_stem=True)
 GROUPS = functools.partial(Bottleneck, groups=4, group_width=24)
 # name -> (a small builder, PyTorch's counterpart)
@@ -44,12 +37,7 @@ SMALL = {
         functools.partial(SHALLOW, GROUPS),
         lambda: torch_shallow(torch_blocks.Bottleneck, groups=4, width_per_group=24),
     ),
-    "vgg": (SMALL_VGG, lambda: torch_small_vgg()),
-    "alexnet": (functools.partial(AlexNet, imagenet=False, head_width=HEAD), lambda: TorchAlexNet(HEAD)),
-    "torchvision's alexnet": (
-        functools.partial(AlexNet, imagenet=True, head_width=HEAD),
-        lambda: with_head(torchvision.models.AlexNet(num_classes=10), (1, 4, 6), 256 * 6 * 6),
-    ),
+    "vgg": (functools.partial(VGG, (1, 1), (8, 16)), lambda: TorchVGG([8, "M", 16, "M"])),
 }
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 
@@ -59,14 +47,13 @@ FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18_imagenet", "resnext50_32x4d_imagenet", "wide_resnet50_2_imagenet", "vgg16_imagenet", "vit_base_patch16"],
+    ["resnet18_imagenet", "resnext50_32x4d_imagenet", "wide_resnet50_2_imagenet", "vit_base_patch16"],
 )
 def test_networks_have_the_number_of_parameters_of_torchvisions_and_timms(name):
     if name.startswith("vit"):
         torchs = torch_count(lambda: timm.create_model(f"{name}_224", num_classes=1000))
     else:
-        named = name.removesuffix("_imagenet")
-        torchs = torch_count(getattr(torchvision.models, f"{named}_bn" if named.startswith("vgg") else named))
+        torchs = torch_count(getattr(torchvision.models, name.removesuffix("_imagenet")))
     assert our_count(name, 1000, 224) == torchs
     if name == "resnet18_imagenet":
         # The 3x3 stem replaces a 7x7 one, from 3 channels to 64, and nothing else has another size.
@@ -82,12 +69,9 @@ def test_networks_have_the_number_of_parameters_of_torchvisions_and_timms(name):
     [
         ("resnet20", 33),
         ("vgg11_cifar", 67),  # an odd side before two pools, and 2 x 2 positions to average
-        ("alexnet_cifar", 32),
         ("vit_micro_patch8", 40),
         ("vit_micro_patch8_gap", 40),
         *((block, 45) for block in ("basic", "bottleneck", "groups")),  # every stride of 2 meets an odd side
-        ("vgg", 65),
-        ("torchvision's alexnet", 100),
     ],
 )
 def test_logits_and_input_gradients_are_pytorchs(monkeypatch, name, size):
@@ -101,7 +85,7 @@ def test_logits_and_input_gradients_are_pytorchs(monkeypatch, name, size):
     assert agrees(row)
 
 
-@pytest.mark.parametrize("name", ["bottleneck", "vgg", "alexnet"])
+@pytest.mark.parametrize("name", ["bottleneck", "vgg"])
 def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
     builder, make = SMALL[name]
     network, model = Network(builder, 10, 32, FLOAT32), make()
@@ -112,11 +96,7 @@ def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
     apply, params = fold(network, variables)
     jax.tree.map(np.testing.assert_array_equal, variables, before)
     kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-    # A BatchNorm behind a ReLU belongs to no convolution: not to the one before it, nor to the next, which pads zeros.
-    left = ["features.2", "features.6", "features.10", "features.13", "features.16"] if name == "alexnet" else []
-    assert {path for path in kept if "bn" in path or "'mean'" in path} == {
-        "".join(f"['{part}']" for part in (*norm.split("."), "mean")) for norm in left
-    }
+    assert not {path for path in kept if "bn" in path or "'mean'" in path}
     expected = jax.jit(network.apply)(variables, images)
     assert np.std(expected, axis=0).max() > 1000 * 2e-5, "logits that differ by far more than the tolerance"
     # Rounding grows with the logits.
@@ -178,74 +158,10 @@ def test_bfloat16_is_computed_in_and_nothing_else(builder):
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), batch_stats, bfloat16s)))
 
 
-# Dropout
-
-
-def test_dropout_keeps_and_doubles_a_half_that_differs_by_image_and_layer():
-    keys = jax.random.split(jax.random.key(0), 4)
-    x = jnp.ones((4, 10_000))
-    first, again, second = (np.asarray(dropout(x, keys, layer)) for layer in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert set(np.unique(first)) == {0, 2}
-    np.testing.assert_allclose(first.mean(axis=1), 1, atol=5 / math.sqrt(10_000))
-    halves = [*first, *second]
-    for one, other in itertools.combinations(halves, 2):
-        assert abs((one == other).mean() - 0.5) < 2.5 / math.sqrt(10_000), "independent of each other"
-
-
-@pytest.mark.parametrize("name", ["vgg", "alexnet"])
-def test_training_mode_drops_out_where_pytorch_does(name):
-    """With the same features dropped, logits are PyTorch's; with others, or none, they are not."""
-    network, model = Network(SMALL[name][0], 10, 32, FLOAT32), SMALL[name][1]()
-    randomise(model)
-    variables, images = from_torch(model), random_images(4, 32)
-    keys, other_keys = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
-    logits, _ = train_on(network, variables, images, keys)
-    others, _ = train_on(network, variables, images, other_keys)
-    none, _ = train_on(network, variables, images)
-
-    places = [place for place, layer in enumerate(model.classifier) if isinstance(layer, torch.nn.Dropout)]
-    for layer, place in enumerate(places):
-        model.classifier[place] = Dropped(keys, layer)
-    expected = torch_logits(model.train(), images)
-    assert len(places) == 2
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
-    assert min(np.abs(others - logits).max(), np.abs(none - logits).max()) > 0.1
-
-
-def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devices():
-    network, optimizer = Network(SMALL_VGG, 10, 16, FLOAT32), optax.sgd(0.1)
-    variables = jax.device_get(network.init(0))
-    # Weights so large that what is dropped shows in the loss.
-    variables["params"]["classifier"] = jax.tree.map(lambda a: 5 * a, variables["params"]["classifier"])
-    pixels = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8)
-
-    @functools.cache
-    def step(seed, devices):
-        mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-        update = Update(network, optimizer, lambda _, images: images, mean_std, seed)
-        return jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
-
-    def loss(seed=0, devices=1, epoch=0):
-        """Of a second step: the first one's gradients must be the same too."""
-        batch = {"image": pixels, "label": np.arange(8), "epoch": np.full(8, epoch), "index": np.arange(8) + 5}
-        batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-        fresh = state.create(variables, optimizer)
-        replicas = jax.tree.map(lambda a: np.broadcast_to(a, (devices, *np.shape(a))), fresh)
-        for _ in range(2):
-            replicas, measured = step(seed, devices)(replicas, batch, 1.0)
-        return float(measured["loss"][0])
-
-    expected = loss()
-    assert loss() == expected
-    np.testing.assert_allclose(loss(devices=2), expected, rtol=1e-5)
-    assert min(abs(loss(seed=1) - expected), abs(loss(epoch=1) - expected)) > 1e-3
-
-
 # Initial variables
 
 
-@pytest.mark.parametrize("name", ["resnet8", "alexnet", "vgg", "vit_micro_patch8"])
+@pytest.mark.parametrize("name", ["resnet8", "vgg", "vit_micro_patch8"])
 def test_initial_weights_are_distributed_as_pytorchs(name):
     if name in SMALL:
         network, model = Network(SMALL[name][0], 10, 32, FLOAT32), SMALL[name][1]()
@@ -304,8 +220,6 @@ def test_unknown_names_and_positions_that_are_no_square_are_refused():
         ("vit_micro_patch4", 30, "got 30; expected a multiple of the patch, 4 pixels"),
         ("vit_micro_patch4", 0, "got 0; expected a multiple of the patch, 4 pixels"),
         ("vgg16_cifar", 31, "got 31; expected 32 or more for 5 pools of 2 x 2"),
-        ("alexnet_imagenet", 62, "got 62; expected 63 or more for AlexNet"),
-        ("alexnet_cifar", 64, "got 64; expected 32 for AlexNet's CIFAR form"),
     ],
 )
 def test_an_image_size_that_does_not_fit_the_network_is_refused(name, size, message):
@@ -315,35 +229,8 @@ def test_an_image_size_that_does_not_fit_the_network_is_refused(name, size, mess
 # What the tests above share
 
 
-class Dropped(torch.nn.Module):
-    """Stands where a Dropout was, and drops what ours drops."""
-
-    def __init__(self, keys, layer):
-        super().__init__()
-        self.keys, self.layer = keys, layer
-
-    def forward(self, x):
-        return x * torch.from_numpy(np.array(dropout(jnp.ones(x.shape), self.keys, self.layer), np.float64))
-
-
 def torch_shallow(block, **options):
     return torch_blocks.ResNet(block, [1, 1, 1, 1], num_classes=10, **options)
-
-
-def torch_small_vgg():
-    features = torchvision.models.vgg.make_layers([8, "M", 16, "M"], batch_norm=True)
-    model = with_head(torchvision.models.VGG(features, num_classes=10), (0, 3, 6), 16 * 7 * 7)
-    for linear in model.classifier[::3]:
-        torch.nn.init.normal_(linear.weight, 0, 0.01)
-        torch.nn.init.zeros_(linear.bias)
-    return model
-
-
-def with_head(model, places, features):
-    """Return a model of torchvision with smaller linear layers."""
-    for place, sizes in zip(places, ((features, HEAD), (HEAD, HEAD), (HEAD, 10)), strict=True):
-        model.classifier[place] = torch.nn.Linear(*sizes)
-    return model
 
 
 def our_count(name, num_classes, image_size):
@@ -371,7 +258,7 @@ def at(tree, name):
     return functools.reduce(lambda node, part: node[part], name.split("."), tree)
 
 
-def train_on(network, variables, images, keys=None):
+def train_on(network, variables, images):
     """Logits and batch statistics of apply_train."""
-    step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0, 0), devices=jax.local_devices()[:1])
-    return jax.tree.map(lambda a: a[0], step(variables, images[None], keys if keys is None else keys[None]))
+    step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0), devices=jax.local_devices()[:1])
+    return jax.tree.map(lambda a: a[0], step(variables, images[None]))

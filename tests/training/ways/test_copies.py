@@ -34,7 +34,7 @@ class SmallCnn(nnx.Module):
         self.inside = nnx.Dict({"bn": BatchNorm(4, dtype=dtype, axis_name=axis_name, rngs=rngs)})
         self.fc = linear(4, num_classes, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, *, train, keys=None):
+    def __call__(self, x, *, train):
         x = nnx.relu(self.inside["bn"](self.conv(x), train=train))
         return self.fc(x.mean((1, 2)))
 
@@ -164,20 +164,6 @@ def test_a_step_with_copies_is_pytorchs(changes, smoothing):
         jax.tree.map(close, ours.auxiliary.variables, own)
     else:
         assert ours.auxiliary is None
-
-
-def test_each_pass_of_a_step_draws_its_own_dropout(monkeypatch):
-    drawn = []
-
-    def apply_train(self, variables, images, keys):
-        drawn.append(np.asarray(jax.random.key_data(keys)))
-        return jnp.zeros((len(images), 4)), {}
-
-    monkeypatch.setattr(Network, "apply_train", apply_train)
-    network = Network(SmallCnn, 4, 8, jnp.dtype("float32"))
-    update = step.Update(network, optax.sgd(0.1), lambda _, images: images, MEAN_STD, 0, (SHARED,))
-    update._loss(({}, None), ({}, None), jax.tree.map(jnp.asarray, random_batch(16, 8, 4)))
-    assert len(np.unique(np.concatenate(drawn), axis=0)) == 3 * 16
 
 
 def test_copies_of_a_network_without_batchnorm_share_its_parameters():
