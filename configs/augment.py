@@ -5,11 +5,11 @@
   python launch.py --config=configs/augment.py:cifar10    # ResNet-18, a CIFAR-10 prepared by TFDS
   python launch.py --config=configs/augment.py:imagenet10 --config.data.root=DIR    # ResNet-18, DIR/{train,val}/<wnid>/
 
-Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAugment, AugMix and stylised copies
-(SIN). It adds DFM-X (Wang et al., ICCVW 2023), with the maps of the standard run, and band limits; mitigate, amplitude
-swapping, orbit dropout, AFA and amplitude dropout can be named in --config.study.variants as well. For stylised copies
-set --config.variants.sin=train.stylised=DIR and add sin to --config.study.variants. For results out of distribution add
-ood to --config.study.stages and set config.ood. The augmentations need pip install 'fsjax[augment]'
+Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAugment and AugMix. For their stylised
+copies (SIN) put the copies beside the images of DIR/train/<class>/. It adds DFM-X (Wang et al., ICCVW 2023), with the
+maps of the standard run, and band limits; mitigate, amplitude swapping, orbit dropout, AFA and amplitude dropout can be
+named in --config.study.variants as well. For results out of distribution add ood to --config.study.stages and set
+config.ood. The augmentations need pip install 'fsjax[augment]'
 (torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured:
 cifar10 an hour and a half; imagenet10 88 hours, 69 of them for searches, or 1 with --config.search.patch=8.
 """
@@ -30,7 +30,6 @@ _VARIANTS = {
     "autoaugment": "train.augment=autoaugment{and}",
     "augmix": "train.augment=augmix{and}",
     "randaugment": "train.augment=randaugment{and}",
-    "sin": "train.stylised=stylised",  # the folder of the copies
     "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
     "mitigate": "train.ways=graft;train.graft.maps=probe",
     **{name: f"train.ways={name}" for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},

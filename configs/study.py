@@ -5,7 +5,7 @@
   python launch.py --config=configs/study.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
 
 Reproduces the table of Wang et al. (ICCV 2023) over models and augmentations: TPR and FPR of each class at 5 %, here
-with their spread over seeds, and the agreement between the maps of two seeds (for its sin column see
+with their spread over seeds, and the agreement between the maps of two seeds (for its stylised copies see
 configs/augment.py). A finished run is not repeated, so models, variants and seeds can be added. Time on one H100-class
 GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours
 for 45, or 330 with --config.search.patch=8.

@@ -136,25 +136,6 @@ class ArrayDataset(Dataset):
         return self._images[self._positions[np.asarray(indices, int)]]
 
 
-class JoinedDataset(Dataset):
-    """Two data sets with the same classes as one; the second's images follow the first's."""
-
-    def __init__(self, first: Dataset, second: Dataset):
-        self._first, self._second = first, second
-        self.classes, self.image_size = first.classes, first.image_size
-        self.labels, self._files = np.concatenate([first.labels, second.labels]), ()
-        self._positions = np.arange(len(self.labels))
-
-    def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
-        """Return a copy of these images."""
-        rows = self._positions[np.asarray(indices, int)]
-        later = rows >= len(self._first)
-        images = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
-        images[~later] = self._first.images(rows[~later])
-        images[later] = self._second.images(rows[later] - len(self._first))
-        return images
-
-
 def check_unchanged(file: Path, split: str, dataset: Dataset) -> None:
     """Compare a split with its entry in `file`, from when the run began, or add the entry.
 

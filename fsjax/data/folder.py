@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset, JoinedDataset
-from fsjax.data.source import EncodedSource, choose_classes, find_decodable, parse_classes
+from fsjax.data.source import EncodedSource, choose_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError, printable
 from fsjax.runtime.image_files import Encoded
@@ -74,21 +73,6 @@ class FolderSource(EncodedSource):
         file = self.files[index]
         where = storage.path(file)
         return Encoded(file if storage.is_local(where) else where.read_bytes(), file)
-
-
-def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
-    """Join the training images and their stylised copies (SIN) in <root>/<class>/, in folders named as the data's.
-
-    Raises InputError where the root is not a folder, or a class has no folder or no image there.
-    """
-    pairs = parse_classes(data_config.classes)
-    names = [name for name, display in pairs if display in training.classes] or training.classes
-    source = read_classes(check_folder(root, "train.stylised", "<class>/"), names)
-    rows = find_decodable(source, root) if data_config.skip_undecodable else None
-    source.classes = training.classes
-    resizing = data_config.resize_shorter, data_config.interpolation
-    copies = Dataset(source, data_config.image_size, data_config.cache_gib, rows, *resizing)
-    return JoinedDataset(training, copies)
 
 
 def class_folders(folder: Path) -> list[str]:

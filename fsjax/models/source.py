@@ -18,7 +18,7 @@ from fsjax.engine.model import Model
 from fsjax.models import model_file, published_weights, state_dict, trained_network, weights_record
 from fsjax.models.trained_network import TrainedNetwork
 from fsjax.runtime import files, parallel, storage, torch_files
-from fsjax.runtime.checkpoints import chosen_hashes
+from fsjax.runtime.checkpoints import newest_hashes
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
@@ -154,7 +154,7 @@ class Training(_NetworkSource):
         return []
 
     def identity_file(self, directory: Path) -> Path:
-        return chosen_hashes(directory / "checkpoints", self.config.train.select)
+        return newest_hashes(directory / "checkpoints")
 
     def trained_network(self, directory: Path) -> TrainedNetwork:
         return trained_network.load_checkpoint(self.config, directory)

@@ -42,7 +42,7 @@ class TrainedNetwork:
 
 
 def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
-    """Load what training left in a workdir: the weights of its last step, or of the step that train.select chooses.
+    """Load what training left in a workdir: the weights of its last step.
 
     Raises InputError for no or unfinished training, and for another architecture or frequencies than the config's.
     """
@@ -60,10 +60,6 @@ def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
                 f"{directory}: the newest whole checkpoint is of step {step} of {metadata['steps']}; delete "
                 "stages/train.json there and run the stage train again: it resumes from that step"
             )
-        if config.train.select == "best":
-            step = checkpoints.best()
-            if step is None:
-                raise InputError("train.select: got 'best', but no loss was measured; expected '' (the last step)")
         classes, size = tuple(metadata["classes"]), config.data.image_size
         network = models.build(config.model.name, num_classes=len(classes), image_size=size)
         network = network.limited_to(frequencies.read(config.data.frequencies, size))

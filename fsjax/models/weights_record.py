@@ -15,7 +15,7 @@ from fsjax.data.source import parse_classes
 from fsjax.engine.model import Model
 from fsjax.models import published_weights
 from fsjax.runtime import files, parallel, storage
-from fsjax.runtime.checkpoints import chosen_hashes
+from fsjax.runtime.checkpoints import newest_hashes
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
@@ -64,7 +64,7 @@ def read(config: ConfigDict, directory: Path) -> dict[str, Any]:
 def weights_file(config: ConfigDict) -> Path:
     """Return the file in config.model.weights, or the hashes of a workdir's checkpoint."""
     path = published_weights.weights_path(config)
-    file = chosen_hashes(path / "checkpoints", config.train.select) if path.is_dir() else path
+    file = newest_hashes(path / "checkpoints") if path.is_dir() else path
     if not file.is_file():
         raise InputError(
             f"model.weights: got {path}, {'without a trained model' if path.is_dir() else 'no file'}; expected PyTorch "

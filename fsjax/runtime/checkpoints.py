@@ -7,7 +7,6 @@ match is skipped. The file of hashes is written last: without it a checkpoint do
 import contextlib
 import errno
 import logging
-import math
 import os
 import pathlib
 import re
@@ -26,11 +25,9 @@ from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
-_LOSS = "loss"  # a key in the file of hashes; no file of a checkpoint has this name
-
 
 class Checkpoints:
-    """The `keep` newest checkpoints in a directory, and the checkpoint with the lowest loss.
+    """The `keep` newest checkpoints in a directory.
 
     The main process writes, in a thread; all processes read. Collective: every process must call the same methods.
     """
@@ -42,20 +39,17 @@ class Checkpoints:
         self._writing: Future | None = None
         self._copies: dict[int, tempfile.TemporaryDirectory] = {}
 
-    def save(
-        self, step: int, variables: PyTree, training: PyTree, metadata: dict[str, Any], loss: float | None = None
-    ) -> None:
+    def save(self, step: int, variables: PyTree, training: PyTree, metadata: dict[str, Any]) -> None:
         """Start to save a step in a thread; first wait for the previous step, as `wait` does.
 
         `variables` are the model's arrays of one replica, `training` everything else that training resumes from, both
-        in host memory; `metadata` is JSON. `loss` is the validation loss, if measured at this step.
+        in host memory; `metadata` is JSON.
         """
         self.wait()
         if parallel.is_main_process():
-            loss = loss if loss is not None and math.isfinite(loss) else None
             # Copy: the next step may write to the device memory under a NumPy view.
             variables, training = jax.tree.map(np.array, (variables, training))
-            self._writing = self._thread.submit(self._write, step, variables, training, metadata, loss)
+            self._writing = self._thread.submit(self._write, step, variables, training, metadata)
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written; raise InputError where writing failed, as on a full disk."""
@@ -78,21 +72,6 @@ class Checkpoints:
                     f"{self.directory}: all checkpoints {steps[::-1]} are damaged; delete the folder to train again"
                 )
             return None
-
-        return parallel.decide(find)
-
-    def best(self) -> int | None:
-        """Return the first step with the lowest loss; None without losses. Raise InputError if it is damaged."""
-        self.wait()
-
-        def find() -> int | None:
-            step = _lowest(_losses(self.directory))
-            if step is not None and not self._matches(step):
-                raise InputError(
-                    f"{self.directory / str(step)}: the best checkpoint is damaged; expected train.select='', the last "
-                    f"step, or delete {self.directory} and stages/train.json beside it to train again"
-                )
-            return step
 
         return parallel.decide(find)
 
@@ -123,7 +102,7 @@ class Checkpoints:
             while self._copies:
                 self._copies.popitem()[1].cleanup()
 
-    def _write(self, step: int, variables: PyTree, training: PyTree, metadata: dict, loss: float | None) -> None:
+    def _write(self, step: int, variables: PyTree, training: PyTree, metadata: dict) -> None:
         place = self.directory / str(step)
         with files.writing(place):
             self._delete(step)
@@ -133,15 +112,14 @@ class Checkpoints:
                     _save(folder / item, arrays)
                 files.write_json(folder / "about" / "metadata", metadata)
                 hashes = _hashes(folder)
-            files.write_json(self._hash_file(step), hashes | ({} if loss is None else {_LOSS: loss}))
-        losses = _losses(self.directory)
-        preserved = {*sorted(losses)[-self._keep :], _lowest(losses)}
+            files.write_json(self._hash_file(step), hashes)
+        preserved = _finished(self.directory)[-self._keep :]
         for other in _steps(self.directory):
             if other not in preserved:
                 self._delete(other)
 
     def _matches(self, step: int) -> bool:
-        hashes, _ = _recorded(self._hash_file(step))
+        hashes = _recorded(self._hash_file(step))
         try:
             return bool(hashes) and _hashes(self._files(step)) == hashes
         except FileNotFoundError:
@@ -153,7 +131,7 @@ class Checkpoints:
         if storage.is_local(place):
             return place
         if step not in self._copies:
-            names, _ = _recorded(self._hash_file(step))
+            names = list(_recorded(self._hash_file(step)))
             copy = tempfile.TemporaryDirectory()
             place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
             self._copies[step] = copy  # only now: a download that failed is no copy
@@ -170,11 +148,9 @@ class Checkpoints:
         return self.directory / f"{step}.sha256.json"
 
 
-def chosen_hashes(directory: Path, select: str) -> Path:
-    """Return the file of hashes of the checkpoint that train.select chooses; it identifies the checkpoint's content."""
-    losses = _losses(directory)
-    step = _lowest(losses) if select == "best" else max(losses, default=None)
-    return directory / ("none" if step is None else f"{step}.sha256.json")
+def newest_hashes(directory: Path) -> Path:
+    """Return the file of hashes of the newest checkpoint, which identifies its content; "none" without checkpoints."""
+    return directory / next((f"{step}.sha256.json" for step in reversed(_finished(directory))), "none")
 
 
 def _check_space(file: pathlib.Path, arrays: PyTree) -> None:
@@ -216,27 +192,19 @@ def _steps(directory: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _losses(directory: Path) -> dict[int, float | None]:
-    losses: dict[int, float | None] = {}
-    for file in directory.glob("*.sha256.json"):
-        step, (hashes, loss) = file.name.split(".")[0], _recorded(file)
-        if step.isdecimal() and hashes:
-            losses[int(step)] = loss
-    return losses
+def _finished(directory: Path) -> list[int]:
+    """Return the steps whose file of hashes is whole, ascending."""
+    steps = ((file.name.split(".")[0], file) for file in directory.glob("*.sha256.json"))
+    return sorted(int(step) for step, file in steps if step.isdecimal() and _recorded(file))
 
 
-def _lowest(losses: dict[int, float | None]) -> int | None:
-    measured = [(loss, step) for step, loss in losses.items() if loss is not None]
-    return min(measured)[1] if measured else None
-
-
-def _recorded(file: Path) -> tuple[dict[str, str], float | None]:
-    """Read the hashes and the loss; {} for a file that is missing or damaged."""
+def _recorded(file: Path) -> dict[str, str]:
+    """Read the hashes; {} for a file that is missing or damaged."""
     with contextlib.suppress(FileNotFoundError, InputError):
         hashes = files.read_json(file)
         if isinstance(hashes, dict):
-            return hashes, hashes.pop(_LOSS, None)
-    return {}, None
+            return hashes
+    return {}
 
 
 def _hashes(directory: pathlib.Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ def train(training: Training, dataset: Callable[[str], Dataset], directory: Path
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
         start = restore(training, checkpoints)
         if start.step == training.steps and checkpoints.newest() is None:
-            _save(training, start, checkpoints, None)  # the run that this training continues ended there
+            _save(training, start, checkpoints)  # the run that this training continues ended there
         context = EvaluatorContext(training.network, training.mean_std, config, dataset, directory)
         called = [evaluator(context) for evaluator in evaluators.parse(config.train.evaluators)]
         run_steps(training, start, called, checkpoints, metrics)
@@ -82,7 +82,7 @@ def run_steps(
             if last or stopping or loop.step % checkpoint_every == 0:
                 # Raises before a checkpoint with a loss that is not finite is saved.
                 _means([state.unreplicate(values) for values in measured], loop.step)
-                _save(training, loop, checkpoints, evaluated.get("validation_loss"))
+                _save(training, loop, checkpoints)
             if stopping and not last:
                 # All wait for the checkpoint, since a scheduler may end all processes once one has ended.
                 checkpoints.wait()
@@ -123,12 +123,12 @@ def _evaluate(training: Training, loop: LoopState, called: Sequence[Evaluator], 
     return values
 
 
-def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validation_loss: float | None) -> None:
+def _save(training: Training, loop: LoopState, checkpoints: Checkpoints) -> None:
     host = state.unreplicate(loop.replicas)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
         raise _not_finite(f"the weights are not finite after step {loop.step}")
     resumed = {**state.resumed_arrays(host), "plateau": loop.plateau}
-    checkpoints.save(loop.step, host.variables, resumed, training.metadata, validation_loss)
+    checkpoints.save(loop.step, host.variables, resumed, training.metadata)
 
 
 def _not_finite(cause: str) -> InputError:

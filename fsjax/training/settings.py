@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fsjax.data.augment import make_augment, split_names
-from fsjax.data.folder import check_folder
 from fsjax.runtime.errors import InputError, require
 from fsjax.training import evaluators, optimizers, ways
 
@@ -24,8 +23,6 @@ def check(config: ConfigDict) -> None:
     if split_names(options.augment)[0]:
         require("augment")
     ways.check(options, config.data.image_size)
-    if options.stylised:
-        check_folder(options.stylised, "train.stylised", "<class>/")
     evaluators.parse(options.evaluators)
     if bool(options.epochs) == bool(options.steps):
         raise InputError(
@@ -37,9 +34,7 @@ def check(config: ConfigDict) -> None:
     for field, accepted, expected in (
         ("precision", options.precision in PRECISIONS, ", ".join(PRECISIONS)),
         ("batch_size", options.batch_size % devices == 0, batches),
-        ("select", options.select in ("", "best"), "'' (the last step) or 'best'"),
         ("evaluators", measured or options.schedule != "plateau", "'validation' with train.schedule='plateau'"),
-        ("evaluators", measured or options.select != "best", "'validation' with train.select='best'"),
     ):
         if not accepted:
             raise InputError(f"train.{field}: got {options[field]!r}; expected {expected}")

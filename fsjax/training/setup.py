@@ -16,7 +16,6 @@ from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import make_augment
 from fsjax.data.dataset import Dataset
-from fsjax.data.folder import join_stylised
 from fsjax.models.network import Network
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
@@ -50,10 +49,9 @@ class Training:
     metadata: dict[str, Any]  # of each checkpoint
 
 
-def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
+def build(config: ConfigDict, images: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
     """Return the parts of a training with this config in this workdir; compile and train nothing."""
     options = config.train
-    images: Dataset = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
     network = models.build(
         config.model.name,
         num_classes=len(images.classes),

@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import re
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,12 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common, jpeg
+from configs import jpeg
 from fsjax import data
 from fsjax.data import folder
 from fsjax.runtime import image_files, workers
 from fsjax.runtime.errors import InputError
-from fsjax.training import setup
 from tests.helpers.data_config import data_config, smooth_images
 from tests.helpers.refused import refused
 
@@ -176,28 +174,6 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
         file.write_bytes(b"no picture")
     message = "split 'train' of data.source folder: got no image that decodes .ant/000.png, .*; expected one or more"
     refused(message, data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
-
-
-def test_stylised_copies_follow_the_training_images_in_their_classes_and_in_no_other_split(tmp_path):
-    counts = {"cat": 4, "dog": 2}
-    images = save_folder(tmp_path, counts)
-    save_folder(tmp_path, counts, split="test")
-    copies = save_folder(tmp_path / "sin", {"dog": 3, "cat": 2, "yak": 1}, split="all")
-    config = common.base()
-    config.data.update(data_config("folder", root=tmp_path, classes="cat=Katze,dog"))
-    config.model.name, config.train.stylised = "vit_nano_patch8", str(tmp_path / "sin" / "all")
-    config.train.epochs, config.train.batch_size = 1.0, 8
-    sets = {split: data.load(config.data, split, 0) for split in ("train", "test")}
-    mean_std = (np.full(3, 0.5), np.full(3, 0.2))
-    built = setup.build(config, sets["train"], mean_std, tmp_path / "run")
-    assert built.images.classes == ("Katze", "dog") and built.steps == 2, "an epoch of 11 images in batches of 8"
-    np.testing.assert_array_equal(built.images.labels, [0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1])
-    expected = np.stack([image_files.resize(image, 8) for image in [*images, *copies[3:5], *copies[:3]]])
-    order = np.random.default_rng(0).permutation(11)
-    np.testing.assert_array_equal(built.images.images(order), expected[order])
-    assert len(sets["train"]) == len(sets["test"]) == 6
-    shutil.rmtree(tmp_path / "sin" / "all" / "dog")
-    refused("data.classes, in .*all: got 'dog'; expected", setup.build, config, sets["train"], mean_std, tmp_path)
 
 
 # --- arrays

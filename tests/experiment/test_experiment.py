@@ -325,8 +325,7 @@ def test_every_config_holds_fields_that_can_be_used(module, arg):
 def test_every_study_is_of_runs_that_can_be_made(module, arg):
     config = module.get_config(arg)
     config.train.batch_size *= 8
-    # The folder of sin is not here.
-    config.study.variants = ",".join(["standard", *(set(config.variants) - {"sin", "standard"})])
+    config.study.variants = ",".join(["standard", *(set(config.variants) - {"standard"})])
     assert runner.check(config) == ["study"]
     assert module.get_config() == module.get_config("synthetic")
     refused("--config: got the data set 'imagenet1k'; expected synthetic, cifar10_cpu", module.get_config, "imagenet1k")

@@ -254,15 +254,15 @@ def ranked(*scores):
     return plane > 0, plane
 
 
-def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
-    config, of_class = make_config(), ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
-    added = probe._added(config, *of_class, np.zeros((24, 24), bool))
+def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog, monkeypatch):
+    of_class = ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
+    added = probe._added(*of_class, np.zeros((24, 24), bool))
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6, 7, 8)))
-    config.probe.max_share = 8 / 576
+    monkeypatch.setattr(probe, "_MOST", 8 / 576)
     before = np.isin(spectrum.orbits(24, 24), (20, 21))
-    added = probe._added(config, *of_class, before)
+    added = probe._added(*of_class, before)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
-    assert "probe.max_share, 0.0139 of the plane; the first frequencies of each are grafted" in caplog.text
+    assert "exceed 0.0139 of the plane; the first frequencies of each are grafted" in caplog.text
 
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from fsjax.runtime import checkpoints as module
-from fsjax.runtime.checkpoints import Checkpoints, chosen_hashes
+from fsjax.runtime.checkpoints import Checkpoints, newest_hashes
 from tests.helpers.places import full_disk, store
 from tests.helpers.refused import refused
 
@@ -39,8 +39,8 @@ def training(step):
     return {"optimizer": state, "plateau": {"scale": np.array(step, np.float32)}}
 
 
-def save(checkpoints, step, loss=None):
-    checkpoints.save(step, variables(step), training(step), {**ABOUT, "at": step}, loss)
+def save(checkpoints, step):
+    checkpoints.save(step, variables(step), training(step), {**ABOUT, "at": step})
 
 
 def saved(place, steps=(1, 2, 3), keep=2):
@@ -57,8 +57,9 @@ def value(checkpoints, step):
 
 
 def test_the_newest_comes_back_as_it_was_saved_and_only_the_newest_are_kept(place):
+    assert not newest_hashes(place).exists()
     checkpoints = saved(place)
-    assert checkpoints.newest() == 3
+    assert checkpoints.newest() == 3 and newest_hashes(place).name == "3.sha256.json"
     assert checkpoints.metadata(3) == {**ABOUT, "at": 3}
     assert value(checkpoints, 3) == 3
     restored = checkpoints.restore("training", 3, training(0))
@@ -99,32 +100,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, c
     checkpoints.close()
 
 
-def test_the_best_is_kept_beside_the_newest_over_restarts(place):
-    losses = {1: 0.5, 2: 0.25, 3: None, 4: float("nan"), 5: 0.25, 6: 0.75, 7: None}
-    assert Checkpoints(place, 1).best() is None and not chosen_hashes(place, "best").exists()
-    for step, loss in losses.items():
-        checkpoints = Checkpoints(place, 1)
-        save(checkpoints, step, loss)
-        checkpoints.close()
-    checkpoints = Checkpoints(place, 1)
-    assert checkpoints.newest() == 7 and checkpoints.best() == 2, "the earliest of equal losses, and no NaN"
-    assert value(checkpoints, 2) == 2
-    assert sorted(path.name for path in place.iterdir()) == ["2", "2.sha256.json", "7", "7.sha256.json"]
-    assert chosen_hashes(place, "best").name == "2.sha256.json"
-    assert chosen_hashes(place, "").name == "7.sha256.json"
-    save(checkpoints, 8, 0.0)
-    assert checkpoints.best() == 8
-    assert sorted(path.name for path in place.iterdir()) == ["8", "8.sha256.json"]
-    checkpoints.close()
-
-
-def test_a_damaged_best_and_a_folder_with_nothing_whole_are_named(place):
-    checkpoints = Checkpoints(place, 2)
-    for step, loss in ((1, 0.1), (2, 0.2), (3, 0.3)):
-        save(checkpoints, step, loss)
-    checkpoints.close()
-    (place / "1" / "about" / "metadata").write_text("{}")
-    refused(r"1: the best checkpoint is damaged; expected train\.select=''", Checkpoints(place, 2).best)
+def test_a_folder_with_nothing_whole_is_named(place):
     assert Checkpoints(place / "empty", 2).newest() is None
     saved(place / "full")
     for hashes in (place / "full").glob("*.json"):

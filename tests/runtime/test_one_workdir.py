@@ -39,8 +39,8 @@ def processes(function, *directories):
 
 def test_one_process_of_a_run_writes_and_all_read_the_same(tmp_path):
     one, other = processes("checkpoint", tmp_path / "run", tmp_path / "run")
-    expected = {"refused": "process 0 refuses", "newest": 4, "best": 2, "about": {"at": 4}, "left": 3}
-    assert one == other == expected | {"values": [2.0, 4.0]}
+    expected = {"refused": "process 0 refuses", "newest": 4, "about": {"at": 4}, "left": 3}
+    assert one == other == expected | {"values": [3.0, 4.0]}
 
 
 def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):

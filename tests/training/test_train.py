@@ -11,13 +11,12 @@ import pytest
 import torch
 from ml_collections import ConfigDict
 
-from fsjax import data, models
+from fsjax import data
 from fsjax.data.augment import make_augment
 from fsjax.fourier import spectrum
-from fsjax.models import Network, trained_network
+from fsjax.models import Network
 from fsjax.models.resnet import BasicBlock, ResNet
-from fsjax.models.source import model_source
-from fsjax.runtime import files, progress
+from fsjax.runtime import progress
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.training import optimizers, settings, state, step
 from fsjax.training.ways import graft
@@ -132,33 +131,12 @@ NO_VALIDATION = "train.evaluators: got ''; expected 'validation' with"
         ({"train__steps": 0}, "train.epochs, train.steps: got 0, 0; expected one of them above 0"),
         ({"train__batch_size": 10}, "train.batch_size: got 10; expected a positive multiple of the 4 devices"),
         ({"train__evaluators": "f1"}, "train.evaluators: got 'f1'; expected validation, dynamics"),
-        ({"train__select": "last"}, "train.select: got 'last'; expected '' (the last step) or 'best'"),
-        ({"train__select": "best", "train__evaluators": ""}, f"{NO_VALIDATION} train.select='best'"),
         ({**PLATEAU, "data__validation_share": 0.0}, "data.validation_share: got 0; expected above 0 with train.sch"),
         ({**PLATEAU, "train__evaluators": ""}, f"{NO_VALIDATION} train.schedule='plateau'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(changes, message):
     refused(re.escape(message), settings.check, training_config(**changes))
-
-
-def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_this_or_another_run_goes_on_with(tmp_path):
-    config = training_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
-    config.train.learning_rate = 0.1
-    train(config, tmp_path)
-    found = {line["step"]: line["validation_loss"] for line in lines(tmp_path) if "validation_loss" in line}
-    best = min(found, key=found.get)
-    assert best < 5, "else this test shows nothing"
-    taken = jax.tree.leaves(trained_network.load_checkpoint(config, tmp_path).variables)
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
-    saved = checkpoints.restore("variables", best, jax.eval_shape(lambda: network.init(0)))
-    assert_same_bits(taken, saved)
-    for select, number in (("best", best), ("", 6)):
-        other = training_config(train__select=select, model__weights=str(tmp_path))
-        model_source(other).record(tmp_path / select, ("C0", "C1", "C2", "C3"))
-        seen = files.read_json(tmp_path / select / "weights.json")["sha256"]
-        assert seen == files.sha256(tmp_path / "checkpoints" / f"{number}.sha256.json")
 
 
 # Going on with another run

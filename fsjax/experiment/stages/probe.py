@@ -45,13 +45,13 @@ logger = logging.getLogger(__name__)
 _LEARNED, _LONGER = 0.5, 2
 # Evenly spaced training images whose energy is measured.
 _ENERGY_IMAGES = 512
+# Shares of the plane: of a class's map, and of all frequencies to graft, the first of each class's map.
+_SHARE, _MOST = 0.02, 0.25
 
 FIELDS: config_fields.Table = {
     "rounds": (3, "largest number of short trainings; each grafts the frequencies found before", "[1, inf)"),
     "length": (0.3, "share of the steps of a short training; doubled if it finds and learns too little", "(0, 1)"),
     "points": ((0.5, 0.7, 0.85), "shares of the final training after which it is probed", "(0, 1)"),
-    "share": (0.02, "share of the plane that a class's map keeps", "(0, 1)"),
-    "max_share": (0.25, "largest share of the plane to graft: the first frequencies of each class's map", "(0, 1]"),
     "pairs": (240, "pairs of training images per class that show by grafts whether a map is in use", "[10, inf)"),
     "exempt_classes": ("", "classes whose true cue is a few frequencies, which are not grafted, separated by commas"),
 }
@@ -166,16 +166,16 @@ class Rounds:
         )
         measured = probes.measure(
             classifier,
-            probes.decisive(ranked.at(config.probe.share), ranked.scores, energy),
+            probes.decisive(ranked.at(_SHARE), ranked.scores, energy),
             sample,
             scores=ranked.scores,
             energy=energy,
-            share=config.probe.share,
+            share=_SHARE,
             memory_mib=config.run.memory_mib,
             directory=directory / "search" / "probe",
         )
         chosen = measured.used & ~self.exempt
-        added = _added(config, measured.prefixes[chosen], ranked.scores[chosen], self.grafted)
+        added = _added(measured.prefixes[chosen], ranked.scores[chosen], self.grafted)
         self.grafted = self.grafted | added
         result = ProbeRound(
             end=end,
@@ -214,7 +214,7 @@ def _round_config(config: ConfigDict, number: int, grafted: Path | None) -> Conf
         run.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
     else:
         run.train.graft.maps = str(grafted)
-    run.search.update(method="graft", split="train", shares=(config.probe.share,), resamples=0, patch=1)
+    run.search.update(method="graft", split="train", shares=(_SHARE,), resamples=0, patch=1)
     return run
 
 
@@ -226,17 +226,16 @@ def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[
 
 
 def _added(
-    config: ConfigDict,
     maps: Bool[np.ndarray, "chosen size size"],
     scores: Float[np.ndarray, "chosen size size"],
     grafted: Bool[np.ndarray, "size size"],
 ) -> Bool[np.ndarray, "size size"]:
     """Return the new frequencies in the maps of the chosen classes."""
     new = maps & ~grafted
-    room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
+    room = masks.budget(_MOST, *grafted.shape) - int(grafted.sum())
     added = masks.union(new, scores, room)
     if added.sum() < new.any(0).sum():
-        most = f"probe.max_share, {config.probe.max_share:.3g} of the plane"
+        most = f"{_MOST:.3g} of the plane"
         logger.warning(f"probe: the maps in use exceed {most}; the first frequencies of each are grafted")
     return added
 
@@ -267,7 +266,7 @@ def _work(config: ConfigDict, datasets: Mapping[str, Dataset]) -> Work:
     plane, classes = (config.data.image_size, config.data.image_size), len(training.classes)
     trained = options.rounds * options.length + max((0.0, *options.points))
     rounds = options.rounds + len(options.points)
-    grafts = probes.grafts_a_class(options.pairs, (masks.budget(options.share, *plane) + 1) // 2)
+    grafts = probes.grafts_a_class(options.pairs, (masks.budget(_SHARE, *plane) + 1) // 2)
     return {
         "training": round(trained * forecast.training_passes(config, len(training))),
         "search": rounds * SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane),

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from fsjax.data import frequencies
 from fsjax.fourier import published_maps, spectrum
 from fsjax.runtime import files, parallel, storage
-from fsjax.runtime.checkpoints import chosen_hashes
+from fsjax.runtime.checkpoints import newest_hashes
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
@@ -134,7 +134,7 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     if run := start(options, directory):
         if not options.graft.start:
             read["train.graft.start"] = start_file(directory)
-        read["train.graft.weights"] = chosen_hashes(run / "checkpoints", "")
+        read["train.graft.weights"] = newest_hashes(run / "checkpoints")
     return read
 
 
