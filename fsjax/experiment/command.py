@@ -2,8 +2,7 @@
 
   fsjax --config=dfm_vit[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-A config is the name of one of fsjax's experiments, which `fsjax --help` lists, or a file of your own. absl parses the
-flags. Its `app.run` is not used: it ends a mistake with a page of usage and status 1.
+A config is the name of one of fsjax's experiments, which `fsjax --help` lists, or a file of your own.
 """
 
 import logging
@@ -22,11 +21,9 @@ from ml_collections import ConfigDict, config_flags
 
 import fsjax
 from fsjax.runtime import config_fields, interrupt, storage
-from fsjax.runtime.errors import InputError, nearest, one_line
+from fsjax.runtime.errors import InputError, nearest, one_line, unknown
 from fsjax.runtime.storage import Path
 
-# Fields that a message names for an unknown one.
-_MOST_MEANT = 4
 BAD_INPUT = 2
 
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
@@ -81,8 +78,7 @@ def _of_a_folder(argv: list[str]) -> int:
     """Run `check`, `explore` or `cards` on the one folder that the other words name, or print its help."""
     from fsjax.experiment import cards, check, explore  # import JAX, which takes seconds
 
-    name = argv[1]
-    command = {"check": check, "explore": explore, "cards": cards}[name]
+    command = {"check": check, "explore": explore, "cards": cards}[argv[1]]
     if _HELP & set(argv):
         print(command.__doc__)
         return 0
@@ -93,7 +89,7 @@ def _of_a_folder(argv: list[str]) -> int:
     except flags.Error as error:
         raise InputError(one_line(error)) from error
     if len(rest) != 1:
-        raise InputError(f"{name}: got {len(rest)} folders; expected one: fsjax {name} FOLDER")
+        raise InputError(f"{argv[1]}: got {len(rest)} folders; expected one: fsjax {argv[1]} FOLDER")
     return command.run(rest[0], values)
 
 
@@ -122,10 +118,8 @@ def _overview(argv: list[str]) -> str:
 
 def _fields(name: str, config: ConfigDict) -> str:
     """Return the fields of an experiment, one line each: name, value after the command line, and help."""
-    values = {field: repr(value) for field, value in config_fields.flat(config)}
-    width = min(24, max(map(len, values.values())))
-    helps = {field: config_fields.FIELDS[field].help if field in config_fields.FIELDS else "" for field in values}
-    rows = [(field, f"{value:{width}}  {helps[field]}".rstrip()) for field, value in values.items()]
+    helps = {field: definition.help for field, definition in config_fields.FIELDS.items()}
+    rows = [(name, f"{value!r:24}  {helps.get(name, '')}".rstrip()) for name, value in config_fields.flat(config)]
     return "\n".join([f"Fields of {name}, set by --config.FIELD=VALUE:", *_columns(rows)])
 
 
@@ -176,10 +170,7 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
     if not path:
         raise InputError("--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py")
     if not pathlib.Path(path).is_file():
-        near = nearest(pathlib.PurePath(path).stem, [file.stem for file in _experiments()])
-        expected = "expected a Python file with get_config(), such as configs/dfm_vit.py"
-        said = f"did you mean {config_folder().name}/{near}.py?" if near else expected
-        raise InputError(f"--config: got {path!r}, which is no file; {said}")
+        raise unknown("--config", pathlib.PurePath(path).stem, [file.stem for file in _experiments()])
     if (parent := str(config_folder().parent)) not in sys.path:
         sys.path.append(parent)  # so that a user's own config can write `from configs import common`
     argv = [argv[0], f"--config={path}{colon}{argument}", *words]
@@ -251,11 +242,10 @@ def _check_fields(words: list[str], known: ConfigDict) -> None:
         group: Any = known
         for part in field.split("."):
             if not (isinstance(group, ConfigDict) and part in group):
-                # Fields of this last name, or of a similar one, in any group; without a group all of a few.
+                # Fields of this last name, or of a similar one, in any group.
                 last = nearest(field.rpartition(".")[2], [name.rpartition(".")[2] for name in fields])
                 same = [name for name in fields if name.rpartition(".")[2] == last]
-                all_of = " or --config.".join(same) if "." not in field and len(same) <= _MOST_MEANT else ""
-                near = all_of or nearest(field, same or fields, least=0.0 if same else 0.6)
+                near = nearest(field, same or fields, least=0.0 if same else 0.6)
                 names = group if isinstance(group, ConfigDict) else known
                 expected = f"did you mean --config.{near}?" if near else f"expected {', '.join(names)}"
                 raise InputError(f"--config.{field}: unknown field {part!r}; {expected}")
@@ -276,13 +266,10 @@ def _split_config(words: list[str]) -> tuple[str, list[str]]:
 def _define_flags(argv: list[str]) -> flags.FlagValues:
     """Return the flags of a command line, not parsed yet."""
     values = flags.FlagValues()
-    help = "An experiment: a name or a file of configs/, with :ARG where it takes one."
+    help = "An experiment, NAME or FILE, with :ARG where it takes one."
     config_flags.DEFINE_config_file("config", None, help, flag_values=values, sys_argv=argv)
-    help = "Folder of the results; runs/<config>-<arg> if not given, with -quick after it for --quick."
-    flags.DEFINE_string("workdir", None, help, flag_values=values)
-    help = "A first look: few images, pairs and patches, by the preset of fsjax/evaluation/first_look.py."
-    flags.DEFINE_boolean("quick", False, help, flag_values=values)
-    # For several processes that the user starts, without Slurm, mpirun or a TPU slice.
+    flags.DEFINE_string("workdir", None, "Folder of the results; runs/<config>-<arg> if not given.", flag_values=values)
+    flags.DEFINE_boolean("quick", False, "A first look: few images, pairs and patches.", flag_values=values)
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, as every process reaches it.", flag_values=values)
     flags.DEFINE_integer("processes", None, "Number of processes that run this command.", flag_values=values)
     flags.DEFINE_integer("process", None, "Index of this process, from 0.", flag_values=values)
@@ -296,8 +283,9 @@ def config_folder() -> pathlib.Path:
 
 def _experiments() -> list[pathlib.Path]:
     """Return the files of configs/ that have a get_config()."""
-    files = sorted(config_folder().glob("*.py"))
-    return [file for file in files if "\ndef get_config(" in file.read_text(encoding="utf-8")]
+    return [
+        file for file in sorted(config_folder().glob("*.py")) if "\ndef get_config(" in file.read_text(encoding="utf-8")
+    ]
 
 
 def config_file(path: str) -> str:

@@ -25,7 +25,6 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES, method_for_maps, patch_maps
-from fsjax.search.sweep import range_in_words
 
 # A model uses planted frequencies where its TPR falls by at least this without them.
 USES_PLANTED = 0.1
@@ -183,13 +182,6 @@ def _planted(evaluation: Evaluation, method: str) -> list[dict]:
 def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     """Return sentences about the search from the provenance of its maps, some about one share."""
     provenance, notes = maps.provenance, []
-    if agreement := provenance.get("agreement"):
-        spearman, top_iou = (range_in_words(agreement[name]) for name in ("spearman", "top_iou"))
-        notes.append(
-            f"Searched in {agreement['precision']}; on {agreement['masks']} random masks a class, computed again in "
-            f"float32 'highest', the scores have rank correlations from {spearman}, and their best 5 % overlap (IoU) "
-            f"from {top_iou}, lowest to highest class."
-        )
     if origin := provenance.get("imported"):
         notes.append(
             f"These maps were imported from {origin['path']} "

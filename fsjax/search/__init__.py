@@ -44,10 +44,10 @@ FIELDS: config_fields.Table = {
     ),
     "precision": (
         "highest",
-        "of search and evaluation: highest (float32), tensorfloat32, bfloat16; the latter two report their agreement",
+        "of search and evaluation: highest (float32), tensorfloat32, bfloat16; with the latter two the evaluation says "
+        "how many filtered images have the same prediction in highest",
     ),
     "transform": ("auto", "how filtered images are made: fft, or dft (matrix products); auto = dft on TPUs, else fft"),
-    "agreement_masks": (256, "random masks that are evaluated in highest as well, for this agreement", "[2, inf)"),
     **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
 }
 

@@ -22,7 +22,7 @@ from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import candidate_masks, patch_maps
 from fsjax.search.candidate_masks import Candidates, Stage
 from fsjax.search.method import Method, Problem
-from fsjax.search.sweep import check_precision, sweep
+from fsjax.search.sweep import sweep
 
 # Published for this size; `stage_patches` has the rule for all others.
 PATCHES_224 = (56, 28, 14, 8, 4, 2)
@@ -55,8 +55,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     no candidate fits a budget, the best loses random orbits, and its loss is unknown.
 
     Provenance: `stages`, each with its `patch`, `candidates`, `positions` (the least, median and most kept) and the
-    `shares` it serves; `losses` [shares][classes], of each class under its map in nats, or None; `agreement`, the
-    precision check of the last published stage's losses.
+    `shares` it serves; `losses` [shares][classes], of each class under its map in nats, or None.
     """
     stages, share = plan_stages(problem.options, problem.plane), problem.options.hierarchical.share
     candidates = Candidates(problem.plane, stages, problem.seed, share)
@@ -68,13 +67,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     choices: dict[float, tuple[int, Int[np.ndarray, " classes"], list[float | None]]] = {}
     published: list[Float[np.ndarray, "classes _"]] = []
     stage_reports: list[dict] = []
-    agreement: dict = {}
     for number, stage in enumerate(candidates.stages):
         if stage.budget is not None and not len(candidates.ranking):
             ranking = candidate_masks.rank_orbits(candidates, published, stage.budget)
             candidates = dataclasses.replace(candidates, ranking=ranking)
-        candidates, losses, positions, stage_agreement = advance(problem, candidates, layout)
-        agreement |= stage_agreement
+        candidates, losses, positions = advance(problem, candidates, layout)
         if stage.budget is None:
             published.append(losses)
         for share in stage.shares:
@@ -92,7 +89,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         rng, budget = generator(problem.seed, Stream.HIERARCHICAL_TRIM, label), masks.budget(share, *problem.plane)
         return candidates.trim(candidates.mask(stage, int(chosen[label])), budget, rng)  # the same where it fits
 
-    evaluated = sum(stage.count for stage in candidates.stages) + agreement.get("masks", 0)
+    evaluated = sum(stage.count for stage in candidates.stages)
     return dfm.from_classes(
         ((np.stack([map_of(label, share) for share in shares]), None) for label in range(len(problem.counts))),
         shares,
@@ -100,20 +97,19 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             sum(problem.counts) * evaluated,
             stages=stage_reports,
             losses=[choices[share][2] for share in shares],
-            agreement=agreement,
         ),
     )
 
 
 def advance(
     problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None
-) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
+) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"]]:
     """Evaluate the next stage.
 
-    Returns the candidates with the stage's N best of each class, the mean losses in nats, how many positions each
-    candidate keeps and, after the last published stage, the agreement.
+    Returns the candidates with the stage's N best of each class, the mean losses in nats, and how many positions each
+    candidate keeps.
     """
-    number, published = len(candidates.best), sum(stage.budget is None for stage in candidates.stages)
+    number = len(candidates.best)
     stage, counts = candidates.stages[number], np.array(problem.counts)
     # The best of the stages before determine a stage's masks, so its partial results are tied to them.
     problem = dataclasses.replace(
@@ -126,13 +122,9 @@ def advance(
     mask_list = LazyArray(stage.count, make)
     label = f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}"
     sums = sweep(problem, mask_list, label=label, layout=layout)
-    agreement = {}
-    if number + 1 == published and stage.count > 1:
-        # The check compares the masks with the largest sums; the best have the lowest losses.
-        agreement = check_precision(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
     best = np.argsort(sums, axis=1, kind="stable")[:, : problem.options.hierarchical.keep]
     positions = np.array([candidates.masks(number, index, index + 1).sum() for index in range(stage.count)])
-    return dataclasses.replace(candidates, best=(*candidates.best, best)), sums / counts[:, None], positions, agreement
+    return dataclasses.replace(candidates, best=(*candidates.best, best)), sums / counts[:, None], positions
 
 
 def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:

@@ -21,7 +21,7 @@ from fsjax.fourier.masks import at_threshold
 from fsjax.runtime.errors import InputError
 from fsjax.search import patch_maps
 from fsjax.search.method import Method, Planes, Problem
-from fsjax.search.sweep import check_precision, sweep
+from fsjax.search.sweep import sweep
 
 # Images in a batch of the published code, whose images are sorted by class.
 _BATCH = 100
@@ -37,7 +37,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         weights=lambda label: patch_maps.resample_weights(counts[label], resamples, problem.seed, label),
         replicates=1 + resamples,
     )
-    agreement = check_precision(problem, masks, sums[:, 0])
 
     def scores(replicates: slice) -> Iterator[Float[np.ndarray, "replicates patches"]]:
         for class_sums, count in zip(sums, counts, strict=True):
@@ -47,9 +46,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     return patch_maps.cut(
         problem,
         scores,
-        sum(counts) * (masks.count + agreement.get("masks", 0)),
+        sum(counts) * masks.count,
         loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
-        agreement=agreement,
     )
 
 
@@ -79,7 +77,6 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
     sums = sweep(problem, masks, weights=weights)
     others = [sum(1 - np.sum(own == batch) / batch_sizes[batch] for batch in np.unique(own)) for own in batches]
     losses = sums[:, mask_of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
-    agreement = check_precision(problem, masks, sums, weights)
     block_of_position = np.full(problem.plane, len(blocks))
     for number, block in enumerate(blocks):
         block_of_position[removed(size, options.patch, *block)] = number
@@ -87,9 +84,7 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
         (np.append(class_losses, 0)[block_of_position] for class_losses in losses),
         tuple(options.shares),
         mask=at_threshold,
-        **problem.attributes(
-            total * (masks.count + agreement.get("masks", 0)), agreement=agreement, **{dfm.COMPAT: True}
-        ),
+        **problem.attributes(total * masks.count, **{dfm.COMPAT: True}),
     )
 
 

@@ -1,8 +1,6 @@
 """The loss of every class under every mask of a list, shared by processes and devices, with partial results."""
 
-import dataclasses
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -16,14 +14,9 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
-from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.workers import read_ahead
 from fsjax.search.method import Problem
 
-logger = logging.getLogger(__name__)
-
-# Share of the sampled masks that the check of a low precision compares as the best.
-TOP_SHARE = 0.05
 # Images, or pairs of images, and their weights; None weighs each image 1.
 WeightedImages: TypeAlias = tuple[Float[np.ndarray, " images *image"], Float[np.ndarray, "images replicates"] | None]
 
@@ -34,7 +27,6 @@ def sweep(
     *,
     weights: Callable[[int], Float[np.ndarray, " images *replicates"]] | None = None,
     replicates: int | None = None,
-    model: Model | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
 ) -> Float[np.ndarray, "classes *replicates masks"]:
@@ -49,7 +41,6 @@ def sweep(
       weights: class index -> weight of each of its images; default 1.
       replicates: number of weights of an image, each with its own sum from the same forward passes; None = one weight,
         and the sums have no such axis.
-      model: default: the problem's model, as config.search says.
       label: title of the progress bar; default: the method.
       layout: from tile_size.layout; default: chosen. Partial results keep the layout of the first start.
     """
@@ -58,7 +49,7 @@ def sweep(
         images = problem.images(class_index)
         return images, weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
 
-    model = model or problem.searched_model
+    model = problem.searched_model
     layout = layout or tile_size.layout(model, problem.counts, masks=masks.count, memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({**layout, "masks": masks.count})
     shape, label = (replicates or 1, masks.count), label or f"search {problem.options.method}"
@@ -133,50 +124,8 @@ class Throughput:
             self._metrics.write("search", done.count, rates)
 
 
-def check_precision(
-    problem: Problem,
-    masks: LazyArray,
-    sums: Float[np.ndarray, "classes masks"],
-    weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
-) -> dict:
-    """Compare a sweep in TF32 or bfloat16 with float32 on a random sample of masks.
-
-    A score is the difference of a mask's sum and the first mask's. Returns JSON values for the provenance, none for a
-    sweep in 'highest': the number of masks computed again, and each class's `rank_correlation` and `top_iou`.
-    """
-    precision = problem.options.precision
-    if precision == "highest":
-        return {}
-    count = min(problem.options.agreement_masks, sums.shape[1] - 1)
-    rng = generator(0, Stream.PRECISION_CHECK, count)
-    sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, count, replace=False))])
-    in_highest = dataclasses.replace(problem, directory=problem.directory and problem.directory / "highest")
-    model = problem.model.at("highest")
-    reference = sweep(in_highest, masks[sample], weights=weights, model=model, label="search in highest")
-    pairs = list(zip(*(losses[:, 1:] - losses[:, :1] for losses in (sums[:, sample], reference)), strict=True))
-    spearman, iou = [rank_correlation(*pair) for pair in pairs], [top_iou(*pair) for pair in pairs]
-    logger.info(
-        "search: %s against 'highest' on %d masks: rank correlation %s, IoU of the best 5 %% %s over the classes",
-        *(precision, len(sample), range_in_words(spearman), range_in_words(iou)),
-    )
-    return {"precision": precision, "masks": len(sample), "spearman": spearman, "top_iou": iou}
-
-
-def range_in_words(values: Sequence[float | None]) -> str:
-    """Return the range of a measure over the classes, in words."""
-    known = [value for value in values if value is not None]
-    return f"{min(known):.3f} to {max(known):.3f}" if known else "undefined"
-
-
 def rank_correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:
     """Return Spearman's rank correlation, in [-1, 1]; None where one side is constant."""
     if np.ptp(scores) == 0 or np.ptp(expected) == 0:
         return None
     return float(scipy.stats.spearmanr(scores, expected).statistic)
-
-
-def top_iou(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float:
-    """Return the intersection over union of the best 5 % by either, at least one mask, in [0, 1]."""
-    count = max(1, round(TOP_SHARE * len(scores)))
-    best, truth = (set(np.argsort(-values, kind="stable")[:count]) for values in (scores, expected))
-    return len(best & truth) / len(best | truth)

@@ -1,7 +1,5 @@
 """Searches of random images by a small network, and the same network on filtered images in NumPy float64."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,15 +50,6 @@ def made(model, images, **fields):
 
 def network(params, images):
     return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
-
-
-def roughened(problem):
-    """The same problem, whose network in bfloat16 reads images rounded to a few bits."""
-
-    def lower(params, images):
-        return network(params, images.astype(jnp.float8_e4m3fn).astype(jnp.float32))
-
-    return dataclasses.replace(problem, model=dataclasses.replace(problem.model, apply_bfloat16=lower))
 
 
 def logits(params, images):

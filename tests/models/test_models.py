@@ -37,7 +37,7 @@ SMALL = {
         functools.partial(SHALLOW, GROUPS),
         lambda: torch_shallow(torch_blocks.Bottleneck, groups=4, width_per_group=24),
     ),
-    "vgg": (functools.partial(VGG, (1, 1), (8, 16)), lambda: TorchVGG([8, "M", 16, "M"])),
+    "vgg": (functools.partial(VGG, (1, 1), (8, 16)), lambda: torch_small_vgg()),
 }
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 
@@ -231,6 +231,18 @@ def test_an_image_size_that_does_not_fit_the_network_is_refused(name, size, mess
 
 def torch_shallow(block, **options):
     return torch_blocks.ResNet(block, [1, 1, 1, 1], num_classes=10, **options)
+
+
+def torch_small_vgg():
+    """A small TorchVGG with the initial weights of torchvision's."""
+    model = TorchVGG([8, "M", 16, "M"])
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            torch.nn.init.zeros_(module.bias)
+    torch.nn.init.normal_(model.classifier.weight, 0, 0.01)
+    torch.nn.init.zeros_(model.classifier.bias)
+    return model
 
 
 def our_count(name, num_classes, image_size):

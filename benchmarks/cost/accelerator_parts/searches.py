@@ -15,7 +15,7 @@ from fsjax.engine import tile_size
 from fsjax.fourier import patches
 from fsjax.runtime import parallel, progress, storage
 from fsjax.search.removal import removal_masks
-from fsjax.search.sweep import rank_correlation, sweep, top_iou
+from fsjax.search.sweep import rank_correlation, sweep
 
 # Test images of CIFAR-10: the seconds of exact removal are scaled to them.
 CIFAR10 = 10_000
@@ -125,3 +125,10 @@ def agreement(
         row[name] = float(np.median(values)) if values else None
         row[f"worst_{name}"] = min(values, default=None)
     return row
+
+
+def top_iou(found: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float:
+    """Return the intersection over union of the best 5 % by either, at least one orbit, in [0, 1]."""
+    count = max(1, round(0.05 * len(found)))
+    best, truth = (set(np.argsort(-values, kind="stable")[:count]) for values in (found, expected))
+    return len(best & truth) / len(best | truth)

@@ -60,7 +60,7 @@ class TrainedModel:
         options = search.options()
         options.update_from_flattened_dict(dict(settings.sizes.search_options))
         # The part `precision` measures the agreement; with the default masks it takes longer than the search.
-        options.update(method=method, precision=precision, split="test", images_per_class=images, agreement_masks=2)
+        options.update(method=method, precision=precision, split="test", images_per_class=images)
         search.check(options, self.classifier.image_shape[:2])
         return make_problem(
             self.classifier,
