@@ -101,13 +101,12 @@ def _help(argv: list[str]) -> str:
 def _overview(argv: list[str]) -> str:
     """Return the usage, the experiments of configs/, without importing them, and the flags."""
     program, flag_values, configs = _as_typed(argv[:1]), _define_flags(argv), config_folder()
-    config = "dfm_vit" if len(program) == 1 else "configs/dfm_vit.py"
     texts = [(f"{configs.name}/{file.name}", file.read_text(encoding="utf-8")) for file in _experiments()]
     config_flag, *others = [(f"--{name}", flag_values[name].help) for name in flag_values]
     field_flag = ("--config.FIELD", "Any of its fields; --config=FILE --help lists them.")
     return "\n".join(
         [
-            _USAGE.format(program=" ".join(program), config=config),
+            _USAGE.format(program=" ".join(program), config="dfm_vit" if len(program) == 1 else "configs/dfm_vit.py"),
             "\nExperiments; the text of each file tells more:",
             *_columns([(name, text.partition("\n")[0].strip('"')) for name, text in texts]),
             "\nFlags; the last three start several processes without Slurm, mpirun or a TPU slice:",
@@ -231,8 +230,7 @@ def _first_look(
         full.append(f"--config.model.weights={workdir}")  # the network is trained by then
     if values.workdir:
         full.append(f"--workdir={workdir}-full")  # of several flags the last one counts
-    size = config.data.image_size
-    first_look.apply(config, (size, size), given, shlex.join(full))
+    first_look.apply(config, (config.data.image_size,) * 2, given, shlex.join(full))
 
 
 def _check_fields(words: list[str], known: ConfigDict) -> None:
