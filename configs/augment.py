@@ -7,8 +7,8 @@
 
 Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAugment and AugMix. For their stylised
 copies (SIN) put the copies beside the images of DIR/train/<class>/. It adds DFM-X (Wang et al., ICCVW 2023), with the
-maps of the standard run, and band limits; mitigate, amplitude swapping, orbit dropout, AFA and amplitude dropout can be
-named in --config.study.variants as well. For results out of distribution add ood to --config.study.stages and set
+maps of the standard run, and band limits; mitigate and amplitude swapping can be named in --config.study.variants as
+well. For results out of distribution add ood to --config.study.stages and set
 config.ood. The augmentations need pip install 'fsjax[augment]'
 (torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured:
 cifar10 an hour and a half; imagenet10 88 hours, 69 of them for searches, or 1 with --config.search.patch=8.
@@ -32,7 +32,7 @@ _VARIANTS = {
     "randaugment": "train.augment=randaugment{and}",
     "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
     "mitigate": "train.ways=graft;train.graft.maps=probe",
-    **{name: f"train.ways={name}" for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},
+    "amplitude_swap": "train.ways=amplitude_swap",
     "low_pass": "data.frequencies=low:0.25",
     "high_pass": "data.frequencies=high:0.0625",
 }

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import paired, resident_step
+from benchmarks.ways import orbit_dropout
 from configs import common
 from fsjax import models
 from fsjax.data import frequencies
@@ -32,7 +33,7 @@ from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
 from fsjax.runtime import parallel, startup
 from fsjax.runtime.workers import most_processes
 from fsjax.training import optimizers, state, step
-from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
+from fsjax.training.ways import amplitude_swap, dfmx, graft
 
 PAIRS = flags.DEFINE_integer("pairs", 30, "Interleaved pairs.", lower_bound=20)
 BATCH = flags.DEFINE_integer("batch", 128, "Images a step.")
@@ -91,7 +92,7 @@ def step_side(name: str, size: int) -> Callable[[], int]:
         "dfmx": dfmx.make_dfmx(masks, 0.3),
         "graft": graft.make_graft(masks[0]),
         "amplitude_swap": amplitude_swap.make_amplitude_swap(options.amplitude_swap.probability, common.CIFAR10),
-        "orbit_dropout": orbit_dropout.make_orbit_dropout(size, **options.orbit_dropout),
+        "orbit_dropout": orbit_dropout.make_orbit_dropout(size, probability=0.75, share=0.5),
     }
     ways = [changes[name]] if name in changes else []
     update = step.PmappedUpdate(step.Update(network, optimizer, augment, common.CIFAR10, 0, ways))

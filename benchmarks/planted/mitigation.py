@@ -30,6 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.planted.mitigation_sets import CHANNELS, TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS
+from benchmarks.ways import rivals
 from configs import common, mitigate
 from fsjax.data.dataset import ArrayDataset
 from fsjax.evaluation.ood import attacks
@@ -102,7 +103,8 @@ def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> Config
 
 
 def way(name: str, config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return the config of a way of fsjax.training.ways, whose copies count as images."""
+    """Return the config of a way of fsjax.training.ways or benchmarks/ways, whose copies count as images."""
+    rivals.add(config.train)
     config.train.ways = name
     config.train.steps = round(COST * STEPS.value / ways.passes(config.train))
     return config

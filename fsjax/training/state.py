@@ -1,6 +1,6 @@
 """The state of a training: the arrays that a step updates, and the values that the loop carries along.
 
-Copies of images may go through BatchNorms apart from the classifier's (AdvProp; AFA): the auxiliary state.
+Copies of images may go through BatchNorms apart from the classifier's (AdvProp): the auxiliary state.
 """
 
 import dataclasses

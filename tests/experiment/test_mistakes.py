@@ -133,7 +133,6 @@ NUMBERS = {
     "train.steps": (10**12, "0 or more and below 2147483648"),
     "train.until": (0.0, "above 0 and up to 1"),
     "train.label_smoothing": (1.0, "0 or more and below 1"),
-    "train.afa.mean_strength": (0.0, "above 0 and finite"),
     "train.dfmx.probability": (np.nan, "0 or more and up to 1"),
     "data.image_size": (100_000, "1 or more and up to 4096"),
     "data.cache_gib": (-1.0, "0 or more and finite"),

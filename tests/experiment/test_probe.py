@@ -282,8 +282,8 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
 @pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
 def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)
-    config.train.ways = "afa, graft"
-    for file, names in ((None, "afa"), (storage.path("found.npy"), "afa, graft")):
+    config.train.ways = "amplitude_swap, graft"
+    for file, names in ((None, "amplitude_swap"), (storage.path("found.npy"), "amplitude_swap, graft")):
         one = probe.short_config(config, 2, file)
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
         assert one.train.graft.start == ""

@@ -50,11 +50,14 @@ def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp
 
 
 def test_a_variant_has_the_stages_and_the_maps_that_it_needs(tmp_path):
-    config = make_config(study__variants="standard,mitigate,afa")
+    config = make_config(study__variants="standard,mitigate,amplitude_swap")
     pipeline.check(config, runner.STAGES)
-    standard, mitigate, afa = cells(config, tmp_path)
+    standard, mitigate, swapped = cells(config, tmp_path)
     assert mitigate.config.stages == f"probe,{config.study.stages}" and mitigate.config.train.ways == "graft"
-    assert standard.config.stages == afa.config.stages == config.study.stages and afa.config.train.ways == "afa"
+    assert (
+        standard.config.stages == swapped.config.stages == config.study.stages
+        and swapped.config.train.ways == "amplitude_swap"
+    )
     config = make_config(study__variants="standard,dfmx")
     assert runner.check(config) == ["study"]
     assert cells(config, tmp_path)[1].config.train.dfmx.maps == str(tmp_path / "vit_nano_patch8-standard-0")

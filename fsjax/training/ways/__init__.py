@@ -7,16 +7,13 @@ from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
 from fsjax.runtime.storage import Path
-from fsjax.training.ways import afa, amplitude_dropout, amplitude_swap, dfmx, graft, orbit_dropout
+from fsjax.training.ways import amplitude_swap, dfmx, graft
 from fsjax.training.ways.way import Copies, Setting, Transform, Way
 
 WAYS: dict[str, Way] = {
     "graft": graft.WAY,
     "dfmx": dfmx.WAY,
     "amplitude_swap": amplitude_swap.WAY,
-    "orbit_dropout": orbit_dropout.WAY,
-    "afa": afa.WAY,
-    "amplitude_dropout": amplitude_dropout.WAY,
 }
 
 FIELDS: config_fields.Table = {

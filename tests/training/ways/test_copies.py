@@ -11,12 +11,13 @@ import torch
 from flax import nnx
 
 from benchmarks.common.resident_step import random_batch
+from benchmarks.ways import rivals
 from fsjax import data, models
 from fsjax.models import MODELS, Network
 from fsjax.models.layers import BatchNorm, conv, linear
 from fsjax.runtime import parallel
 from fsjax.runtime.checkpoints import Checkpoints
-from fsjax.training import setup, state, step
+from fsjax.training import setup, state, step, ways
 from fsjax.training.ways.way import Copies
 from tests.helpers.linear_classifier import MEAN_STD
 from tests.helpers.processes import stopped
@@ -175,6 +176,8 @@ def test_a_training_with_batchnorms_for_copies_goes_on_bit_for_bit(tmp_path, mon
     monkeypatch.setitem(MODELS, "small_cnn", SmallCnn)
     fields = {"model__name": "small_cnn", "train__ways": "amplitude_swap,afa", "train__precision": "bfloat16"}
     config = small_config(train__evaluators="", **fields)
+    monkeypatch.setattr(ways, "WAYS", dict(ways.WAYS))
+    rivals.add(config.train)
     whole = train(config, tmp_path / "whole")
     with stopped():
         train(config, tmp_path / "stopped")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.stats import chisquare, expon, kstest
 
+from benchmarks.ways import afa, amplitude_dropout
 from fsjax.data.augment import image_keys
 from fsjax.runtime import parallel
 from fsjax.runtime.random_streams import Stream
-from fsjax.training.ways import afa, amplitude_dropout
 from tests.helpers.linear_classifier import MEAN_STD
 
 SIZE = 8

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chi2_contingency, chisquare
 
+from benchmarks.ways import orbit_dropout
 from fsjax.data.augment import image_keys
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
-from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
+from fsjax.training.ways import amplitude_swap, dfmx, graft
 from tests.helpers.linear_classifier import MEAN_STD
 from tests.helpers.plane import filtered, real, spectra
 
