@@ -25,11 +25,6 @@ _RESNETS: dict[str, tuple] = {
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
     "resnet152": (Bottleneck, (3, 8, 36, 3)),
-    "wide_resnet50_2": (partial(Bottleneck, group_width=128), (3, 4, 6, 3)),
-    "wide_resnet101_2": (partial(Bottleneck, group_width=128), (3, 4, 23, 3)),
-    "resnext50_32x4d": (partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3)),
-    "resnext101_32x8d": (partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3)),
-    "resnext101_64x4d": (partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3)),
 }
 _VGGS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _PATCHES = (4, 8, 14, 16, 32)

@@ -19,7 +19,6 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # timm's architecture, and our name. Others may have the same keys and another arithmetic, as resnetaa50 has.
 _OURS = (
     (r"(?:tv_)?resnet(18|34|50|101|152)", "resnet{}_imagenet"),
-    (r"(wide_resnet50_2|wide_resnet101_2|resnext50_32x4d|resnext101_32x8d|resnext101_64x4d)", "{}_imagenet"),
     (r"(?:vit|deit)_(tiny|small|base|large)_patch(\d+)(_gap)?_\d+(?:_in21k)?", "vit_{}_patch{}"),
 )
 # Arguments of timm's models without effect on the logits, and arguments that we follow.

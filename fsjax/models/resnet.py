@@ -66,13 +66,12 @@ class ResNet(nnx.Module):
 class _Block(nnx.Module):
     """Convolutions, each with BatchNorm, and a shortcut, a 1x1 convolution where the shape changes (option B)."""
 
-    def __init__(self, channels: int, convolutions: Sequence[tuple[int, int, int, int]], **shared: Any):
-        """Make convolutions of (width, kernel, stride, groups)."""
+    def __init__(self, channels: int, convolutions: Sequence[tuple[int, int, int]], **shared: Any):
+        """Make convolutions of (width, kernel, stride)."""
         before, strides = channels, 1
         self.depth = len(convolutions)
-        for number, (width, kernel, stride, groups) in enumerate(convolutions, 1):
-            layer = _conv(before, width, kernel, strides=stride, feature_group_count=groups, **shared)
-            setattr(self, f"conv{number}", layer)
+        for number, (width, kernel, stride) in enumerate(convolutions, 1):
+            setattr(self, f"conv{number}", _conv(before, width, kernel, strides=stride, **shared))
             setattr(self, f"bn{number}", BatchNorm(width, **shared))
             before, strides = width, strides * stride
         projection = None
@@ -97,24 +96,16 @@ class BasicBlock(_Block):
     expansion = 1
 
     def __init__(self, channels: int, width: int, *, stride: int, **shared: Any):
-        super().__init__(channels, [(width, 3, stride, 1), (width, 3, 1, 1)], **shared)
+        super().__init__(channels, [(width, 3, stride), (width, 3, 1)], **shared)
 
 
 class Bottleneck(_Block):
-    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut.
-
-    Several groups of the 3x3 convolution make the block of ResNeXts (Xie et al. 2017). `group_width` is a group's
-    channels in a stage of width 64, as torchvision counts them: 128 makes the block of wide ResNets (Zagoruyko and
-    Komodakis 2016), twice as wide inside.
-    """
+    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut."""
 
     expansion = 4
 
-    def __init__(
-        self, channels: int, width: int, *, stride: int, groups: int = 1, group_width: int = 64, **shared: Any
-    ):
-        inside, outside = groups * (width * group_width // 64), width * self.expansion
-        super().__init__(channels, [(inside, 1, 1, 1), (inside, 3, stride, groups), (outside, 1, 1, 1)], **shared)
+    def __init__(self, channels: int, width: int, *, stride: int, **shared: Any):
+        super().__init__(channels, [(width, 1, 1), (width, 3, stride), (width * self.expansion, 1, 1)], **shared)
 
 
 def _conv(channels: int, width: int, kernel: int, **arguments: Any) -> nnx.Conv:

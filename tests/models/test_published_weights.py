@@ -89,7 +89,7 @@ def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
 CONFIGS = {
     "other blocks": ({"architecture": "resnetaa50"}, "got vit_nano_patch8; expected timm/resnetaa50, since"),
     "other model": ({"architecture": "resnet50.a1_in1k"}, "got vit_nano_patch8; expected resnet50_imagenet, since"),
-    "wider blocks": ({"architecture": "wide_resnet50_2.racm"}, "vit_nano_patch8; expected wide_resnet50_2_imagenet"),
+    "wider blocks": ({"architecture": "wide_resnet50_2.racm"}, "vit_nano_patch8; expected timm/wide_resnet50_2"),
     "pool": ({"global_pool": "avg"}, "got vit_nano_patch8 of global_pool 'token'; expected 'avg', as"),
     "argument": ({"model_args": {"img_size": 16, "act_layer": "quick_gelu"}}, "with 'act_layer'; expected none"),
     "mean": ({"pretrained_cfg": {"mean": [0.4, 0.4, 0.4]}}, r"got \(0.5, 0.5, 0.5\); expected \(0.4, 0.4, 0.4\), as"),
