@@ -43,14 +43,14 @@ def torch_model(name, size):
 
 def timm_name(name):
     """Return timm's name of our ViT, with or without class token; None if timm has none for 224 pixels."""
-    published = name.removesuffix("_norm").removesuffix("_gap") + "_224"
+    published = name.removesuffix("_gap") + "_224"
     return published if published in timm.list_models() else None
 
 
 def _torch_vit(size, name, scale, patch, *pool):
     options = {"img_size": size, "num_classes": 10}
     if pool:
-        options |= {"class_token": False, "global_pool": "avg", "fc_norm": pool == ("gap",)}
+        options |= {"class_token": False, "global_pool": "avg", "fc_norm": True}
     if timm_name(name):
         return timm.create_model(timm_name(name), **options), f"timm {timm_name(name)}"
     width, depth, heads, mlp_ratio = _VITS[scale]

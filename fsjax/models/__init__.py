@@ -36,11 +36,6 @@ _VITS = {
     "vit_base": partial(VisionTransformer, width=768, depth=12, heads=12),
     "vit_large": partial(VisionTransformer, width=1024, depth=24, heads=16),
 }
-_POOLS: dict[str, dict] = {
-    "": {},
-    "_gap": {"class_token": False},
-    "_gap_norm": {"class_token": False, "norm_tokens": True},
-}
 
 # name -> builder, called with
 #   num_classes: number of logits;
@@ -50,7 +45,7 @@ _POOLS: dict[str, dict] = {
 #   rngs: the source of the initial parameters.
 # "_cifar" is the form that the frequency-shortcut papers train at any image size: ResNets with a 3x3 stem and no pool,
 # and VGGs with an average over all positions. "_imagenet" is torchvision's form. "_gap" is a ViT without a class token
-# that averages over patches; "_gap_norm" averages after the last norm.
+# that averages over patches.
 MODELS: dict[str, Callable] = {
     "resnet8": partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False),
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
@@ -59,8 +54,8 @@ MODELS: dict[str, Callable] = {
     **{f"{name}_imagenet": partial(ResNet, *form, imagenet_stem=True) for name, form in _RESNETS.items()},
     **{f"{name}_cifar": partial(VGG, depths) for name, depths in _VGGS.items()},
     **{
-        f"{name}_patch{n}{form}": partial(vit, n, **options)
-        for form, options in _POOLS.items()
+        f"{name}_patch{n}{form}": partial(vit, n, class_token=not form)
+        for form in ("", "_gap")
         for name, vit in _VITS.items()
         for n in _PATCHES
     },

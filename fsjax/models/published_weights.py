@@ -67,7 +67,7 @@ def check_metadata(metadata: Metadata, name: str, pool: Any) -> None:
         return
     matches = ((re.fullmatch(pattern, architecture), ours) for pattern, ours in _OURS if not is_library_name(name))
     expected = next((ours.format(*match.groups()) for match, ours in matches if match), f"timm/{architecture}")
-    if re.sub("_gap(_norm)?$", "", name) != expected:
+    if name.removesuffix("_gap") != expected:
         raise InputError(f"model.name: got {name}; expected {expected}, since {file} says {architecture!r}")
     if others := [argument for argument in arguments if argument not in (*_HARMLESS, *_FOLLOWED)]:
         remedy = "fsjax.save_model takes any PyTorch module"

@@ -31,8 +31,6 @@ class VisionTransformer(nnx.Module):
         mlp_ratio: hidden channels of a block's MLP, over width.
         class_token: True to read the logits at a class token; False at the average over the patches, which the last
             LayerNorm, `fc_norm`, then normalises: timm's form with global_pool='avg' and no class token.
-        norm_tokens: without a class token, True to normalise the tokens (`norm`) before the average: the form of the
-            weights that timm publishes, with fc_norm=False.
     """
 
     def __init__(
@@ -44,7 +42,6 @@ class VisionTransformer(nnx.Module):
         heads: int,
         mlp_ratio: int = 4,
         class_token: bool = True,
-        norm_tokens: bool = False,
         num_classes: int,
         image_size: int,
         dtype: jnp.dtype,
@@ -61,7 +58,7 @@ class VisionTransformer(nnx.Module):
             self.cls_token = nnx.Param(nnx.initializers.normal(1e-6)(rngs.params(), (1, 1, width), jnp.float32))
         self.pos_embed = nnx.Param(_NORMAL(rngs.params(), (1, tokens, width), jnp.float32))
         self.blocks = nnx.Dict({str(i): Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for i in range(depth)})
-        self.last_norm = "norm" if class_token or norm_tokens else "fc_norm"
+        self.last_norm = "norm" if class_token else "fc_norm"
         setattr(self, self.last_norm, _layer_norm(width, dtype=dtype, rngs=rngs))
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
@@ -75,9 +72,8 @@ class VisionTransformer(nnx.Module):
         for i in range(len(self.blocks)):
             x = self.blocks[str(i)](x)
         norm = getattr(self, self.last_norm)
-        if self.class_token:  # the last norm works token by token, so only the class token needs it
-            return self.head(norm(x[:, 0]))
-        return self.head(norm(x).mean(axis=1) if self.last_norm == "norm" else norm(x.mean(axis=1)))
+        # The last norm works token by token, so only the class token needs it.
+        return self.head(norm(x[:, 0] if self.class_token else x.mean(axis=1)))
 
 
 def interpolate_positions(

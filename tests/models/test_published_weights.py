@@ -126,19 +126,18 @@ def test_a_config_beside_the_weights_gives_mean_and_std(folder, small):
         model_source(of(folder, "vit_nano_patch8")).record(folder, NAMES)
 
 
-def test_vits_without_a_class_token_are_timms_in_either_form():
-    """With `norm` the tokens are normalised and then averaged; with `fc_norm` it is the other way round."""
-    images = torch.randn(2, 3, SIZE, SIZE)
-    for name, fc_norm in (("vit_nano_patch8_gap", True), ("vit_nano_patch8_gap_norm", False)):
-        module = vit(class_token=False, global_pool="avg", fc_norm=fc_norm)
-        state = {key: value.numpy() for key, value in module.state_dict().items()}
-        imported = state_dict.to_network(dict(state), name, None, "model.pt")
-        apply, params = fold(imported.network, imported.variables)
-        expected = logits(module, images)
-        found = jax.jit(apply)(params, np.moveaxis(images.numpy(), 1, -1))
-        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+def test_vits_without_a_class_token_normalise_the_average():
+    """timm's other form, which averages the normalised tokens, is refused."""
+    images, name = torch.randn(2, 3, SIZE, SIZE), "vit_nano_patch8_gap"
+    module, other = (vit(class_token=False, global_pool="avg", fc_norm=fc_norm) for fc_norm in (True, False))
+    state, others = ({key: value.numpy() for key, value in each.state_dict().items()} for each in (module, other))
+    imported = state_dict.to_network(state, name, None, "model.pt")
+    apply, params = fold(imported.network, imported.variables)
+    expected = logits(module, images)
+    found = jax.jit(apply)(params, np.moveaxis(images.numpy(), 1, -1))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     message = r"missing: fc_norm\.bias, fc_norm\.weight; not expected: norm\.bias, norm"
-    refused(message, state_dict.to_network, state, "vit_nano_patch8_gap", SIZE, "model.pt")
+    refused(message, state_dict.to_network, others, name, SIZE, "model.pt")
 
 
 # A module of timm by its name
