@@ -43,7 +43,7 @@ def edit(
       mask: on the centred plane, constant on orbits.
       amplitude: A of each added wave A cos(k.x), x from pixel 0, in the images' unit: a number, or one per channel.
     """
-    operation = number(operation) if isinstance(operation, str) else operation
+    which = number(operation) if isinstance(operation, str) else operation
     images, donors, mask = jnp.asarray(images), jnp.asarray(donors), jnp.asarray(mask)
     height, width = mask.shape
     # F of an impulse is 1 everywhere, and both members of an orbit add half of its wave.
@@ -57,7 +57,7 @@ def edit(
         lambda: (-images, 1.0 - mask),
         lambda: (impulse, mask * halves),
     )
-    change, weights = jax.lax.switch(operation, changes)
+    change, weights = jax.lax.switch(which, changes)
     return images + spectrum.filter_spectra(spectrum.spectra(change), weights[None])[0]
 
 

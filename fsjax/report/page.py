@@ -25,6 +25,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES, method_for_maps, patch_maps
+from fsjax.search.method import Method
 
 # A model uses planted frequencies where its TPR falls by at least this without them.
 USES_PLANTED = 0.1
@@ -57,7 +58,9 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     images = _write_figures(subject, overlaps)
     further = sections.sections(directory, maps, share)
     attributed = galleries.attribution_section(subject, [row["label"] for row in cards or rows])
-    planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
+    planes = [plane for section in further for plane in section.planes]
+    if (scores := maps.scores) is not None:
+        planes.insert(0, _score_plane(method_for_maps(maps), scores))
     shares = list(explorer.stops(subject))
     gallery = [] if grafts is None else galleries.graft_gallery(subject, grafts, cards, shares)
     data = explorer.script_data(subject, rows, planes, gallery)
@@ -70,18 +73,14 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         stages=_stages(directory, config.search.method),
         share_rates=[(each, subject.evaluated.at(each), psi.get(each)) for each in maps.shares],
         measures=MEASURES,
-        rule=verdict.rule(),
-        control=verdict.CONTROL,
-        no_verdict=answer.NO_VERDICT,
+        answer=answer,
+        verdict=verdict,
         planted=_planted(evaluation, maps.method),
         notes=notes,
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
         cards=cards,
-        first_look=answer.FIRST_LOOK if config.report.first_look else "",
-        full=answer.FULL,
         headline_sentence=answer.headline(evaluation, maps.method, share, config.evaluate.threshold),
-        others=answer.others(rows),
         gallery=gallery,
         stability=stability,
         overlap_sentence=explorer.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
@@ -89,7 +88,6 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
         sections=[*filter(None, [attributed]), *further],
         data=data,
-        blank=html.mask_picture(np.zeros((1, 1), bool)),
     )
     files.write_text(subject.folder / "index.html", page(folder="data/"))
     if data["classes"] is not None:
@@ -157,15 +155,11 @@ def _planted_figure(subject: Subject) -> Figure:
     return figures.planted_grid(best, truth[labels], titles)
 
 
-def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
-    if (scores := maps.scores) is None:
-        return []
-    method = method_for_maps(maps)
-
+def _score_plane(method: Method, scores: np.ndarray) -> Plane:
     def values(label: int) -> np.ndarray:
         return method.drawable(np.asarray(scores[label : label + 1]))[0]
 
-    return [Plane("score", f"{method.scored}.", values, style.symmetric_log, style.DIVERGING)]
+    return Plane("score", f"{method.scored}.", values, style.symmetric_log, style.DIVERGING)
 
 
 def _planted(evaluation: Evaluation, method: str) -> list[dict]:
@@ -210,9 +204,7 @@ def _stages(directory: Path, method: str) -> list[dict]:
     keys = ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}")
     present = {key: file for key in keys if (file := directory / "stages" / f"{key}.json").exists()}
     records = {key: files.read_json(file) for key, file in present.items()}
-    return [
-        {"name": key, "time": clock(record["seconds"]), "devices": record["devices"]} for key, record in records.items()
-    ]
+    return [record | {"name": key, "time": clock(record["seconds"])} for key, record in records.items()]
 
 
 def shell_command(directory: Path) -> str:
