@@ -151,13 +151,13 @@ def test_every_file_of_the_package_is_in_the_architecture_page(site):
             assert (ROOT / "fsjax" / f"{before}{part}{after}").exists(), entry
 
 
-def imports(file, package="fsjax"):
-    """Dotted modules and names of a package that a file imports, also inside of functions."""
+def imports(file):
+    """Dotted modules and names of fsjax that a file imports, also inside of functions."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fsjax":
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == package)
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "fsjax")
 
 
 def test_imports_run_down_the_diagram_and_to_the_right():
@@ -183,12 +183,6 @@ def test_imports_run_down_the_diagram_and_to_the_right():
             if other != own and not (to_row > row or (to_row == row and to_column > column)):
                 against.add((name, other))
     assert not against
-
-
-def test_no_test_imports_another():
-    for file in (ROOT / "tests").rglob("*.py"):
-        imported = [name for name in imports(file, "tests") if not name.startswith("tests.helpers")]
-        assert not imported, f"{file.relative_to(ROOT)}: what tests share lies in tests/helpers"
 
 
 def test_the_picture_of_the_diagram_is_drawn_of_its_rows():

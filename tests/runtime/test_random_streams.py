@@ -12,10 +12,8 @@ def test_no_two_streams_are_one_whatever_their_keys():
         keys += itertools.product(range(count), repeat=repeat)
     seeds = (0, 1, 2, 2**32, 2**63)
     draws = [
-        tuple(generator(seed, stream, *of_stream).integers(2**63, size=2).tolist())
-        for stream in Stream
-        for seed in seeds
-        for of_stream in keys
+        tuple(generator(seed, stream, *key).integers(2**63, size=2).tolist())
+        for stream, seed, key in itertools.product(Stream, seeds, keys)
     ]
     assert len(set(draws)) == len(draws) == len(Stream) * len(seeds) * len(keys)
 
