@@ -16,8 +16,7 @@ def test_intervals_are_scipys_and_a_mean_is_of_what_has_a_value():
     assert wilson(np.array([0]), np.array([9]))[0, 0] == 0 and wilson(np.array([9]), np.array([9]))[0, 1] == 1
     values = np.zeros((60, 2))
     values[:15, 0], values[:45, 1] = 1, 1
-    interval = bootstrap_interval(values)
     exact = [binom.ppf([0.025, 0.975], 60, rate) / 60 for rate in (0.25, 0.75)]
-    np.testing.assert_allclose(interval, exact, atol=0.5 / 60)
+    np.testing.assert_allclose(bootstrap_interval(values), exact, atol=0.5 / 60)
     assert mean([0.25, None, float("nan"), 1.0]) == 0.625 and mean(np.array([0.5, np.nan])) == 0.5
     assert mean([]) is None and mean([None, float("nan")]) is None
