@@ -68,7 +68,7 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "rate": lambda value, digits=3: answer.MISSING if pd.isna(value) else f"{value:.{digits}f}",
+        "rate": lambda value, digits=3: answer.MISSING if pd.isna(value) else f"{value:z.{digits}f}",
         "interval": _interval,
         "share": answer.share_text,
         "share_limits": answer.share_limits_text,
