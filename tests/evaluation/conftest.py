@@ -6,7 +6,7 @@ import pytest
 from fsjax.runtime import parallel
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def two_devices(one_device):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
