@@ -10,7 +10,7 @@ Any field can be set: --config.data.source=folder --config.data.root=DIR reads C
 
 Reproduces the maps, and TPR and FPR under them, of the ViT-B of Wang et al. (ICCV 2023). The set `demo` has a class
 with a scanner's grid, which is a shortcut, and four without one; `synthetic` has planted orbits in noise, and
---config.data.name=syn1 the form of the published sets. Time: `demo` four minutes on two busy CPU cores (measured). One
+--config.data.name=syn1 the form of the published sets. Time: `demo` three minutes on two busy CPU cores (measured). One
 H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured: cifar10 1 h, imagenet10 53 h (search 41 h),
 imagenet1k 270 h (training 250 h).
 """
