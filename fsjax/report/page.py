@@ -3,6 +3,7 @@
 import functools
 import shlex
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -93,14 +94,14 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     if data["classes"] is not None:
         # An earlier page may have had more classes.
         storage.remove(subject.folder / "data")
-    write_index(config, directory, evaluation, page(folder=f"{maps.method}/data/"))
+    write_index(config, directory, evaluation, functools.partial(page, folder=f"{maps.method}/data/"))
 
 
-def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation, only: str) -> None:
-    """Write report/index.html: `only`, the one page, or the verdicts on several pages with links to them."""
+def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation, only: Callable[[], str]) -> None:
+    """Write report/index.html: the only page, which `only` makes, or the verdicts on several pages, with links."""
     names = [name for name in sorted(evaluation.methods) if (html.page_folder(directory, name) / "index.html").exists()]
     if len(names) == 1:
-        return files.write_text(directory / "report" / "index.html", only)
+        return files.write_text(directory / "report" / "index.html", only())
     methods, share, threshold = [], config.report.share, config.evaluate.threshold
     for name in names:
         rows = answer.class_rows(evaluation, name, share)

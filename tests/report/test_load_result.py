@@ -84,7 +84,7 @@ def test_one_page_is_the_index_and_several_are_laid_side_by_side(tmp_path, undra
     content["methods"]["unseen"] = content["methods"]["removal"]  # without a page
     files.write_json(tmp_path / "evaluation.json", content)
     files.write_text(tmp_path / "report" / "learned" / "index.html", "a page")
-    page_lib.write_index(common.base(), tmp_path, read_evaluation(tmp_path / "evaluation.json"), "")
+    page_lib.write_index(common.base(), tmp_path, read_evaluation(tmp_path / "evaluation.json"), str)
     both = (tmp_path / "report" / "index.html").read_text()
     page = Page(both)
     assert set(page.addresses) == {"removal/index.html", "learned/index.html"} and "refresh" not in both
