@@ -1,4 +1,4 @@
-"""Intervals for rates over a few images, and means over known values: pure functions over arrays."""
+"""Intervals for rates over a few images, rank correlations, and means over known values: pure functions of arrays."""
 
 from collections.abc import Iterable
 
@@ -34,3 +34,10 @@ def mean(values: Iterable[int | float | None]) -> float | None:
     """Return the mean of the values, leaving out None and NaN; None without any."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     return float(np.mean(known)) if known else None
+
+
+def rank_correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:
+    """Return Spearman's rank correlation, in [-1, 1]; None where one side is constant."""
+    if np.ptp(scores) == 0 or np.ptp(expected) == 0:
+        return None
+    return float(scipy.stats.spearmanr(scores, expected).statistic)

@@ -16,6 +16,7 @@ from fsjax.evaluation.ood.results import Group, OodResult, Point, SetRates, SetR
 from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import read_method
+from fsjax.evaluation.statistics import rank_correlation
 from fsjax.fourier import dfm, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html, style, verdict_figures
@@ -23,7 +24,6 @@ from fsjax.report.answer import class_rows
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 from fsjax.search.patch_maps import stability_at_share
-from fsjax.search.sweep import rank_correlation
 from fsjax.training.ways import graft
 
 # The fields of ControlRates that stand beside a map's TPR, and their headings.

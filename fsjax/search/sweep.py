@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
-import scipy
 from jaxtyping import Float
 
 from fsjax.engine import tile_size
@@ -122,10 +121,3 @@ class Throughput:
             done, rate = self._progress, self._images / self._progress.seconds
             rates = {f"{done.unit}_per_second": done.rate, "images_per_second": rate, "eta_seconds": done.eta}
             self._metrics.write("search", done.count, rates)
-
-
-def rank_correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:
-    """Return Spearman's rank correlation, in [-1, 1]; None where one side is constant."""
-    if np.ptp(scores) == 0 or np.ptp(expected) == 0:
-        return None
-    return float(scipy.stats.spearmanr(scores, expected).statistic)

@@ -12,10 +12,11 @@ from benchmarks.cost.accelerator_parts.settings import Settings
 from benchmarks.cost.accelerator_parts.train import TrainedModel, load_or_train
 from fsjax import models, search
 from fsjax.engine import tile_size
+from fsjax.evaluation.statistics import rank_correlation
 from fsjax.fourier import patches
 from fsjax.runtime import parallel, progress, storage
 from fsjax.search.removal import removal_masks
-from fsjax.search.sweep import rank_correlation, sweep
+from fsjax.search.sweep import sweep
 
 # Test images of CIFAR-10: the seconds of exact removal are scaled to them.
 CIFAR10 = 10_000
