@@ -25,7 +25,7 @@ from benchmarks.cost.accelerator_parts.comparisons import forward_flops
 from fsjax import models
 from fsjax.evaluation import judge_maps, rates
 from fsjax.fourier import patches
-from fsjax.search import graft, hierarchical
+from fsjax.search import SEARCHES, graft, hierarchical
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
 SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "imagenet1k": (1000, 1_281_167, 50_000)}
@@ -64,7 +64,9 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     gradients = masks * learned.restarts * learned.steps * learned.batch + classes * judged
     stages = hierarchical.plan_stages(options, plane)
     searches = {
-        "graft": round(GRADIENT.value * classes * options.graft.paths * options.graft.steps),
+        "graft": round(
+            GRADIENT.value / graft.PASSES * SEARCHES["graft"].forward_passes(options, (images,) * classes, plane)
+        ),
         "learned": round(GRADIENT.value * gradients) + masks * judged * (_SIMPLE_MASKS + learned.restarts),
         f"removal, patches of {patch}": images * classes * (1 + patches.count(*plane, patch)),
         "hierarchical": images * classes * sum(stage.count for stage in stages),

@@ -59,7 +59,6 @@ class TrainedModel:
         """Return a search of at most `images` test images of a class; partial results go to `directory`."""
         options = search.options()
         options.update_from_flattened_dict(dict(settings.sizes.search_options))
-        # The part `precision` measures the agreement; with the default masks it takes longer than the search.
         options.update(method=method, precision=precision, split="test", images_per_class=images)
         search.check(options, self.classifier.image_shape[:2])
         return make_problem(
