@@ -8,10 +8,9 @@
 Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAugment and AugMix. For their stylised
 copies (SIN) put the copies beside the images of DIR/train/<class>/. It adds DFM-X (Wang et al., ICCVW 2023), with the
 maps of the standard run, and band limits; mitigate and amplitude swapping can be named in --config.study.variants as
-well. For results out of distribution add ood to --config.study.stages and set
-config.ood. The augmentations need pip install 'fsjax[augment]'
-(torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured:
-cifar10 an hour and a half; imagenet10 88 hours, 69 of them for searches, or 1 with --config.search.patch=8.
+well. For results out of distribution add ood to --config.study.stages and set config.ood. The augmentations need pip
+install 'fsjax[augment]' (torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not
+measured: cifar10 an hour and a half; imagenet10 88 hours, 69 of them for searches, or 1 with --config.search.patch=8.
 """
 
 from ml_collections import ConfigDict

@@ -12,7 +12,7 @@ from fsjax.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# So many images are read in seconds, and of so many files the sizes; larger sets are not compared.
+# Reading this many images, or the sizes of this many files, takes seconds; larger sets are not compared.
 _MOST_READ, _MOST_FILES = 20_000, 500_000
 
 

@@ -78,7 +78,8 @@ def _of_a_folder(argv: list[str]) -> int:
     """Run `check`, `explore` or `cards` on the one folder that the other words name, or print its help."""
     from fsjax.experiment import cards, check, explore  # import JAX, which takes seconds
 
-    command = {"check": check, "explore": explore, "cards": cards}[argv[1]]
+    name = argv[1]
+    command = {"check": check, "explore": explore, "cards": cards}[name]
     if _HELP & set(argv):
         print(command.__doc__)
         return 0
@@ -89,7 +90,7 @@ def _of_a_folder(argv: list[str]) -> int:
     except flags.Error as error:
         raise InputError(one_line(error)) from error
     if len(rest) != 1:
-        raise InputError(f"{argv[1]}: got {len(rest)} folders; expected one: fsjax {argv[1]} FOLDER")
+        raise InputError(f"{name}: got {len(rest)} folders; expected one: fsjax {name} FOLDER")
     return command.run(rest[0], values)
 
 
@@ -281,9 +282,8 @@ def config_folder() -> pathlib.Path:
 
 def _experiments() -> list[pathlib.Path]:
     """Return the files of configs/ that have a get_config()."""
-    return [
-        file for file in sorted(config_folder().glob("*.py")) if "\ndef get_config(" in file.read_text(encoding="utf-8")
-    ]
+    files = sorted(config_folder().glob("*.py"))
+    return [file for file in files if "\ndef get_config(" in file.read_text(encoding="utf-8")]
 
 
 def config_file(path: str) -> str:

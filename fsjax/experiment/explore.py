@@ -1,8 +1,8 @@
 """The command `fsjax explore`: a live page about a finished run, on this machine only, until Ctrl-C.
 
 fsjax explore WORKDIR [--method=METHOD] [--port=PORT]
-  --method=METHOD    search method of the maps; the only one if not given
-  --port=PORT        a free one if not given
+  --method=METHOD    search method of the maps; only needed after several searches
+  --port=PORT        a free port if not given
 """
 
 from absl import flags
