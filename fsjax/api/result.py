@@ -201,7 +201,8 @@ class Result:
 
     @property
     def _headline(self) -> str:
-        return answer.headline(self.evaluation, self.method, self.share, self.config["evaluate"]["threshold"])
+        threshold = self.config["evaluate"]["threshold"]
+        return answer.headline(self.evaluation, self.method, self._rows, self.share, threshold)
 
     @functools.cached_property
     def _rows(self) -> list[dict]:

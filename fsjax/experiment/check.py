@@ -51,7 +51,8 @@ def run(workdir: str, values: flags.FlagValues) -> int:
     grafts, share = evaluation.methods[method].grafts, workspace.config.report.share
     verdicts = grafts.verdicts if grafts else ()
     failing = gate.refused(verdicts, values.allow, values.kinds, values["max-psi"].value)
-    headline = answer.headline(evaluation, method, share, workspace.config.evaluate.threshold)
+    rows = answer.class_rows(evaluation, method, share)
+    headline = answer.headline(evaluation, method, rows, share, workspace.config.evaluate.threshold)
     if values.junit:
         files.write_text(storage.path(values.junit), gate.junit(f"fsjax check {workdir}", verdicts, failing))
     if values.card:

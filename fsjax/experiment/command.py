@@ -170,7 +170,8 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
     if not path:
         raise InputError("--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py")
     if not pathlib.Path(path).is_file():
-        raise unknown("--config", pathlib.PurePath(path).stem, [file.stem for file in _experiments()])
+        asked, known = path.removeprefix("configs/").removesuffix(".py"), [file.stem for file in _experiments()]
+        raise unknown("--config", asked, known)
     if (parent := str(config_folder().parent)) not in sys.path:
         sys.path.append(parent)  # so that a user's own config can write `from configs import common`
     argv = [argv[0], f"--config={path}{colon}{argument}", *words]
@@ -294,7 +295,6 @@ def config_file(path: str) -> str:
     """
     if not path or pathlib.Path(path).is_file():
         return path
-    asked = pathlib.PurePath(path)
-    shipped = config_folder() / f"{asked.stem}.py"
+    asked, shipped = pathlib.PurePath(path), config_folder() / f"{pathlib.PurePath(path).stem}.py"
     is_name = asked.parent.as_posix() in (".", "configs") and asked.suffix in ("", ".py") and asked.stem != "common"
     return str(shipped) if is_name and shipped.is_file() else path

@@ -54,8 +54,8 @@ def class_rows(evaluation: Evaluation, method: str, share: float) -> list[dict]:
     return rows
 
 
-def headline(evaluation: Evaluation, method: str, share: float, threshold: float) -> str:
-    """Return the first sentences of a page: `class_rows` in short, and the accuracy on the test images.
+def headline(evaluation: Evaluation, method: str, rows: list[dict], share: float, threshold: float) -> str:
+    """Return the first sentences of a page: `class_rows` at a share in short, and the accuracy on the test images.
 
     They say where naming the most frequent class may be as accurate. Without grafts they count the classes that meet
     the published criterion, a TPR above the threshold.
@@ -63,7 +63,7 @@ def headline(evaluation: Evaluation, method: str, share: float, threshold: float
     accuracy, images = evaluation.unfiltered.accuracy, np.asarray(evaluation.images)
     lower, _ = wilson(np.array(accuracy * images.sum()), np.array(images.sum()))
     guessed = ", near chance: the verdicts say little" if lower <= images.max() / images.sum() else ""
-    rows, evaluated = class_rows(evaluation, method, share), evaluation.methods[method]
+    evaluated = evaluation.methods[method]
     short = _in_short(rows, evaluated.grafts, evaluated.nearest(share), threshold)
     return f"{short} Accuracy {accuracy:.2f} on the test images{guessed}."
 
@@ -146,7 +146,7 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float, f
     evaluated = evaluation.methods[method]
     share, rows = evaluated.nearest(share), class_rows(evaluation, method, share)
     first = FIRST_LOOK if full else ""
-    lines = [first + _printable(headline(evaluation, method, share, threshold)), others(rows), ""]
+    lines = [first + _printable(headline(evaluation, method, rows, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
     headings = ["class", "verdict", "smallest share", "psi [95 %]", "at share"]
     cells = [headings + [f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR")], *map(_cells, listed)]

@@ -81,7 +81,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
         cards=cards,
-        headline_sentence=answer.headline(evaluation, maps.method, share, config.evaluate.threshold),
+        headline_sentence=answer.headline(evaluation, maps.method, rows, share, config.evaluate.threshold),
         gallery=gallery,
         stability=stability,
         overlap_sentence=explorer.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
@@ -109,7 +109,7 @@ def write_index(config: ConfigDict, directory: Path, evaluation: Evaluation, onl
             {
                 "name": name,
                 "share": evaluation.methods[name].nearest(share),
-                "sentence": answer.headline(evaluation, name, share, threshold),
+                "sentence": answer.headline(evaluation, name, rows, share, threshold),
                 "others": answer.others(rows),
                 "passes": evaluation.methods[name].forward_equivalents,
                 "rows": rows,

@@ -21,7 +21,7 @@ RATES = {0.05: results.map_rates([0.5, 0.9])}
 MISTAKES = (
     ([], "--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py"),
     (["--config=configs/nothing.py"], "--config: got 'nothing'; expected adcs, augment, "),
-    (["--config=configs/dfm_vti.py"], "--config: got 'dfm_vti'; expected "),
+    (["--config=mine/dfm_vti.py"], "--config: got 'mine/dfm_vti'; expected "),
     (["--config=dfm_vti:cifar10"], " (did you mean dfm_vit?)"),
     (
         [VIT + ":cifar11"],

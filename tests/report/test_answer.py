@@ -43,7 +43,7 @@ def evaluation(kinds, names=NAMES, **grafts):
 
 def sentences(of, share=0.05):
     found = class_rows(of, "removal", share)
-    short, accuracy = headline(of, "removal", share, 0.45).split(" Accuracy 0.50 on the test images")
+    short, accuracy = headline(of, "removal", found, share, 0.45).split(" Accuracy 0.50 on the test images")
     assert accuracy == (", near chance: the verdicts say little." if len(found) == 1 else ".")
     return short, others(found)
 
