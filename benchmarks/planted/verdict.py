@@ -44,7 +44,7 @@ from benchmarks.planted.verdict_networks import Network
 from benchmarks.planted.verdict_rules import auroc, filtered, tables, thresholds
 from fsjax.evaluation import judge_maps, triggers, verdict
 from fsjax.evaluation.graft_outcomes import GraftSample
-from fsjax.evaluation.graft_results import Triggers
+from fsjax.evaluation.graft_results import Grafts, Triggers
 from fsjax.evaluation.judge_maps import cut_candidates
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -128,13 +128,7 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
                 "decision": [class_verdict.kind, class_verdict.by, class_verdict.sentence],
                 "passes": passes,
                 "recovered": float(largest[label][planted[label]].mean()) if planted[label].any() else None,
-                "q0": float(found.baseline.base[label]),
-                "classes": classes,
-                "pairs": PAIRS.value,
-                "level": verdict.level(classes, len(found.tested_shares)),
-                "test_tpr": float(tpr[label]),
-                "test_fpr": float(fpr[label]),
-                "rates": {name: values[label].tolist() for name, values in vars(found.rates).items()},
+                **evidence(found, sample, label),
                 "psi": {
                     f"{share:g}": float(psi)
                     for share, psi in zip(found.tested_shares, found.curve.psi[:, label], strict=False)
@@ -142,6 +136,20 @@ def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str]
                 },
                 "grafts": int(found.made[label]),
             }
+
+
+def evidence(found: Grafts, sample: GraftSample, label: int) -> dict:
+    """Return all that the verdict on a class rests on, beside triggers."""
+    classes = len(found.verdicts)
+    return {
+        "q0": float(found.baseline.base[label]),
+        "classes": classes,
+        "pairs": sample.pairs,
+        "level": verdict.level(classes, len(found.tested_shares)),
+        "test_tpr": float(sample.tpr[label]),
+        "test_fpr": float(sample.fpr[label]),
+        "rates": {name: values[label].tolist() for name, values in vars(found.rates).items()},
+    }
 
 
 def _trigger(found: Triggers, label: int) -> dict:

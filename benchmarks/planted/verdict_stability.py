@@ -48,9 +48,11 @@ def rows(seed: int, cache: str, roots: Sequence[str]) -> Iterator[dict]:
         images = network.cue_set.draw(labels, 2 + 3 * draw)
         tpr, fpr = verdict.rates_of(network, images, labels)
         sample = GraftSample(images.__getitem__, labels, np.arange(len(labels)), tpr, fpr, pairs, seed + draw, "")
-        for label, found in enumerate(judge_maps.judge(network.model, candidates, sample).verdicts):
+        found = judge_maps.judge(network.model, candidates, sample)
+        for label, class_verdict in enumerate(found.verdicts):
             kind = network.cue_set.kinds[label]
-            yield {"seed": seed, "class": label, "cue": kind, "draw": draw, "pairs": pairs, **vars(found)}
+            about = {"seed": seed, "class": label, "cue": kind, "draw": draw}
+            yield about | vars(class_verdict) | verdict.evidence(found, sample, label)
 
 
 if __name__ == "__main__":
