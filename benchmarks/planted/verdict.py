@@ -73,8 +73,11 @@ RULES = flags.DEFINE_list("rules", ["verdict", "published"], "Rules to score.")
 def main(_: list[str]) -> None:
     if SCORE.value:
         found = row_file.read(pathlib.Path(SCORE.value))
-        first = [row for row in found if row["search"] == found[0]["search"]]
-        print("\n\n".join([tables(found, RULES.value), auroc(first), thresholds(first)]))
+        by_search = {row["search"]: [] for row in found if row["passes"]}
+        for row in found:
+            by_search.get(row["search"], []).append(row)
+        areas = [f"Maps of `{search}`:\n\n{auroc(of_search)}" for search, of_search in by_search.items()]
+        print("\n\n".join([tables(found, RULES.value), *areas, thresholds(by_search[found[0]["search"]])]))
         return
     searches = SEARCH.value or (["graft"] if PHOTOGRAPHS.value else list(SEARCHES))
     add_networks(lambda seed: rows(seed, searches, CACHE.value or None, PHOTOGRAPHS.value))
