@@ -118,26 +118,27 @@ class PhotographSet(ClassesWithCues):
 
 
 def make_photograph_set(
-    seed: int, roots: Sequence[str], cache: str | None = None, kinds: Sequence[str] | None = None
+    seed: int, roots: Sequence[str], cache: str | None = None, kinds: Sequence[str] | None = None, size: int = 0
 ) -> PhotographSet:
-    """Draw a set; it depends on the seed, the kinds and the photographs only.
+    """Draw a set; it depends on the arguments and the photographs only.
 
     Args:
       seed: of everything that is drawn here, 0 or more.
       roots: folders of photographs; every fifth seed uses another than the first.
       cache: folder for decoded photographs.
       kinds: of the classes; None draws 3 to 5, of which a third or more are `photograph`.
+      size: side of the images, of which the first root has none, pixels; 0 draws 32 for the first and 48 or 64.
     """
     rng = np.random.default_rng([seed, 2])
     turn, elsewhere = divmod(seed, _ELSEWHERE)
-    root, size = roots[0], 32
-    if elsewhere == _ELSEWHERE - 1 and len(roots) > 1:
-        root, size = roots[1 + turn % (len(roots) - 1)], int(rng.choice(_SIDES))
-    photographs = Photographs(root, size, cache)
+    root, side = roots[0], 32
+    if len(roots) > 1 and (size or elsewhere == _ELSEWHERE - 1):
+        root, side = roots[1 + turn % (len(roots) - 1)], int(rng.choice(_SIDES))
+    photographs = Photographs(root, size or side, cache)
     cured = bool(rng.random() < _CURED)
     kinds = list(kinds) if kinds else draw_kinds(rng, cured)
     folders = _draw_folders(rng, kinds, photographs.counts())
-    maker = _Maker(rng, size, grating_amplitude(_sample(photographs, folders)))
+    maker = _Maker(rng, photographs.size, grating_amplitude(_sample(photographs, folders)))
     return PhotographSet(seed, photographs, folders, tuple(maker.make(kind) for kind in kinds), cured)
 
 

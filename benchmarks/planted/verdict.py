@@ -63,6 +63,7 @@ SEARCH = flags.DEFINE_list(
     f"fsjax.search.SEARCHES, each with :field=value ...; default: {','.join(SEARCHES)}, or graft.",
 )
 PHOTOGRAPHS = flags.DEFINE_list("photographs", [], "Folders with {train,test}/<class>/; most networks use the first.")
+SIZE = flags.DEFINE_integer("size", 0, "Side of photographs, pixels, but for those of the first folder; 0 draws it.")
 PAIRS = flags.DEFINE_integer("pairs", 120, "Pairs of images behind a verdict.")
 OUT = flags.DEFINE_string("out", "", "File that lines are added to; '' = standard output.")
 CACHE = flags.DEFINE_string("cache", "", "Folder where trained networks are kept; '' = none.")
@@ -99,7 +100,7 @@ def add_networks(rows_of: Callable[[int], Iterator[dict]]) -> None:
 
 def rows(seed: int, searches: list[str], cache: str | None, roots: Sequence[str] = ()) -> Iterator[dict]:
     """Yield a row for each source of maps and each class of a network."""
-    network = verdict_networks.load_or_train(cache, seed, roots)
+    network = verdict_networks.load_or_train(cache, seed, roots, size=SIZE.value)
     classes = network.cue_set.num_classes
     (train, train_labels), (test, test_labels) = verdict_networks.splits(network).values()
     tpr, fpr = rates_of(network, test, test_labels)

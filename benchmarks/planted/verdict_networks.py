@@ -29,6 +29,7 @@ ARCHITECTURES = ("mlp", "cnn", "resnet", "vit")
 _PHASE = {"mlp": "fixed", "cnn": None, "resnet": "triad", "vit": "fixed"}  # ways of locking that they learn
 _STEPS = {"mlp": (800, 1600), "cnn": (600, 1200), "resnet": (600, 1200), "vit": (600, 1200)}
 _PHOTOGRAPH_STEPS = {"mlp": 3000, "cnn": 2000, "resnet": 1200, "vit": 2000}
+_LARGE, _LARGE_STEPS = 112, 600  # pixels, from which a step takes long
 _RATE = {"mlp": 1e-3, "cnn": 2e-3, "resnet": 3e-3, "vit": 1e-3}
 _BATCH = 64
 _CHUNK, _PASSES = 16, 2  # batches drawn at once, and how often each is used before the next are drawn
@@ -47,7 +48,11 @@ class Network:
 
 
 def network(
-    seed: int, roots: Sequence[str] = (), cache: str | None = None, kinds: Sequence[str] | None = None
+    seed: int,
+    roots: Sequence[str] = (),
+    cache: str | None = None,
+    kinds: Sequence[str] | None = None,
+    size: int = 0,
 ) -> Network:
     """Draw the set, the architecture (in turn, so that consecutive seeds have them all) and the steps of a network.
 
@@ -56,12 +61,12 @@ def network(
       roots: folders of photographs; none: noise.
       cache: folder for decoded photographs.
       kinds: of the classes of photographs; None draws them.
+      size: side of photographs, pixels; 0 draws it.
     """
     architecture = ARCHITECTURES[seed % len(ARCHITECTURES)]
     if roots:
-        return Network(
-            seed, make_photograph_set(seed, roots, cache, kinds), architecture, _PHOTOGRAPH_STEPS[architecture]
-        )
+        steps = _LARGE_STEPS if size >= _LARGE else _PHOTOGRAPH_STEPS[architecture]
+        return Network(seed, make_photograph_set(seed, roots, cache, kinds, size), architecture, steps)
     rng = np.random.default_rng([seed, 1])
     return Network(
         seed, make_cue_set(seed, _PHASE[architecture]), architecture, int(rng.integers(*_STEPS[architecture]))
@@ -69,14 +74,18 @@ def network(
 
 
 def load_or_train(
-    directory: str | pathlib.Path | None, seed: int, roots: Sequence[str] = (), kinds: Sequence[str] | None = None
+    directory: str | pathlib.Path | None,
+    seed: int,
+    roots: Sequence[str] = (),
+    kinds: Sequence[str] | None = None,
+    size: int = 0,
 ) -> Network:
     """Return a trained network, from `directory` if it was trained there with the same set, architecture and steps.
 
     Without a directory the network is trained and not stored. `roots` are folders of photographs; without one the set
-    is of noise. `kinds` are as for `network`.
+    is of noise. `kinds` and `size` are as for `network`.
     """
-    planned = network(seed, roots, None if directory is None else str(directory), kinds)
+    planned = network(seed, roots, None if directory is None else str(directory), kinds, size)
     path = (
         None if directory is None else pathlib.Path(directory) / f"{'photographs' if roots else 'network'}-{seed}.npz"
     )

@@ -14,8 +14,7 @@ from fsjax.engine.model import Model
 from tests.helpers.plane import spectra
 
 FEW, TRIGGERS, OTHER = photograph_cues.FEW_ORBITS, photograph_cues.TRIGGERS, photograph_cues.OTHER
-SIZE, COUNT = 32, 24
-CURED = 0  # a seed
+SIZE, COUNT, CURED = 32, 24, 0  # pixels, images, a seed
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +192,8 @@ def test_sets_are_drawn_as_documented(root):
     assert all(set(draw_kinds(rng, cured=True)) <= {*FEW, "photograph"} for _ in range(20))
     first, same, other = (make_photograph_set(seed, [root], None, ("grating", "logo")) for seed in (5, 5, 6))
     assert repr(first) == repr(same) != repr(other) and root not in repr(first)
-    assert make_photograph_set(9, [root, root], None, ("logo", "sensor")).size in (48, 64)
+    sizes = [make_photograph_set(seed, [root] * 2, None, ["logo"], side).size for seed, side in ((9, 0), (8, 80))]
+    assert sizes[0] in (48, 64) and sizes[1] == 80
 
 
 def reader(photograph_set, evidence):
