@@ -51,7 +51,7 @@ def training_passes(config: ConfigDict, images: int) -> int:
 
 
 def search_work(config: ConfigDict, searched: Dataset) -> Work:
-    """Return the work of a search on a split; 0 for a method that does not know it."""
+    """Return the work of a search on a split."""
     return {"search": search.forward_passes(config.search, np.bincount(searched.labels).tolist(), _plane(searched))}
 
 
@@ -131,8 +131,9 @@ def _shorter(part: str, config: ConfigDict, searched: Dataset | None) -> tuple[s
         return "evaluate.pairs", config.evaluate.pairs // 2, "halves them"
     if part == "triggers":
         return "evaluate.trigger_size", 0, "leaves them out"
-    if part == "search" and options.method == "graft":
-        return "search.graft.paths", options.graft.paths // 2, "halves it"
+    halved = {"graft": "paths", "learned": "steps"}.get(options.method)
+    if part == "search" and halved:
+        return f"search.{options.method}.{halved}", options[options.method][halved] // 2, "halves it"
     if part == "search":
         return "search.images_per_class", max(searched_counts(config, searched)) // 2, "halves it"
     return "search.shares", options.shares[-1:], "leaves out the others"

@@ -100,7 +100,7 @@ def selected(options: ConfigDict) -> Method:
 
 
 def forward_passes(options: ConfigDict, counts: Sequence[int], plane: tuple[int, int]) -> int:
-    """Return the expected forward passes of a search on a split with these images of each class; 0 = unknown."""
+    """Return the forward passes of a search on a split with these images of each class."""
     images = tuple(min(count, options.images_per_class or count) for count in counts)
     return selected(options).forward_passes(options, images, plane)
 

@@ -63,7 +63,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     return patch_maps.cut(
         problem,
         lambda replicates: (state["scores"][replicates].astype(np.float64) for state in states),
-        integration.forward_equivalents,
+        METHOD.forward_passes(options, counts, problem.plane),
     )
 
 

@@ -89,12 +89,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         rng, budget = generator(problem.seed, Stream.HIERARCHICAL_TRIM, label), masks.budget(share, *problem.plane)
         return candidates.trim(candidates.mask(stage, int(chosen[label])), budget, rng)  # the same where it fits
 
-    evaluated = sum(stage.count for stage in candidates.stages)
     return dfm.from_classes(
         ((np.stack([map_of(label, share) for share in shares]), None) for label in range(len(problem.counts))),
         shares,
         **problem.attributes(
-            sum(problem.counts) * evaluated,
+            _forward_passes(problem.options, problem.counts, problem.plane),
             stages=stage_reports,
             losses=[choices[share][2] for share in shares],
         ),
@@ -167,4 +166,8 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     plan_stages(options, plane)
 
 
-METHOD = Method(search, DEFAULTS, _check)
+def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
+    return sum(counts) * sum(stage.count for stage in plan_stages(options, plane))
+
+
+METHOD = Method(search, DEFAULTS, _check, _forward_passes)

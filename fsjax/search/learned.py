@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import LazyArray
@@ -64,10 +65,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     # Partial results are numbered by share, so they belong to these shares alone.
     problem = dataclasses.replace(problem, options=single_orbits, identity=f"{problem.identity} at {budgets}")
 
-    by_gradient, gradient_passes = gradient_scores(problem)
-    initial = {"energy": as_quantiles(functools.partial(energy, problem)), "gradient": as_quantiles(by_gradient)}
+    by_gradient = as_quantiles(gradient_scores(problem))
+    initial = {"energy": as_quantiles(functools.partial(energy, problem)), "gradient": by_gradient}
     simple = _simple_masks(problem, budgets, initial)
-    simple_quality, simple_passes = evaluate_masks(problem, tuple(simple.values()), len(shares), "simple")
+    simple_quality = evaluate_masks(problem, tuple(simple.values()), len(shares), "simple")
     # The masks of the initial scores come first. Start from energy, unless the gradient is clearly better.
     kinds = tuple(initial)
     start = (simple_quality[1][..., : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
@@ -84,7 +85,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         return optimisation.unpack(results[np.ravel_multi_index((label, share, restart), optimisation.shape)])
 
     learned = tuple(functools.partial(learned_mask, restart) for restart in range(options.restarts))
-    learned_quality, learned_passes = evaluate_masks(problem, learned, len(shares), "learned")
+    learned_quality = evaluate_masks(problem, learned, len(shares), "learned")
     names, candidates = ("learned",) * len(learned) + tuple(simple), learned + tuple(simple.values())
     correct, loss = np.concatenate([learned_quality, simple_quality], axis=-1)
     best = np.lexsort((loss, -correct), axis=-1)[..., 0]
@@ -95,7 +96,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         ),
         shares,
         **problem.attributes(
-            gradient_passes + optimisation.forward_equivalents + learned_passes + simple_passes,
+            _forward_passes(problem.options, problem.counts, problem.plane),
             start=[[kinds[index] for index in row] for row in start],
             chosen=[[names[place] for place in row] for row in best],
             judged=np.take_along_axis(correct, best[..., None], -1)[..., 0].tolist(),
@@ -119,8 +120,8 @@ def energy(problem: Problem, label: int) -> Orbits:
     return spectrum.per_orbit(spectrum.energy(problem.images(label)))
 
 
-def gradient_scores(problem: Problem) -> tuple[ClassScores, int]:
-    """Return the first-order scores of removal on `judged` images of a class, and the passes that they cost."""
+def gradient_scores(problem: Problem) -> ClassScores:
+    """Return the first-order scores of removal on `judged` images of a class."""
     first_order, most = graft.make_first_order(problem), problem.options.learned.judged
     positions = np.argsort(patches.orbit_numbers(*problem.plane))
 
@@ -129,7 +130,7 @@ def gradient_scores(problem: Problem) -> tuple[ClassScores, int]:
         drawn = np.sort(rng.permutation(len(images))[:most])
         return first_order(images[drawn], label).mean(0)[positions]
 
-    return scores, graft.PASSES * sum(min(most, count) for count in problem.counts)
+    return scores
 
 
 def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> dict[str, ClassMask]:
@@ -150,11 +151,11 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Class
 
 def evaluate_masks(
     problem: Problem, candidates: tuple[ClassMask, ...], shares: int, name: str
-) -> tuple[Float[np.ndarray, "2 classes shares masks"], int]:
+) -> Float[np.ndarray, "2 classes shares masks"]:
     """Judge masks at a number of shares on `judged` images of each class. Collective.
 
     `name` is the folder of partial results. Returns the share of these images that are predicted as the class and their
-    mean cross-entropy to it in nats, and the forward passes.
+    mean cross-entropy to it in nats.
     """
     model, count = problem.searched_model, shares * len(candidates)
     images_of_class = np.minimum(problem.counts, problem.options.learned.judged)
@@ -175,7 +176,14 @@ def evaluate_masks(
     title = f"evaluate {name} masks"
     sums = sweep_statistics(problem, model, partial_results, read, class_masks, ("correct", "loss"), (1, count), title)
     quality = sums[:, :, 0] / images_of_class[:, None, None]
-    return quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1), int(images_of_class.sum()) * count
+    return quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1)
 
 
-METHOD = Method(search, DEFAULTS)
+def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
+    own, shares = options.learned, len(options.shares)
+    steps = len(counts) * shares * own.restarts * own.steps * own.batch
+    judged = sum(min(own.judged, count) for count in counts)
+    return graft.PASSES * (steps + judged) + judged * shares * (own.restarts + 4)  # 4 simple masks
+
+
+METHOD = Method(search, DEFAULTS, forward_passes=_forward_passes, gradients=True)

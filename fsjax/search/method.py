@@ -86,7 +86,7 @@ class Method:
       search: returns the maps, as `fsjax.search.run` does. Collective.
       defaults: the method's own fields of config.search, under its name, as a table of `config_fields`.
       check: raises InputError for fields of config.search that cannot be used on a plane (H, W).
-      forward_passes: (config.search, images of each class, plane) -> expected forward passes; 0 = unknown.
+      forward_passes: (config.search, images of each class, plane) -> forward passes of a search.
       gradients: whether these are gradients, each counted as three.
       reads: config.search -> external files that its result depends on.
       patches: whether it uses config.search.patch.

@@ -67,11 +67,6 @@ class StepwiseSearch(abc.ABC, Generic[State]):
     images_per_step: int
     tasks_per_device: int = 1
 
-    @property
-    def forward_equivalents(self) -> int:
-        """Cost of all tasks in forward passes."""
-        return self.count * self.steps * self.images_per_step
-
     @abc.abstractmethod
     def initial_state(self, task: int) -> State:
         """Return the state before the first step."""
