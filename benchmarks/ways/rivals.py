@@ -2,11 +2,16 @@
 
 from ml_collections import ConfigDict
 
-from benchmarks.ways import afa, amplitude_dropout, orbit_dropout
+from benchmarks.ways import afa, amplitude_dropout, operations, orbit_dropout
 from fsjax.runtime import config_fields
 from fsjax.training import ways
 
-RIVALS = {"orbit_dropout": orbit_dropout.WAY, "afa": afa.WAY, "amplitude_dropout": amplitude_dropout.WAY}
+RIVALS = {
+    "orbit_dropout": orbit_dropout.WAY,
+    "afa": afa.WAY,
+    "amplitude_dropout": amplitude_dropout.WAY,
+    "operations": operations.WAY,
+}
 
 
 def add(train: ConfigDict) -> None:

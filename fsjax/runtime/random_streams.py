@@ -52,6 +52,7 @@ class Stream(enum.IntEnum):
     ORBIT_DROPOUT = 2**31 + 4  # this and the next two: benchmarks/ways
     AFA = 2**31 + 5
     AMPLITUDE_DROPOUT = 2**31 + 6
+    OPERATIONS = 2**31 + 7
 
 
 # JAX's keys take the lowest 32 bits of a seed.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chi2_contingency, chisquare
 
-from benchmarks.ways import orbit_dropout
+from benchmarks.ways import operations, orbit_dropout
 from fsjax.data.augment import image_keys
 from fsjax.fourier import spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import image_files, parallel
 from fsjax.training.ways import amplitude_swap, dfmx, graft
 from tests.helpers.linear_classifier import MEAN_STD
 from tests.helpers.plane import filtered, real, spectra
@@ -59,6 +59,9 @@ WAYS = {
     "graft": [graft.make_graft(spectrum.radius(6, 6) < radius) for radius in (0.3, 0.0)],
     "amplitude_swap": [amplitude_swap.make_amplitude_swap(probability, MEAN_STD) for probability in (0.9, 0.0)],
     "orbit_dropout": [orbit_dropout.make_orbit_dropout(6, probability, 0.5) for probability in (1.0, 0.0)],
+    "operations": [
+        operations.make_operations(("lattice", "noise"), probability, MEAN_STD) for probability in (1.0, 0.0)
+    ],
 }
 
 
@@ -69,13 +72,10 @@ def test_draws_follow_from_seed_epoch_and_image_and_devices_do_not_matter(name):
     np.testing.assert_allclose(changed(way, images, labels, devices=4), whole, atol=1e-5)
     for other in ({"epoch": 1}, {"seed": 1}):
         assert np.abs(changed(way, images, labels, **other) - whole).max() > 0.1
-    if name in ("dfmx", "orbit_dropout"):  # which draw nothing from the batch
+    if name in ("dfmx", "orbit_dropout", "operations"):  # which draw nothing from the batch
         some = [5, 2]
         np.testing.assert_allclose(changed(way, images[some], labels[some], indices=some), whole[some], atol=1e-6)
     np.testing.assert_array_equal(changed(none, images, labels), images)
-
-
-# DFM-X
 
 
 def test_an_image_keeps_the_frequencies_of_another_class_and_dc_or_is_left_as_it_is():
@@ -89,9 +89,6 @@ def test_an_image_keeps_the_frequencies_of_another_class_and_dc_or_is_left_as_it
         others = np.bincount(drawn[(label == LABELS) & (drawn >= 0)], minlength=4)
         assert chisquare(np.delete(others, label)).pvalue > 1e-3, "all other classes equally often"
     np.testing.assert_array_equal(changed(dfmx.make_dfmx(masks[:1], 1.0), images[:40]), images[:40])
-
-
-# Grafting
 
 
 def grafted_by_numpy(recipient, donor, mask):
@@ -124,9 +121,6 @@ def test_the_frequencies_tell_nothing_of_the_label_also_of_classes_of_unlike_siz
     np.testing.assert_allclose(table.sum(0) / table.sum(), [0.6, 0.3, 0.1], atol=0.05)
 
 
-# Amplitude swapping
-
-
 @pytest.mark.parametrize("plane", [(8, 8), (7, 9)])
 def test_an_image_gets_the_amplitudes_of_one_of_the_batch_and_keeps_its_phases(plane):
     pixels = np.random.default_rng(0).random((24, *plane, 3))
@@ -140,9 +134,6 @@ def test_an_image_gets_the_amplitudes_of_one_of_the_batch_and_keeps_its_phases(p
     drawn = np.concatenate([drawn_by(images, changed(way, images, epoch=epoch), candidates) for epoch in range(20)])
     assert binomtest(int((drawn >= 0).sum()), 480, 0.75).pvalue > 1e-3
     assert chisquare(np.bincount(drawn[drawn >= 0], minlength=24)).pvalue > 1e-3, "all images equally often"
-
-
-# Orbit dropout
 
 
 @pytest.mark.parametrize("size", [8, 7])
@@ -166,3 +157,11 @@ def test_each_orbit_but_dc_is_removed_or_left(size):
     counts = np.histogram(per_orbit.sum(1), np.append(-1, edges[1:]) + 0.5)[0]
     expected = np.diff(binom.cdf(np.append(-1, edges[1:]), len(others), 0.3)) * len(per_orbit)
     assert chisquare(counts, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("quality", [8, 45])
+def test_jpeg_in_training_is_pillows(quality):
+    rng = np.random.default_rng(0)  # colours are constant on 16 x 16, so Pillow halves no resolution
+    image = rng.integers(60, 160, (2, 3, 3)).repeat(16, 0).repeat(16, 1) + rng.integers(0, 50, (32, 48, 1))
+    made = 255 * np.clip(operations.jpeg_at(quality, image / np.float32(255)), 0, 1)
+    assert np.abs(made - image_files.jpeg(image.astype(np.uint8), quality)).mean() < 1.5 < np.abs(made - image).mean()

@@ -1,0 +1,210 @@
+"""Train on photographs whose classes a pipeline tells apart: a grid, scan lines, a multiplied checkerboard, JPEG.
+
+  python benchmarks/planted/mitigation_artefacts.py --workdir=DIR --root=IMAGES --seeds=0  # IMAGES/{train,test}/<class>
+
+Five classes of the folder are drawn, and which four of them carry an artefact in training; the fifth has none. Ways:
+`standard`; `probe`, which is configs/mitigate.py; `told`, which grafts the planted orbits;
+`operations`, which also does JPEG and 2 x 2 patterns to most training images; and `oracle`, whose training images have
+any class's artefact or none, whatever their label.
+
+Prints a JSON line a run. `own`, `absent` and `conflicting` are accuracies on the same test photographs with their own
+class's artefact, without, and with another class's. `called` has for each artefact the share of other classes'
+photographs that are called its class: with the artefact, and without. `became` has for each operation of
+benchmarks/ways/operations.py the class that most other classes' photographs become under it, and their share. Runs stay
+in the workdir and are not repeated.
+"""
+
+import dataclasses
+import functools
+import json
+import logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import app, flags
+from jaxtyping import Int, UInt8
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.planted.photograph_cues import Cue, plant
+from benchmarks.planted.photograph_sets import _Maker
+from benchmarks.planted.photographs import Photographs
+from benchmarks.planted.verdict_cues import orbit_mask
+from benchmarks.ways import rivals
+from benchmarks.ways.operations import OPERATIONS
+from configs import common, mitigate
+from fsjax.data.normalisation import normalise
+from fsjax.evaluation import triggers
+from fsjax.evaluation.probes import Probes
+from fsjax.experiment import runner
+from fsjax.experiment.stage import Workspace
+from fsjax.runtime import files, storage
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Where runs are kept.", required=True)
+ROOT = flags.DEFINE_string("root", None, "Folder of photographs, root/{train,test}/<class>.", required=True)
+SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds of sets and trainings.")
+WAYS_RUN = flags.DEFINE_list("ways", ["oracle", "standard", "probe"], "Ways of WAYS.")
+MODEL = flags.DEFINE_string("model", "resnet8", "A name of fsjax.models.")
+STEPS = flags.DEFINE_integer("steps", 300, "Steps of a training, for probe of the final one.")
+
+KINDS = ("grid", "scan line", "multiplied checkerboard", "jpeg", "photograph")
+SIZE, TRAINED, TESTED = 32, 3000, 200  # side, and images of each class to train on and to test on
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtefactSet:
+    """Five classes of photographs, four with an artefact; everything is drawn from the seed."""
+
+    root: str
+    seed: int
+
+    @functools.cached_property
+    def photographs(self) -> Photographs:
+        return Photographs(self.root, SIZE)
+
+    @functools.cached_property
+    def folders(self) -> Int[np.ndarray, " classes"]:
+        """Return the folder of each class, in the order of KINDS."""
+        return np.random.default_rng([self.seed, 1]).permutation(len(self.photographs.names))[: len(KINDS)]
+
+    @functools.cached_property
+    def cues(self) -> tuple[Cue, ...]:
+        rng = np.random.default_rng([self.seed, 2])
+        maker = _Maker(rng, SIZE, np.zeros((SIZE, SIZE)))
+        checkerboard = np.indices((SIZE, SIZE, 3))[:2].sum(0) % 2 - 0.5
+        multiplied = Cue("sensor", pattern=2 * rng.uniform(0.08, 0.16) * checkerboard)
+        return maker.make("grid"), maker.make("scan line"), multiplied, maker.make("jpeg"), Cue("photograph")
+
+    @property
+    def planted(self) -> np.ndarray:
+        """Return the orbits that the grid, the scan lines and the checkerboard have in a grey image."""
+        orbits = np.concatenate([self.cues[0].orbits, self.cues[1].orbits, [[0, 0]]])
+        return orbit_mask(orbits, SIZE)
+
+    def draw(
+        self, labels: Int[np.ndarray, " n"], owners: Int[np.ndarray, " n"], part: str | int, stream: int
+    ) -> UInt8[np.ndarray, "n size size 3"]:
+        """Draw a photograph of each label with the artefact of its owner, -1 = none; the stream alone picks them."""
+        images = self.photographs.draw(self.folders[labels], part, np.random.default_rng([self.seed, stream]))
+        for number, cue in enumerate(self.cues):
+            rng = np.random.default_rng([self.seed, stream, number])
+            images = plant(images, cue, owners == number, rng, training=part == "train")
+        return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def probe(config: ConfigDict, data: ArtefactSet) -> None:
+    config.stages, config.train.ways, config.train.graft.maps = "probe,train", "graft", "probe"
+
+
+def told(config: ConfigDict, data: ArtefactSet) -> None:
+    file = storage.path(pathlib.Path(WORKDIR.value) / f"planted-{data.seed}.npy")
+    files.write_npy(file, data.planted)
+    config.train.ways, config.train.graft.maps = "graft", str(file)
+
+
+def operations(config: ConfigDict, data: ArtefactSet) -> None:
+    rivals.add(config.train)
+    told(config, data)
+    config.train.ways = "graft,operations"
+
+
+WAYS: dict[str, Callable[[ConfigDict, ArtefactSet], None]] = {
+    "oracle": lambda config, data: None,
+    "standard": lambda config, data: None,
+    "probe": probe,
+    "told": told,
+    "operations": operations,
+}
+
+
+def main(_: list[str]) -> None:
+    logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
+    for seed in map(int, SEEDS.value):
+        for name in WAYS_RUN.value:
+            print(json.dumps(run(name, ArtefactSet(ROOT.value, seed))), flush=True)
+
+
+def run(name: str, data: ArtefactSet) -> dict:
+    """Train in a way, unless that was done, and return its row."""
+    directory = pathlib.Path(WORKDIR.value) / f"{data.seed}-{MODEL.value}-{STEPS.value}-{name}"
+    if not (directory / "row.json").exists():
+        config = base(data, name == "oracle")
+        WAYS[name](config, data)
+        runner.run(config, storage.path(directory))
+        row = {"seed": data.seed, "model": MODEL.value, "steps": STEPS.value, "way": name}
+        (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)) + "\n")
+    return json.loads((directory / "row.json").read_text())
+
+
+def base(data: ArtefactSet, independent: bool) -> ConfigDict:
+    """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
+    root = pathlib.Path(WORKDIR.value) / f"set-{data.seed}{'-independent' * independent}"
+    root.mkdir(parents=True, exist_ok=True)
+    for stream, (split, per_class) in enumerate((("train", TRAINED), ("test", TESTED))):
+        if not (root / f"{split}_labels.npy").exists():
+            rng = np.random.default_rng([data.seed, 3, stream])
+            labels = rng.permutation(np.repeat(np.arange(len(KINDS)), per_class))
+            owners = rng.integers(0, len(KINDS), len(labels)) if independent else labels
+            np.save(root / f"{split}_images.npy", data.draw(labels, owners, "train" if split == "train" else 0, stream))
+            np.save(root / f"{split}_labels.npy", labels.astype(np.int32))
+    config = mitigate.get_config()
+    config.data.source, config.data.root, config.data.image_size = "arrays", str(root), SIZE
+    config.model.name, config.seed, config.stages = MODEL.value, data.seed, "train"
+    config.train.update(common.base().train)
+    config.train.steps, config.train.batch_size, config.train.schedule = STEPS.value, 64, "cosine"
+    config.train.learning_rate, config.train.warmup_steps, config.train.evaluators = 0.1, 30, ""
+    return config
+
+
+def measured(config: ConfigDict, directory: pathlib.Path, data: ArtefactSet) -> dict:
+    """Return the accuracies of a finished run, and the share of photographs that each artefact turns into its class."""
+    classifier = Workspace(config, storage.path(directory)).classifier
+    labels = np.repeat(np.arange(len(KINDS)), TESTED)
+    planted = len(KINDS) - 1
+
+    def drawn(owners: np.ndarray) -> np.ndarray:
+        return data.draw(labels, owners, 1, 10).astype(np.float32)
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        parts = np.split(images, len(KINDS))
+        parts = [classifier(normalise(part, *classifier.mean_std)) for part in parts]
+        return np.concatenate(parts).argmax(-1)
+
+    def predicted(owners: np.ndarray) -> np.ndarray:
+        return classify(drawn(owners))
+
+    plain = drawn(np.full(len(labels), -1))
+    nothing = classify(plain)
+    rng = np.random.default_rng([data.seed, 4])
+    others = (labels + rng.integers(1, planted, len(labels))) % planted
+    others = np.where(labels == planted, rng.integers(0, planted, len(labels)), others)
+    row: dict = {"own": rounded(predicted(labels) == labels), "absent": rounded(nothing == labels)}
+    row["conflicting"], row["called"] = rounded(predicted(others) == labels), {}
+    for number, kind in enumerate(KINDS[:-1]):
+        called, other = predicted(np.full(len(labels), number)) == number, labels != number
+        row["called"][kind] = [rounded(called[other]), rounded(nothing[other] == number)]
+    row["became"], keys = {}, jax.random.split(jax.random.key(data.seed), len(plain))
+    for name, operation in OPERATIONS.items():
+        changed = np.asarray(jax.jit(jax.vmap(operation))(keys, plain / 255))
+        after = classify(255 * np.clip(changed, 0, 1))
+        shares, _ = triggers.became(labels, nothing, after[None], len(KINDS))
+        row["became"][name] = [KINDS[int(shares.argmax())], rounded(shares.max())]
+    file = directory / "probes" / "probes.json"
+    if file.exists():
+        found = Probes.read(storage.path(file))
+        grafted = np.load(directory / "probes" / "frequencies.npy")
+        recall = [rounded(grafted[orbit_mask(cue.orbits, SIZE)]) for cue in data.cues[:2]]
+        row |= {"cost": round(found.cost, 2), "grafted": rounded(grafted), "recall": recall}
+    return row
+
+
+def rounded(which: np.ndarray) -> float:
+    return round(float(np.mean(which)), 3)
+
+
+if __name__ == "__main__":
+    app.run(main)
