@@ -83,7 +83,8 @@ def from_torch(module: Any, example: Any) -> Model:
             operators = "operators with arguments that fsjax/models/pytorch takes: write the module with others"
             raise InputError(f"from_torch: got {got}; expected {operators}") from error
     if apart := difference(logits, expected):
-        raise InputError(f"from_torch: got logits that differ from PyTorch's by {apart}")
+        remedy = "expected the same: compute everything in float32, or pass the model as a JAX function"
+        raise InputError(f"from_torch: got logits that differ from PyTorch's by {apart}; {remedy}")
     check_logits(logits, "from_torch")
     return Model(apply, params, (height, width, channels))
 

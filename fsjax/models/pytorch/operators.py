@@ -116,9 +116,8 @@ def _addmm(x: Array, a: Array, b: Array, beta: int | float = 1, alpha: int | flo
 
 @operator("_native_batch_norm_legit_no_training")
 def _batch_norm(
-    x: Array, weight: Array | None, bias: Array | None, mean: Array, variance: Array, momentum: float, epsilon: float
+    x: Array, weight: Array | None, bias: Array | None, mean: Array, variance: Array, _momentum: float, epsilon: float
 ) -> tuple:
-    del momentum
     shape = (-1, *[1] * (x.ndim - 2))
     scale = lax.rsqrt(variance + epsilon) if weight is None else weight * lax.rsqrt(variance + epsilon)
     y = (x - mean.reshape(shape)) * scale.reshape(shape)
@@ -138,9 +137,8 @@ OPERATORS.update(mean=_mean, prod=_reduction(jnp.prod), sum=_reduction(jnp.sum))
 
 
 @operator("sort")
-def _sort(x: Array, dim: int = -1, descending: bool = False, stable: bool | None = None) -> tuple[Array, Array]:
+def _sort(x: Array, dim: int = -1, descending: bool = False, **_: bool | None) -> tuple[Array, Array]:
     """Return the numbers in order along an axis, and where they are."""
-    del stable
     if x.ndim == 0:
         return x, jnp.zeros((), jnp.int32)
     places = jnp.argsort(x, dim, descending=descending)
@@ -148,8 +146,7 @@ def _sort(x: Array, dim: int = -1, descending: bool = False, stable: bool | None
 
 
 @operator("topk")
-def _topk(x: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Array, ...]:
-    del sorted
+def _topk(x: Array, k: int, dim: int = -1, largest: bool = True, *_: bool) -> tuple[Array, ...]:
     return tuple(lax.slice_in_dim(y, 0, k, axis=dim) for y in _sort(x, dim, largest))
 
 
@@ -196,8 +193,7 @@ def _axes(dim: int | Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 @operator("expand")
-def _expand(x: Array, shape: Sequence[int], implicit: bool = False) -> Array:
-    del implicit
+def _expand(x: Array, shape: Sequence[int], **_: bool) -> Array:
     old = [1] * (len(shape) - x.ndim) + list(x.shape)
     return jnp.broadcast_to(x, [was if size == -1 else size for was, size in zip(old, shape, strict=True)])
 

@@ -22,12 +22,11 @@ def _recurrent(cell: Callable[..., State]) -> Callable:
         params: list[Array],
         has_biases: bool,
         num_layers: int,
-        dropout: float,
-        train: bool,
+        _dropout: float,
+        _train: bool,
         bidirectional: bool,
         batch_first: bool,
     ) -> tuple[Array, ...]:
-        del dropout, train
         starts = start if isinstance(start, list) else [start]
         directions = 1 + bidirectional
         each = len(params) // (num_layers * directions)
