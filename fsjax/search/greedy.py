@@ -171,8 +171,7 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
 
 
 def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
-    # The first step drops nothing. With `compat` slightly fewer parts have a turn.
-    return sum(counts) * (1 + len(spectrum.orbit_sizes(*plane)))
+    return sum(counts) * (1 + len(spectrum.orbit_sizes(*plane)))  # the first step drops nothing
 
 
 METHOD = Method(
