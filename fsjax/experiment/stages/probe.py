@@ -64,13 +64,10 @@ def check(config: ConfigDict) -> None:
     if not ways.use_probes(config.train):
         got = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {got}; expected graft with {graft.PROBE!r} for the stage probe")
-    points = [0.0, *options.points, 1.0]
-    for field, value, is_valid, expected in (
-        ("train.until", config.train.until, config.train.until == 1, "1 with the stage probe"),
-        ("probe.points", options.points, points == sorted(set(points)), "rising shares above 0 and below 1"),
-    ):
-        if not is_valid:
-            raise InputError(f"{field}: got {value}; expected {expected}")
+    if config.train.until != 1:
+        raise InputError(f"train.until: got {config.train.until}; expected 1 with the stage probe")
+    if (points := [0.0, *options.points, 1.0]) != sorted(set(points)):
+        raise InputError(f"probe.points: got {options.points}; expected rising shares above 0 and below 1")
     first = short_config(config, 1)
     train.check(first)
     search.check(first)
