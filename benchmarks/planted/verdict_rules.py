@@ -23,12 +23,12 @@ _RESAMPLES = 1000
 # Values that each threshold of the verdict takes in turn, the others as they are.
 _THRESHOLDS = {
     "CONTROL": (0.3, 0.4, 0.6, 0.7),
-    "AS_MUCH": (0.3, 0.4, 0.6, 0.7),
-    "LOW": (0.25, 0.4, 0.5),
-    "NEARLY": (0.75, 0.95),
-    "OWN": (4.0, 5.0, 6.0, 10.0),
-    "LESS": (0.5, 0.6, 0.9),
-    "PARTLY": (0.15, 0.35, 0.5),
+    "as much": (0.3, 0.4, 0.6, 0.7),
+    "low": (0.25, 0.4, 0.5),
+    "nearly": (0.75, 0.95),
+    "own": (4.0, 5.0, 6.0, 10.0),
+    "less": (0.5, 0.6, 0.9),
+    "partly": (0.15, 0.35, 0.5),
     "RECOGNISED": (0.3, 0.4, 0.6),
     "COMPLETE": (0.7, 0.8, 0.95),
 }
@@ -143,7 +143,8 @@ def thresholds(rows: Sequence[dict]) -> str:
     lines.append(f"| as frozen | | {_cell(rows, 'verdict', 'positive')} | {_cell(rows, 'verdict', 'negative')} |")
     for name, values in _THRESHOLDS.items():
         for value in values:
-            with mock.patch.object(verdict, name, value):
+            limit = mock.patch.dict(verdict.LIMITS, {name: value})
+            with limit if name in verdict.LIMITS else mock.patch.object(verdict, name, value):
                 again = [row | {"verdict": _decide(row)} for row in rows]
             cells = [_cell(again, "verdict", label) for label in ("positive", "negative")]
             lines.append(f"| {name} | {value:g} | {' | '.join(cells)} |")

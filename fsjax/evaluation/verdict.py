@@ -24,21 +24,19 @@ COMPLETE = 0.9
 ENOUGH = 0.4
 # One-sided chance that any class at any share seems controlled where none is, as for 95 % intervals.
 RATE = 0.025
-# A control carries as much as the map where its psi is this share of the map's.
-AS_MUCH = 0.5
-# The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map)
-# and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
-LESS, MORE = 0.75, 3.0
-# An absence is what setting the frequencies to 0 shows, where amplitudes alone carry this part of the effect at least:
-# the phase of a cue may be lost, too.
-PARTLY = 0.25
-# Low frequencies decide about photographs of any class. A map is coarse where low-pass has LOW of its psi, unless the
-# class has OWN times others' energy at a frequency there: a grating that was added, where photographs have twice. With
-# NEARLY all of its psi low-pass makes any map coarse: it may hold a grating that does not count.
-LOW, OWN, NEARLY = 1 / 3, 7.0, 0.85
+# Limits of kinds whose map controls the class. A control carries `as much` as the map at this share of its psi. The
+# class lacks the map's frequencies where its energy there is below `less` of others' (geometric mean over the map) and
+# nowhere above `more` of theirs: a map may hold others' cues, too. An absence is what setting the frequencies to 0
+# shows, where amplitudes alone carry `partly` the effect: its phase may be lost. Low frequencies decide about
+# any photograph: a map is coarse where low-pass has `low` of its psi, unless the class has `own` times others'
+# energy at a frequency there: a grating that was added, where photographs have twice. With `nearly` all of its psi
+# low-pass makes any map coarse: it may hold a grating that does not count.
+LIMITS = {"as much": 0.5, "less": 0.75, "more": 3.0, "partly": 0.25, "low": 1 / 3, "own": 7.0, "nearly": 0.85}
+# Other images of the class move the measures: it is undecided where one limit, moved by this part, gives another kind.
+NEAR = 0.2
 
 # A wave is a trigger where it turns at least TRIGGERED of others' images into the class (lower 95 % limit), and other
-# waves at most AS_MUCH of that. It says more than these kinds.
+# waves at most half of that. It says more than these kinds.
 TRIGGERED, _LEFT_OPEN = 0.55, ("spread", "coarse", "by absence", "undecided", "default class")
 
 _NOT_EXCLUDED = "a local or broadband cue is not excluded"
@@ -60,9 +58,10 @@ def rule() -> str:
         f"{100 * ENOUGH:g} % of others' images into the class. Second, random frequencies have less than half of its "
         "psi: both those that change images as much, and those beside the map with its radial profile. Third, "
         "low-pass of its size has less than a third of it, or than "
-        f"{NEARLY:g} of it where the class has {OWN:g} times others' energy at a frequency of the map. "
+        f"{LIMITS['nearly']:g} of it where it has {LIMITS['own']:g} times others' energy at a frequency of the map. "
         "Fourth, the class is not recognised by an absence: it has at least the energy of others there, and setting "
-        "these frequencies to 0 does not have the same effect. A class that is spread may still rest on a local or "
+        "these frequencies to 0 does not have the same effect. A class so near one of these limits that "
+        f"{100 * NEAR:g} % of it decide is undecided. A class that is spread may still rest on a local or "
         "broadband cue, such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood "
         "look for these. A class that grafts leave open has a trigger where a faint wave turns at least "
         f"{100 * TRIGGERED:g} % of others' images into it, with 95 % confidence, and other waves at most half as many."
@@ -117,7 +116,10 @@ def decide(
         return Decision("undecided", why_none)
     few = wilson(np.array(at.grafted * pairs), np.array(pairs))[1] < ENOUGH
     if at.p_value <= level and not few:
-        return _controlled(at, base, is_default(base, classes))
+        moved = [LIMITS | {name: LIMITS[name] * by} for name in LIMITS for by in (1, 1 - NEAR, 1 + NEAR)]
+        first, *others = (_controlled(at, base, is_default(base, classes), limits) for limits in moved)
+        other = next((each.kind for each in others if each.kind != first.kind), None)
+        return Decision("undecided", f"near the limit of {first.kind} and {other}: {first.reason}") if other else first
     if is_default(base, classes):
         reason = f"the model predicts it for {100 * base:.0f} % of others' images where their true class is left out"
         lower, _ = wilson(np.array(base * pairs), np.array(pairs))
@@ -146,28 +148,29 @@ def or_trigger(decision: Decision, triggers: Triggers | None, label: int) -> Dec
     if triggers is None or decision.kind not in _LEFT_OPEN:
         return decision
     share, elsewhere = float(triggers.triggered[label]), float(triggers.elsewhere[label])
-    if not (triggers.triggered_ci[label, 0] >= TRIGGERED and elsewhere <= AS_MUCH * share):
+    if not (triggers.triggered_ci[label, 0] >= TRIGGERED and elsewhere <= LIMITS["as much"] * share):
         return decision
     wave = f"a faint wave of {triggers.frequency[label]:.2f} cycles/pixel"
     turned = f"turns {100 * share:.0f} % of other classes' images into it"
     return Decision("trigger", f"{wave} {turned}; other waves of its radius {100 * elsewhere:.0f} %")
 
 
-def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
+def _controlled(at: GraftRates, base: float, by_default: bool, limits: dict[str, float]) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
     gain = at.grafted - base
-    carries = {name: getattr(at, name) - base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
+    carries = {name: getattr(at, name) - base >= limits["as much"] * gain for name in ("amplitude", "phase", "zeroed")}
     controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
-    enough = AS_MUCH * at.psi
+    enough = limits["as much"] * at.psi
     low_pass = f"low-pass of this size has psi {float(at.low_pass_psi):z.2f}"
     if at.no_dc_psi < enough:
         return Decision("coarse", f"{controls}, but not without DC: it is brightness or colour")
-    most = NEARLY if at.largest_energy_ratio >= OWN else LOW
+    most = limits["nearly" if at.largest_energy_ratio >= limits["own"] else "low"]
     if at.low_pass_psi >= most * at.psi:
         return Decision("coarse", f"{controls}, and {low_pass}: it is what a coarse image shows")
-    if carries["zeroed"] and (at.amplitude - base >= PARTLY * gain or by_default):
+    if carries["zeroed"] and (at.amplitude - base >= limits["partly"] * gain or by_default):
         return Decision("by absence", f"{controls}, and setting them to 0 in other images has the same effect")
-    if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
+    lacks = at.energy_ratio < limits["less"] and at.largest_energy_ratio < limits["more"]
+    if lacks and (carries["amplitude"] or by_default):
         less = f"its images have {100 * at.energy_ratio:.0f} % of others' energy there"
         return Decision("by absence", f"{controls}, and {less}")
     if at.equal_change_psi >= enough:
@@ -177,7 +180,7 @@ def _controlled(at: GraftRates, base: float, by_default: bool) -> Decision:
         return Decision("band", f"{controls}, and so do other frequencies beside them")
     alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
-    if at.low_pass_psi >= LOW * at.psi:
+    if at.low_pass_psi >= limits["low"] * at.psi:
         low_pass += f", and the class has {at.largest_energy_ratio:.0f} times others' energy at one of them"
     return Decision("shortcut", f"{controls}, and others like them do not; {low_pass}", by)
 

@@ -41,8 +41,8 @@ def row(label, psi, tpr, **rates):
 
 
 def test_scores_are_ranked_and_each_threshold_moves_the_classes_that_hang_on_it():
-    rows = [row("positive", 0.9, 0.7), row("positive", 0.8, 0.8, low_pass_psi=0.24), row("negative", 0.2, 0.75)]
-    rows.append(row("negative", 0.7, 0.9, low_pass_psi=0.5, largest_energy_ratio=4.2) | {"verdict": False})
+    rows = [row("positive", 0.9, 0.7), row("positive", 0.8, 0.8, low_pass_psi=0.2), row("negative", 0.2, 0.75)]
+    rows.append(row("negative", 0.7, 0.9, low_pass_psi=0.45, largest_energy_ratio=5) | {"verdict": False})
     said = dict(line.strip("| ").split(" | ") for line in verdict_rules.auroc(rows).splitlines()[2:])
     # Pairs of a positive and a negative, and how many of the four are in order.
     assert said == {"psi": "1.000", "TPR": "0.250", "TPR - FPR": "0.250", "TPR of low-pass": "0.500"}
@@ -51,8 +51,9 @@ def test_scores_are_ranked_and_each_threshold_moves_the_classes_that_hang_on_it(
         name, value, *cells = line.strip("| ").replace("| |", "| - |").split(" | ")
         lines[name, value] = [cell.split(" ")[0] for cell in cells]
     assert lines["as frozen", "-"] == ["2/2", "2/2"]
-    assert lines["LOW", "0.25"] == ["1/2", "2/2"], "low-pass of the second positive has .3 of its psi"
-    assert lines["OWN", "4"] == ["2/2", "1/2"], "the last negative has 4.2 times others' energy"
+    assert lines["low", "0.25"] == ["1/2", "2/2"], "low-pass of the second positive has a quarter of its psi"
+    assert lines["own", "4"] == ["2/2", "1/2"], "the last negative has 5 times others' energy"
+    assert lines["own", "5"] == ["2/2", "2/2"], "which is near this limit"
 
 
 def test_a_class_that_changes_its_verdict_is_listed_and_undecided_is_no_change():
