@@ -25,6 +25,9 @@ FIELDS = [field.name for field in dataclasses.fields(GraftRates)]
 AT = with_rates(GraftRates(**graft_measures.unknown(shares=1)["rates"]), **RATES)
 SHORTCUT = {"at": AT, "tpr": 0.95, "fpr": 0.02, "pairs": 120, "base": 0.1, "level": 1e-3, "classes": 5}
 NOTHING = {"psi": 0.1, "psi_ci": (0.05, 0.15), "p_value": 1.0, "grafted": 0.15, "amplitude": 0.1}
+NEAR = ((0.37, 5.7), (0.37, 8.3), (0.25, 5.5), (0.35, 5.5))  # psi of low-pass, and times others' energy
+LACKING = {0.59: "by absence", 0.7: "undecided", 0.91: "shortcut amplitude"}  # by the ratio to others' energy
+LOW_PASS = {0.61: "shortcut amplitude", 0.62: "undecided", 0.91: "undecided", 0.93: "coarse"}
 BARELY = {"psi": 0.55, "psi_ci": (0.45, 0.65), "p_value": 0.2}
 
 
@@ -41,17 +44,13 @@ def changed(**values):
         (changed(amplitude=0.2, phase=0.8), "shortcut phase"),
         (changed(amplitude=0.2, p_value=1e-3), "shortcut amplitude and phase"),
         (changed(phase=0.8), "shortcut amplitude and phase"),
-        # Controls have half of psi at 0.45, and are a fifth from it at 0.36 and 0.54.
+        # Controls have half of psi at 0.45, and are a fifth from it at 0.36 and 0.54; low-pass has 0.85 of it at 0.765.
         *((changed(radial_psi=psi), kind) for psi, kind in ((0.35, "shortcut amplitude"), (0.55, "band"))),
         *((changed(radial_psi=psi), "undecided") for psi in (0.37, 0.44, 0.46, 0.53)),
-        # Low-pass has 0.85 of psi at 0.765, and may make all of psi where the class stands out.
-        *((changed(low_pass_psi=psi), kind) for psi, kind in ((0.61, "shortcut amplitude"), (0.62, "undecided"))),
-        (changed(low_pass_psi=0.93), "coarse"),
-        (changed(low_pass_psi=0.37, largest_energy_ratio=5.5), "coarse"),
+        *((changed(low_pass_psi=psi), kind) for psi, kind in LOW_PASS.items()),
         (changed(low_pass_psi=0.37, largest_energy_ratio=5.5, zeroed=0.8), "coarse"),
-        (changed(low_pass_psi=0.37, largest_energy_ratio=np.nan), "coarse"),
-        *((changed(low_pass_psi=0.37, largest_energy_ratio=ratio), "undecided") for ratio in (5.7, 8.3)),
-        *((changed(low_pass_psi=psi, largest_energy_ratio=5.5), "undecided") for psi in (0.25, 0.35)),
+        *((changed(low_pass_psi=0.37, largest_energy_ratio=ratio), "coarse") for ratio in (5.5, np.nan)),
+        *((changed(low_pass_psi=psi, largest_energy_ratio=own), "undecided") for psi, own in NEAR),
         (changed(low_pass_psi=0.23, largest_energy_ratio=5.5), "shortcut amplitude"),
         *((changed(no_dc_psi=psi), kind) for psi, kind in ((0.3, "coarse"), (0.8, "shortcut amplitude"))),
         (changed(zeroed=0.8), "by absence"),
@@ -60,9 +59,7 @@ def changed(**values):
         (changed(zeroed=0.8, amplitude=0.35, phase=0.8), "by absence"),
         # A default class, also where the phases of others' cues have to go.
         (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.7), "by absence"),
-        (changed(energy_ratio=0.59, largest_energy_ratio=2.0), "by absence"),
-        (changed(energy_ratio=0.7, largest_energy_ratio=2.0), "undecided"),
-        (changed(energy_ratio=0.91, largest_energy_ratio=2.0), "shortcut amplitude"),
+        *((changed(energy_ratio=ratio, largest_energy_ratio=2.0), kind) for ratio, kind in LACKING.items()),
         # One orbit of its own, and several of others' cues.
         (changed(energy_ratio=0.1, largest_energy_ratio=9.0), "shortcut amplitude"),
         (changed(energy_ratio=np.nan, largest_energy_ratio=np.nan), "shortcut amplitude"),
