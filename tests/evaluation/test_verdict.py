@@ -60,8 +60,7 @@ def changed(**values):
         # A default class, also where the phases of others' cues have to go.
         (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.7), "by absence"),
         *((changed(energy_ratio=ratio, largest_energy_ratio=2.0), kind) for ratio, kind in LACKING.items()),
-        # One orbit of its own, and several of others' cues.
-        (changed(energy_ratio=0.1, largest_energy_ratio=9.0), "shortcut amplitude"),
+        (changed(energy_ratio=0.1, largest_energy_ratio=9.0), "shortcut amplitude"),  # one orbit of its own
         (changed(energy_ratio=np.nan, largest_energy_ratio=np.nan), "shortcut amplitude"),
         # A phase carries no energy: the map may hold orbits of others' cues beside it.
         (changed(energy_ratio=0.2, largest_energy_ratio=1.0, amplitude=0.1, phase=0.8), "shortcut phase"),
