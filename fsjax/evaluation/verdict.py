@@ -117,8 +117,8 @@ def decide(
     few = wilson(np.array(at.grafted * pairs), np.array(pairs))[1] < ENOUGH
     if at.p_value <= level and not few:
         moved = [LIMITS | {name: LIMITS[name] * by} for name in LIMITS for by in (1, 1 - NEAR, 1 + NEAR)]
-        first, *others = (_controlled(at, base, is_default(base, classes), limits) for limits in moved)
-        other = next((each.kind for each in others if each.kind != first.kind), None)
+        first, *rest = (_controlled(at, base, is_default(base, classes), limits) for limits in moved)
+        other = next((each.kind for each in rest if each.kind != first.kind), None)
         return Decision("undecided", f"near the limit of {first.kind} and {other}: {first.reason}") if other else first
     if is_default(base, classes):
         reason = f"the model predicts it for {100 * base:.0f} % of others' images where their true class is left out"

@@ -170,8 +170,8 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, flags.FlagValues]:
     if not path:
         raise InputError("--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py")
     if not pathlib.Path(path).is_file():
-        asked, known = path.removeprefix("configs/").removesuffix(".py"), [file.stem for file in _experiments()]
-        raise unknown("--config", asked, known)
+        experiments = [file.stem for file in _experiments()]
+        raise unknown("--config", path.removeprefix("configs/").removesuffix(".py"), experiments)
     if (parent := str(config_folder().parent)) not in sys.path:
         sys.path.append(parent)  # so that a user's own config can write `from configs import common`
     argv = [argv[0], f"--config={path}{colon}{argument}", *words]
