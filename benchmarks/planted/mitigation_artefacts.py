@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.planted.photograph_cues import Cue, plant
-from benchmarks.planted.photograph_sets import _Maker
+from benchmarks.planted.photograph_sets import CueMaker
 from benchmarks.planted.photographs import Photographs
 from benchmarks.planted.verdict_cues import orbit_mask
 from benchmarks.ways import rivals
@@ -74,7 +74,7 @@ class ArtefactSet:
     @functools.cached_property
     def cues(self) -> tuple[Cue, ...]:
         rng = np.random.default_rng([self.seed, 2])
-        maker = _Maker(rng, SIZE, np.zeros((SIZE, SIZE)))
+        maker = CueMaker(rng, SIZE, np.zeros((SIZE, SIZE)))
         checkerboard = np.indices((SIZE, SIZE, 3))[:2].sum(0) % 2 - 0.5
         multiplied = Cue("sensor", pattern=2 * rng.uniform(0.08, 0.16) * checkerboard)
         return maker.make("grid"), maker.make("scan line"), multiplied, maker.make("jpeg"), Cue("photograph")

@@ -127,7 +127,7 @@ def make_photograph_set(
       roots: folders of photographs; every fifth seed uses another than the first.
       cache: folder for decoded photographs.
       kinds: of the classes; None draws 3 to 5, of which a third or more are `photograph`.
-      size: side of the images, of which the first root has none, pixels; 0 draws 32 for the first and 48 or 64.
+      size: side of the images, pixels, drawn from the other roots alone; 0: 32 for the first root, 48 or 64 for others.
     """
     rng = np.random.default_rng([seed, 2])
     turn, elsewhere = divmod(seed, _ELSEWHERE)
@@ -138,7 +138,7 @@ def make_photograph_set(
     cured = bool(rng.random() < _CURED)
     kinds = list(kinds) if kinds else draw_kinds(rng, cured)
     folders = _draw_folders(rng, kinds, photographs.counts())
-    maker = _Maker(rng, photographs.size, grating_amplitude(_sample(photographs, folders)))
+    maker = CueMaker(rng, photographs.size, grating_amplitude(_sample(photographs, folders)))
     return PhotographSet(seed, photographs, folders, tuple(maker.make(kind) for kind in kinds), cured)
 
 
@@ -177,7 +177,7 @@ def _sample(photographs: Photographs, folders: tuple[int, ...]) -> Float32[np.nd
     return photographs.draw(np.repeat(folders, _SAMPLE), "train", np.random.default_rng(0))
 
 
-class _Maker:
+class CueMaker:
     """Draws cues over the orbits that nothing was planted in yet."""
 
     def __init__(self, rng: np.random.Generator, size: int, natural: Float[np.ndarray, "size size"]):

@@ -27,10 +27,10 @@ RATE = 0.025
 # Limits of kinds whose map controls the class. A control carries `as much` as the map at this share of its psi. The
 # class lacks the map's frequencies where its energy there is below `less` of others' (geometric mean over the map) and
 # nowhere above `more` of theirs: a map may hold others' cues, too. An absence is what setting the frequencies to 0
-# shows, where amplitudes alone carry `partly` the effect: its phase may be lost. Low frequencies decide about
-# any photograph: a map is coarse where low-pass has `low` of its psi, unless the class has `own` times others'
-# energy at a frequency there: a grating that was added, where photographs have twice. With `nearly` all of its psi
-# low-pass makes any map coarse: it may hold a grating that does not count.
+# shows, where amplitudes alone carry at least the part `partly` of the effect: a phase may be lost, too. Low
+# frequencies decide about photographs of any class: a map is coarse where low-pass has `low` of its psi, unless the
+# class has `own` times others' energy at a frequency there: a grating that was added, where photographs have twice.
+# With `nearly` all of its psi low-pass makes any map coarse: it may hold a grating that does not count.
 LIMITS = {"as much": 0.5, "less": 0.75, "more": 3.0, "partly": 0.25, "low": 1 / 3, "own": 7.0, "nearly": 0.85}
 # Other images of the class move the measures: it is undecided where one limit, moved by this part, gives another kind.
 NEAR = 0.2
@@ -57,11 +57,11 @@ def rule() -> str:
         "over all classes and shares together, and the pairs do not exclude that its frequencies turn "
         f"{100 * ENOUGH:g} % of others' images into the class. Second, random frequencies have less than half of its "
         "psi: both those that change images as much, and those beside the map with its radial profile. Third, "
-        "low-pass of its size has less than a third of it, or than "
-        f"{LIMITS['nearly']:g} of it where it has {LIMITS['own']:g} times others' energy at a frequency of the map. "
+        f"low-pass of its size has less than a third of it, or than {LIMITS['nearly']:g} of it where the class has "
+        f"{LIMITS['own']:g} times others' energy at a frequency of the map. "
         "Fourth, the class is not recognised by an absence: it has at least the energy of others there, and setting "
-        "these frequencies to 0 does not have the same effect. A class so near one of these limits that "
-        f"{100 * NEAR:g} % of it decide is undecided. A class that is spread may still rest on a local or "
+        "these frequencies to 0 does not have the same effect. A class is undecided where one of these "
+        f"limits, moved by {100 * NEAR:g} %, gives another kind. A class that is spread may still rest on a local or "
         "broadband cue, such as a logo or JPEG: attributions of single images (fsjax.attribute) and the stage ood "
         "look for these. A class that grafts leave open has a trigger where a faint wave turns at least "
         f"{100 * TRIGGERED:g} % of others' images into it, with 95 % confidence, and other waves at most half as many."
@@ -116,8 +116,8 @@ def decide(
         return Decision("undecided", why_none)
     few = wilson(np.array(at.grafted * pairs), np.array(pairs))[1] < ENOUGH
     if at.p_value <= level and not few:
-        moved = [LIMITS | {name: LIMITS[name] * by} for name in LIMITS for by in (1, 1 - NEAR, 1 + NEAR)]
-        first, *rest = (_controlled(at, base, is_default(base, classes), limits) for limits in moved)
+        moved = [LIMITS | {name: LIMITS[name] * by} for name in LIMITS for by in (1 - NEAR, 1 + NEAR)]
+        first, *rest = (_controlled(at, base, is_default(base, classes), limits) for limits in (LIMITS, *moved))
         other = next((each.kind for each in rest if each.kind != first.kind), None)
         return Decision("undecided", f"near the limit of {first.kind} and {other}: {first.reason}") if other else first
     if is_default(base, classes):

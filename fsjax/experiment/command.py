@@ -290,11 +290,11 @@ def _experiments() -> list[pathlib.Path]:
 def config_file(path: str) -> str:
     """Return the file of an experiment: `path` itself, or the shipped file of that name.
 
-    `dfm_vit`, `dfm_vit.py` and `configs/dfm_vit.py` name fsjax's own config in any folder without such a file. An
-    unknown name is returned unchanged.
+    `dfm_vit`, `dfm_vit.py` and `configs/dfm_vit.py` name fsjax's own config where no such file is. Others stay as is.
     """
     if not path or pathlib.Path(path).is_file():
         return path
-    asked, shipped = pathlib.PurePath(path), config_folder() / f"{pathlib.PurePath(path).stem}.py"
+    asked = pathlib.PurePath(path)
+    shipped = config_folder() / f"{asked.stem}.py"
     is_name = asked.parent.as_posix() in (".", "configs") and asked.suffix in ("", ".py") and asked.stem != "common"
     return str(shipped) if is_name and shipped.is_file() else path
