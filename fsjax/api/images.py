@@ -43,7 +43,7 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
         raise InputError(f"donors: got shape {donors.shape}; expected {recipients.shape}, one for each recipient")
     checked = _mask(mask, recipients.shape[1:3])
     classifier = as_model(model, recipients, 1)
-    _, grafted = spectrum.graft(jnp.asarray(recipients), jnp.asarray(donors), checked)
+    grafted = spectrum.graft(jnp.asarray(recipients), jnp.asarray(donors), checked)
     with jax.default_matmul_precision(classifier.matmul_precision):
         inputs = jnp.concatenate([grafted, jnp.asarray(recipients)])
         logits = np.asarray(jax.jit(classifier.apply)(classifier.params, inputs))

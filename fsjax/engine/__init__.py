@@ -2,7 +2,7 @@
 
 One word for one thing:
 
-  perturbation  a change of every image: a mask times its spectrum, Fourier components added to it, or both
+  perturbation  a change of every image: a mask times its spectrum, or a wave added to it
   image batch   images that lie on the devices as the tile takes them (their spectra), with labels and weights
   tile          one device call: some perturbations times one image batch, spread over this process's devices
   tile size     perturbed images of a tile on one device, at most; perturbations = tile size // image batch size

@@ -10,8 +10,6 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
@@ -62,8 +60,7 @@ class Engine:
     def __init__(self, model: Model, *, statistics: tuple[str, ...] = ("loss",), tile_images: int = 256):
         self.tile_images = tile_images
         self._mesh = parallel.mesh()
-        self._replicated = NamedSharding(self._mesh, P())
-        self._sharded = NamedSharding(self._mesh, P(parallel.AXIS))
+        self._sharded, self._replicated = parallel.layouts(self._mesh)
         self._params = jax.device_put(model.params, self._replicated)
         self._tile = make_tile(model, statistics, self._mesh)
         self._encode_images = make_encoder(model, self._mesh)

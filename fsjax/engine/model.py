@@ -11,6 +11,7 @@ from jaxtyping import Array, Complex, Float, Int, PyTree
 
 from fsjax.fourier import patches, spectrum, transforms
 from fsjax.fourier.masks import unpack
+from fsjax.fourier.spectrum import HalfSpectra, Images
 from fsjax.runtime.errors import InputError
 
 # Precision of forward passes: float32, float32 with TF32 products, or bfloat16.
@@ -93,7 +94,7 @@ class Model:
         """Shape of one image that `encode_images` takes."""
         return self.image_shape
 
-    def encode_images(self, params: PyTree, images: Float[Array, "n height width channels"]) -> PyTree:
+    def encode_images(self, params: PyTree, images: Images) -> PyTree:
         """Return what `masked_logits` takes for images, computed once: their half spectra."""
         return spectrum.spectra(images)
 
@@ -125,7 +126,7 @@ class GraftModel(Model):
 
     def encode_images(
         self, params: PyTree, images: Float[Array, "n 2 height width channels"]
-    ) -> tuple[Float[Array, "n height width channels"], Complex[Array, "n height half channels"]]:
+    ) -> tuple[Images, HalfSpectra]:
         # A graft is the recipient plus the filtered difference, so the empty mask leaves it as it is, bit for bit.
         recipients, donors = images[:, 0], images[:, 1]
         return recipients, spectrum.spectra(donors) - spectrum.spectra(recipients)
@@ -144,9 +145,7 @@ class WaveModel(Model):
     whose last two axes may be 1 to serve all images or channels.
     """
 
-    def encode_images(
-        self, params: PyTree, images: Float[Array, "n height width channels"]
-    ) -> Float[Array, "n height width channels"]:
+    def encode_images(self, params: PyTree, images: Images) -> Images:
         return images
 
     def filtered(

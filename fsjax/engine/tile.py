@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
 from fsjax.engine.programs import at_precision, cached_program, over_devices
+from fsjax.runtime import parallel
 
 STATISTICS = ("loss", "correct", "predicted_target", "captured", "predicted")
 
@@ -69,7 +69,7 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 def make_encoder(model: Model, mesh: Mesh) -> Callable:
     """Return the jitted `Model.encode_images`, with its results on every device; shared as `make_tile` says."""
     bare, key = _without_params(model)
-    encode, everywhere = at_precision(bare.matmul_precision, bare.encode_images), NamedSharding(mesh, P())
+    encode, everywhere = at_precision(bare.matmul_precision, bare.encode_images), parallel.layouts(mesh)[1]
     return cached_program(bare.apply, (key, "encoder", mesh), lambda: jax.jit(encode, out_shardings=everywhere))
 
 

@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from fsjax.data.normalisation import normalise
@@ -43,7 +41,7 @@ def class_amplitudes(
     `mean_std` normalises pixels in [0, 1]. `compat` computes as the published code: sums instead of means over the
     images, zeros of the transform replaced by 12e-12, and channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
     """
-    devices, split = len(parallel.local_devices()), NamedSharding(parallel.mesh(), P(parallel.AXIS))
+    devices, split = len(parallel.local_devices()), parallel.layouts(parallel.mesh())[0]
     batch = devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-len(labels) // devices)))
     weights = jnp.asarray(_GREY if compat else (1 / 3, 1 / 3, 1 / 3), jnp.float32)
     sums = np.zeros((classes, len(spectrum.orbit_sizes(*plane))))

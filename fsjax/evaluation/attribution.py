@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from fsjax.engine.model import Model
@@ -175,7 +174,7 @@ class BaselineGrafts:
     def __init__(self, model: Model, images: Images, baselines: Images):
         mesh, (height, width, _) = parallel.mesh(), model.image_shape
         self._model, self.images, self.baselines, self.plane = model, images, baselines, (height, width)
-        replicated = NamedSharding(mesh, P())
+        _, replicated = parallel.layouts(mesh)
         self._params = jax.device_put(model.params, replicated)
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
         self._grafted, self._logits, self._slopes = _programs(model, mesh)
@@ -249,8 +248,6 @@ def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable, Callable]:
 
 
 def _grafted(
-    images: Float[Array, "n height width channels"],
-    baselines: Float[Array, "n height width channels"],
-    weights: Shaped[Array, "n height width"],
-) -> Float[Array, "n height width channels"]:
+    images: spectrum.Images, baselines: spectrum.Images, weights: Shaped[Array, "n height width"]
+) -> spectrum.Images:
     return baselines + spectrum.filter_spectra(spectrum.spectra(images - baselines), weights[None])[0]

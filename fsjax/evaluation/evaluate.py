@@ -63,7 +63,9 @@ def measure(
     """
     agrees = agreement(config, model, maps, test)
     model = model.at(config.search.precision, config.search.transform)
-    rated = _sample(test, config.evaluate.images_per_class, config.seed)
+    per_class, labels = config.evaluate.images_per_class, range(len(test.classes))
+    drawn = [sample_of_class(test.labels, label, per_class, config.seed) for label in labels]
+    rated = test.subset(np.sort(np.concatenate(drawn)))
     directory = folder and folder / "rates"
     filterer = Filterer(model, len(rated), config.run.memory_mib, directory, seed=config.seed)
     unfiltered = rates.evaluate_unfiltered(model, rated, filterer.partial_results)
@@ -132,11 +134,6 @@ def _map_rates(
         f"{share:g}": MapRates(**vars(at), positions=positions, kept=positions / masks[0, 0].size)
         for share, at, positions in measured
     }
-
-
-def _sample(test: Dataset, images_per_class: int, seed: int) -> Dataset:
-    drawn = [sample_of_class(test.labels, label, images_per_class, seed) for label in range(len(test.classes))]
-    return test.subset(np.sort(np.concatenate(drawn))) if images_per_class else test
 
 
 def measure_reliance(

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from fsjax.data.dataset import Dataset
@@ -35,7 +33,7 @@ def make_predictor(
     `engine.model.Model.matmul_precision`.
     """
     mesh = parallel.mesh()
-    split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
+    split, replicated = parallel.layouts(mesh)
     mean_std = jax.device_put((mean, std), replicated)
 
     def logits(

@@ -12,6 +12,7 @@ import scipy
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fsjax.fourier import spectrum
+from fsjax.fourier.spectrum import Mask, Plane
 
 
 def unpack(
@@ -27,7 +28,7 @@ def budget(share: float, height: int, width: int) -> int:
     return int(share * height * width + 1e-9)
 
 
-def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
+def best_orbits(scores: Plane, positions: int) -> Mask:
     """Return the orbits with the largest scores, best first, as many as fit into `positions`.
 
     Scores are read at an orbit's first member. Equal scores go in orbit order, so masks of growing budgets are nested.
@@ -47,7 +48,7 @@ def best(
     return chosen
 
 
-def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+def within_share(scores: Plane, share: float) -> Mask:
     """Return the `best_orbits` within a share of the plane, in (0, 1]."""
     return best_orbits(scores, budget(share, *scores.shape))
 
@@ -66,7 +67,7 @@ def ranks(
 
 def union(
     masks: Bool[np.ndarray, "masks height width"], scores: Float[np.ndarray, "masks height width"], positions: int
-) -> Bool[np.ndarray, "height width"]:
+) -> Mask:
     """Return the union of masks, cut to at most `positions` positions.
 
     Orbits enter by their best rank in any mask: the first orbits of all masks, then the second orbits. Masks are
@@ -77,7 +78,7 @@ def union(
     return best(-best_rank, spectrum.orbit_sizes(*plane), min(positions, held))[spectrum.orbits(*plane)]
 
 
-def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+def at_threshold(scores: Plane, share: float) -> Mask:
     """Return the positions whose score is at least the int(share * H * W)-th largest: the published rule.
 
     Ties are included, and orbits are ignored.
@@ -86,19 +87,17 @@ def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Boo
     return scores >= np.sort(scores, axis=None)[-rank]
 
 
-def random(height: int, width: int, positions: int, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
+def random(height: int, width: int, positions: int, rng: np.random.Generator) -> Mask:
     """Draw as many random orbits as fit."""
     return best_orbits(rng.random((height, width)), positions)
 
 
-def low_pass(height: int, width: int, positions: int) -> Bool[np.ndarray, "height width"]:
+def low_pass(height: int, width: int, positions: int) -> Mask:
     """Return as many of the orbits nearest to DC as fit."""
     return best_orbits(-spectrum.radius(height, width), positions)
 
 
-def radial_matched(
-    mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
-) -> Bool[np.ndarray, "height width"]:
+def radial_matched(mask: Mask, rng: np.random.Generator) -> Mask:
     """Draw a mask with the radial profile of another, which is constant on orbits.
 
     Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there.
@@ -112,9 +111,7 @@ def radial_matched(
     return chosen[spectrum.orbits(*mask.shape)]
 
 
-def radial_neighbours(
-    mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
-) -> Bool[np.ndarray, "height width"]:
+def radial_neighbours(mask: Mask, rng: np.random.Generator) -> Mask:
     """Draw a mask outside another, with a radial profile as similar as possible.
 
     For each orbit of the given mask, in random order, draw from the free orbits of the nearest radius. DC and other
@@ -134,12 +131,7 @@ def radial_neighbours(
     return chosen[spectrum.orbits(*mask.shape)]
 
 
-def outside(
-    mask: Bool[np.ndarray, "height width"],
-    energy: Float[np.ndarray, "height width"],
-    total: float,
-    rng: np.random.Generator,
-) -> Bool[np.ndarray, "height width"]:
+def outside(mask: Mask, energy: Plane, total: float, rng: np.random.Generator) -> Mask:
     """Draw orbits outside a mask, without DC, until they hold `total` of the energy, or no orbit is left.
 
     The energy and the mask are constant on orbits; the total has the unit of the energy.
@@ -153,13 +145,13 @@ def outside(
     return chosen[spectrum.orbits(*mask.shape)]
 
 
-def iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
+def iou(left: Mask, right: Mask) -> float | None:
     """Return the intersection over union of two masks, in [0, 1]; None where both are empty."""
     union = int((left | right).sum())
     return int((left & right).sum()) / union if union else None
 
 
-def chance_iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
+def chance_iou(left: Mask, right: Mask) -> float | None:
     """Return the expected IoU of two random masks with these sizes; None where both are empty.
 
     The masks are drawn orbit by orbit where both given masks are constant on orbits, else position by position.

@@ -4,7 +4,7 @@ Everything public uses the centred plane of an H x W image: position (r, c) hold
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 
 from fsjax.fourier import transforms
+
+Mask: TypeAlias = Bool[np.ndarray, "height width"]
+Plane: TypeAlias = Float[np.ndarray, "height width"]
+Images: TypeAlias = Float[Array, "n height width channels"]
+HalfSpectra: TypeAlias = Complex[Array, "n height half channels"]
+# (row, column) on the centred plane.
+Positions: TypeAlias = Int[Array, "n 2"] | Int[np.ndarray, "n 2"]
+# (row, column) in a half spectrum.
+HalfPositions: TypeAlias = Int[Array, "2 kept"] | Int[np.ndarray, "2 kept"]
 
 _GROUP = 64  # images whose energies are computed at once
 # Relative rounding error of a float32 transform, by the largest coefficient of an image.
@@ -56,7 +65,7 @@ def is_hermitian(mask: Shaped[np.ndarray, "*batch height width"]) -> bool:
     return bool(np.array_equal(mask, conjugate(mask)))
 
 
-def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
+def frequencies(height: int, width: int) -> tuple[Plane, Plane]:
     """Return the vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
     vertical = (np.arange(height) - height // 2) / height
     horizontal = (np.arange(width) - width // 2) / width
@@ -64,7 +73,7 @@ def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height widt
     return rows, columns
 
 
-def radius(height: int, width: int) -> Float[np.ndarray, "height width"]:
+def radius(height: int, width: int) -> Plane:
     """Return the distance of each position from DC, in cycles per pixel: 0 to sqrt(0.5); constant on orbits."""
     return np.hypot(*frequencies(height, width))
 
@@ -85,42 +94,30 @@ def spectra(images: Float[Array, "*batch height width channels"]) -> Complex[Arr
 
 
 def filter_spectra(
-    spectrum: Complex[Array, "images height half channels"],
-    masks: Shaped[Array, "masks height width"] | Shaped[Array, "masks images height width"] | None,
-    components: Complex[Array, "masks height width channels"] | None = None,
+    spectrum: HalfSpectra,
+    masks: Shaped[Array, "masks height width"] | Shaped[Array, "masks n height width"],
     transform: str = "fft",
-) -> Float[Array, "masks images height width channels"]:
-    """Return every image under every perturbation, the same on every channel: Re F^-1(M * F x + A).
+) -> Float[Array, "masks n height width channels"]:
+    """Return every image under every mask, the same on every channel: Re F^-1(M * F x).
 
     A mask need not be constant on orbits. The real part weights an orbit by (M(u,v) + M(-u,-v))/2, so the half spectrum
-    with these weights gives the same filter at half the cost. Components are likewise replaced by their Hermitian part.
+    with these weights gives the same filter at half the cost.
 
-    masks: M on the centred plane, one for all images or one per image; None = 1 everywhere. components: A on the
-    centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude |c|/(HW); None = 0. transform: a
-    key of `transforms.INVERSES`.
+    masks: M on the centred plane, one for all images or one per image. transform: a key of `transforms.INVERSES`.
     """
-    product = spectrum[None]
-    if masks is not None:
-        width = masks.shape[-1]
-        rows, columns = conjugate_indices(*masks.shape[-2:])
-        masks = masks.astype(jnp.float32)
-        symmetric = (masks + masks[..., rows[:, None], columns[None, :]]) / 2
-        weights = _half(symmetric)[..., None]
-        product = product * (weights if masks.ndim == 4 else weights[:, None])
-    if components is not None:
-        width = components.shape[2]
-        rows, columns = conjugate_indices(*components.shape[1:3])
-        hermitian = (components + components[:, rows[:, None], columns[None, :]].conj()) / 2
-        product = product + jnp.fft.ifftshift(hermitian, axes=(1, 2))[:, None, :, : width // 2 + 1]
-    return transforms.INVERSES[transform](product, spectrum.shape[1], width)
+    height, width = masks.shape[-2:]
+    rows, columns = conjugate_indices(height, width)
+    masks = masks.astype(jnp.float32)
+    symmetric = (masks + masks[..., rows[:, None], columns[None, :]]) / 2
+    weights = _half(symmetric)[..., None]
+    return transforms.INVERSES[transform](
+        spectrum[None] * (weights if masks.ndim == 4 else weights[:, None]), height, width
+    )
 
 
 def filter_orbits(
-    spectrum: Complex[Array, "images height half channels"],
-    weights: Float[Array, " orbits"],
-    width: int,
-    transform: str = "fft",
-) -> Float[Array, "images height width channels"]:
+    spectrum: HalfSpectra, weights: Float[Array, " orbits"], width: int, transform: str = "fft"
+) -> Images:
     """Return every image with each orbit of its spectrum multiplied by a weight, differentiable in the weights.
 
     Weights are in the order of `orbits`; width is W, which a half spectrum does not determine.
@@ -132,25 +129,19 @@ def filter_orbits(
 
 @jax.jit
 def filter_images(
-    images: Float[Array, "images height width channels"], masks: Shaped[Array, "masks height width"]
-) -> Float[Array, "masks images height width channels"]:
+    images: Images, masks: Shaped[Array, "masks height width"]
+) -> Float[Array, "masks n height width channels"]:
     """Return every image filtered by every mask."""
     return filter_spectra(spectra(images), masks)
 
 
 @jax.jit
-def graft(
-    recipients: Float[Array, "n height width channels"],
-    donors: Float[Array, "n height width channels"],
-    mask: Bool[Array, "height width"],
-) -> tuple[Float[Array, "n height width channels"], Float[Array, "n height width channels"]]:
-    """Return the change by a graft, and the recipients with the donors' frequencies inside the mask."""
-    differences = spectra(donors) - spectra(recipients)
-    change = filter_spectra(differences, mask[None])[0]
-    return change, recipients + change
+def graft(recipients: Images, donors: Images, mask: Bool[Array, "height width"]) -> Images:
+    """Return the recipients with the donors' frequencies inside the mask."""
+    return recipients + filter_spectra(spectra(donors) - spectra(recipients), mask[None])[0]
 
 
-def half_positions(mask: Bool[np.ndarray, "height width"], least: int) -> Int[np.ndarray, "2 kept"]:
+def half_positions(mask: Mask, least: int) -> Int[np.ndarray, "2 kept"]:
     """Return where a mask's frequencies lie in a half spectrum, for `coefficients`.
 
     Their number is `least` times a power of 4, or all of the half, so that masks of about a size share a program. The
@@ -163,19 +154,14 @@ def half_positions(mask: Bool[np.ndarray, "height width"], least: int) -> Int[np
     return np.pad(found, ((0, 0), (0, min(count, half.size) - found.shape[1])), constant_values=max(half.shape))
 
 
-def coefficients(
-    images: Float[Array, "n height width channels"], positions: Int[Array, "2 kept"] | Int[np.ndarray, "2 kept"]
-) -> Complex[Array, "n kept channels"]:
+def coefficients(images: Images, positions: HalfPositions) -> Complex[Array, "n kept channels"]:
     """Return the DFT of images at `half_positions`, 0 beyond the plane, for `from_coefficients`."""
     return spectra(images).at[:, positions[0], positions[1]].get(mode="fill", fill_value=0)
 
 
 def from_coefficients(
-    values: Complex[Array, "n kept channels"],
-    positions: Int[Array, "2 kept"] | Int[np.ndarray, "2 kept"],
-    height: int,
-    width: int,
-) -> Float[Array, "n height width channels"]:
+    values: Complex[Array, "n kept channels"], positions: HalfPositions, height: int, width: int
+) -> Images:
     """Invert `coefficients`: return images with these coefficients at the positions of a mask, and 0 elsewhere.
 
     The mask is constant on orbits.
@@ -186,9 +172,7 @@ def from_coefficients(
 
 
 @jax.jit
-def recombine(
-    amplitudes: Float[Array, "images height width channels"], phases: Float[Array, "images height width channels"]
-) -> Float[Array, "images height width channels"]:
+def recombine(amplitudes: Images, phases: Images) -> Images:
     """Return images with the amplitudes |F| of some images and the phases of others.
 
     The phase is 0 where |F| is only rounding error.
@@ -202,12 +186,12 @@ def recombine(
     return jnp.fft.irfft2(jnp.abs(spectra(amplitudes)) * turns, s=size, axes=(1, 2))
 
 
-def amplitude(images: Float[Array, "images height width channels"]) -> Float[Array, "images height width channels"]:
+def amplitude(images: Images) -> Images:
     """Return |F x| of each channel on the centred plane."""
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
 
 
-def orbit_amplitudes(images: Float[Array, "images height width channels"]) -> Float[Array, "images orbits channels"]:
+def orbit_amplitudes(images: Images) -> Float[Array, "n orbits channels"]:
     """Return |F x| of each orbit, in the order of `orbits`, from the half spectrum."""
     height, width, channels = images.shape[1:]
     half = _half(orbits(height, width))
@@ -216,7 +200,7 @@ def orbit_amplitudes(images: Float[Array, "images height width channels"]) -> Fl
 
 
 def waves(
-    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
+    positions: Positions,
     coefficients: Complex[Array, "n images channels"] | Complex[np.ndarray, "n images channels"],
     height: int,
     width: int,
@@ -236,9 +220,7 @@ def waves(
 
 
 def wave_amplitudes(
-    spectrum: Complex[Array, "images height half channels"],
-    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
-    width: int,
+    spectrum: Complex[Array, "images height half channels"], positions: Positions, width: int
 ) -> Float[Array, "n images channels 2"]:
     """Return the amplitudes of the cosine and the sine of each position's orbit in each image.
 
@@ -255,7 +237,7 @@ def wave_amplitudes(
     return jnp.stack([coefficients.real, -coefficients.imag], axis=-1)
 
 
-def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[np.ndarray, "height width"]:
+def energy(images: Float[np.ndarray, "images height width channels"]) -> Plane:
     """Return the mean |F x|^2 over images and channels, on the centred plane."""
     total = np.zeros(images.shape[1:3])
     for start in range(0, len(images), _GROUP):
@@ -265,7 +247,7 @@ def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[n
 
 
 @jax.jit
-def _energies(images: Float[Array, "images height width channels"]) -> Float[Array, "height width"]:
+def _energies(images: Images) -> Float[Array, "height width"]:
     return jnp.square(amplitude(images)).sum((0, 3))
 
 

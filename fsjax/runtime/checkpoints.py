@@ -4,7 +4,6 @@ Orbax restores flipped bits without an error, so hashes are compared before anyt
 match is skipped. The file of hashes is written last: without it a checkpoint does not count.
 """
 
-import contextlib
 import errno
 import logging
 import os
@@ -119,7 +118,7 @@ class Checkpoints:
                 self._delete(other)
 
     def _matches(self, step: int) -> bool:
-        hashes = _recorded(self._hash_file(step))
+        hashes = files.read_known(self._hash_file(step))
         try:
             return bool(hashes) and _hashes(self._files(step)) == hashes
         except FileNotFoundError:
@@ -131,7 +130,7 @@ class Checkpoints:
         if storage.is_local(place):
             return place
         if step not in self._copies:
-            names = list(_recorded(self._hash_file(step)))
+            names = list(files.read_known(self._hash_file(step)))
             copy = tempfile.TemporaryDirectory()
             place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
             self._copies[step] = copy  # only now: a download that failed is no copy
@@ -195,16 +194,7 @@ def _steps(directory: Path) -> list[int]:
 def _finished(directory: Path) -> list[int]:
     """Return the steps whose file of hashes is whole, ascending."""
     steps = ((file.name.split(".")[0], file) for file in directory.glob("*.sha256.json"))
-    return sorted(int(step) for step, file in steps if step.isdecimal() and _recorded(file))
-
-
-def _recorded(file: Path) -> dict[str, str]:
-    """Read the hashes; {} for a file that is missing or damaged."""
-    with contextlib.suppress(FileNotFoundError, InputError):
-        hashes = files.read_json(file)
-        if isinstance(hashes, dict):
-            return hashes
-    return {}
+    return sorted(int(step) for step, file in steps if step.isdecimal() and files.read_known(file))
 
 
 def _hashes(directory: pathlib.Path) -> dict[str, str]:

@@ -127,6 +127,14 @@ def read_json(path: Path) -> Any:
     return value
 
 
+def read_known(path: Path) -> dict[str, Any]:
+    """Return a JSON object; {} where the file is missing, damaged or holds something else."""
+    with contextlib.suppress(FileNotFoundError, InputError):
+        value = read_json(path)
+        return value if isinstance(value, dict) else {}
+    return {}
+
+
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write a compressed .npz atomically."""
     with replacing(path) as file:

@@ -52,7 +52,7 @@ def _locked(file: Path, run: dict) -> Iterator[str]:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = {"pid": "?", "host": "?"} | _read(file)
+            owner = {"pid": "?", "host": "?"} | files.read_known(file)
             user = f"a run with process {owner['pid']} on {owner['host']}"
             expected = "one run at a time, or another --workdir"
             raise InputError(f"--workdir: {file.parent} is in use by {user}; expected {expected}") from None
@@ -70,18 +70,10 @@ def _check_all_see(file: Path, run: str) -> None:
     seen = np.zeros(processes)
     for look in range(LOOKS if processes > 1 else 0):
         time.sleep(min(look, 1))  # network file systems may lag
-        if _read(file).get("run") == run:
+        if files.read_known(file).get("run") == run:
             seen[index] = 1
             break
     unseeing = np.flatnonzero(parallel.total(seen) == 0)
     if processes > 1 and len(unseeing):
         got = f"process {unseeing[0]} does not see what process 0 wrote to {file.parent}"
         raise InputError(f"--workdir: {got}; expected a folder that all processes share, or gs://..., s3://...")
-
-
-def _read(file: Path) -> dict:
-    """Return the content of a lock's file; {} where it is missing or damaged."""
-    with contextlib.suppress(FileNotFoundError, InputError):
-        owner = files.read_json(file)
-        return owner if isinstance(owner, dict) else {}
-    return {}

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Num
 
 import fsjax
@@ -31,6 +31,11 @@ def local_devices() -> list[jax.Device]:
 def mesh() -> Mesh:
     """Return this process's devices as a one-dimensional mesh over AXIS."""
     return Mesh(np.array(local_devices()), (AXIS,))
+
+
+def layouts(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+    """Return the layout of arrays whose first axis is split over the devices, and of arrays whole on each device."""
+    return NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
 
 
 def process() -> tuple[int, int]:
@@ -97,13 +102,10 @@ def _by_messages(
     width = max(1, min(values.size, _MESSAGE, _MESSAGE_BYTES // 8 // jax.process_count()))
     row = values.astype(np.float64).ravel()
     messages = np.pad(row, (0, -len(row) % width), constant_values=filler).reshape(-1, width)
-    combined = [combine(_gather(message)) for message in messages]
+    # As integers, since JAX would round float64 to float32.
+    gathered = (np.asarray(multihost_utils.process_allgather(message.view(np.uint32))) for message in messages)
+    combined = [combine(values_of_all.view(np.float64)) for values_of_all in gathered]
     return np.concatenate([np.zeros(0), *combined])[: values.size].reshape(values.shape)
-
-
-def _gather(message: Float[np.ndarray, " n"]) -> Float[np.ndarray, "processes n"]:
-    """Return every process's float64 message, sent as integers since JAX would round to float32."""
-    return np.asarray(multihost_utils.process_allgather(message.view(np.uint32))).view(np.float64)
 
 
 def free_bytes() -> int | None:

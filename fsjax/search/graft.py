@@ -9,13 +9,12 @@ of all orbits add up to the change along the path, so none is counted twice.
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
@@ -79,7 +78,7 @@ class PathIntegration(StepwiseSearch[PathState]):
     def __init__(self, problem: Problem, layout: dict[str, int]):
         own, self._resamples = problem.options.graft, patch_maps.resample_count(problem.options)
         self._problem, self._paths, self._layout = problem, own.paths, layout
-        self._apply, self._others = problem.searched_model.apply, draw_others(problem)
+        self._apply, (self._pool, self._pool_labels) = problem.searched_model.apply, draw_others(problem)
         self._members = patches.members(*problem.plane, problem.options.patch)
         self.tasks_per_device = layout["tasks_per_device"]
         self.count, self.steps, self.images_per_step = len(problem.counts), own.steps, PASSES * own.paths
@@ -93,9 +92,9 @@ class PathIntegration(StepwiseSearch[PathState]):
 
     def batches(self, task: int) -> list[ImageBatch]:
         """Return the ends of a class's paths, (recipient, donor) each."""
-        own, seed, is_other = self._problem.images(task), self._problem.seed, self._others.labels != task
-        images = np.concatenate([self._others.images[is_other], own])
-        labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
+        own, seed, is_other = self._problem.images(task), self._problem.seed, self._pool_labels != task
+        images = np.concatenate([self._pool[is_other], own])
+        labels = np.concatenate([self._pool_labels[is_other], np.full(len(own), task)])
         drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._paths, seed)
         donors, donor_of_pair = np.unique(drawn.donors, return_inverse=True)
         weights = patch_maps.resample_weights(len(donors), self._resamples, seed, task)[donor_of_pair]
@@ -119,15 +118,8 @@ class PathIntegration(StepwiseSearch[PathState]):
         return {"scores": state["scores"] + measured}
 
 
-class OtherImages(NamedTuple):
-    """A pool of images of all classes; a class uses the images of the others."""
-
-    images: Float[np.ndarray, "n height width channels"]
-    labels: Int[np.ndarray, " n"]
-
-
-def draw_others(problem: Problem) -> OtherImages:
-    """Draw a pool by seed; with a thousand classes some have no image in it."""
+def draw_others(problem: Problem) -> tuple[Float[np.ndarray, "n height width channels"], Int[np.ndarray, " n"]]:
+    """Draw a pool of images of all classes by seed, with their labels; of a thousand classes some have none in it."""
     rng = generator(problem.seed, Stream.MASK_SELECTION_OTHERS)
     each = max(2, -(-_POOL // len(problem.counts)))
     classes = np.arange(len(problem.counts))
@@ -139,7 +131,7 @@ def draw_others(problem: Problem) -> OtherImages:
         rows = np.sort(rng.choice(len(class_images), min(each, len(class_images)), replace=False))
         images.append(class_images[rows])
         labels += [label] * len(rows)
-    return OtherImages(np.concatenate(images), np.array(labels))
+    return np.concatenate(images), np.array(labels)
 
 
 def make_first_order(problem: Problem) -> Callable:
@@ -150,7 +142,7 @@ def make_first_order(problem: Problem) -> Callable:
     """
     mesh, batch = parallel.mesh(), batch_size(problem)
     placed = problem.model.params, patches.members(*problem.plane, problem.options.patch)
-    params, members = jax.device_put(placed, NamedSharding(mesh, P()))
+    params, members = jax.device_put(placed, parallel.layouts(mesh)[1])
     program = gradient_program(problem.searched_model, mesh)
 
     def first_order(images: Float[np.ndarray, "n height width channels"], label: int) -> Float[np.ndarray, "n patches"]:
@@ -169,7 +161,7 @@ def in_batches(program: Callable, batch: int, *arrays: Shaped[np.ndarray, "n ...
     Results do not depend on the number of devices. Raises interrupt.Terminated after SIGTERM.
     """
     mesh, results = parallel.mesh(), []
-    split, step = NamedSharding(mesh, P(parallel.AXIS)), batch * mesh.size
+    (split, _), step = parallel.layouts(mesh), batch * mesh.size
     for start in range(0, len(arrays[0]), step):
         interrupt.check()
         rows = [array[start : start + step] for array in arrays]

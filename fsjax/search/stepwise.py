@@ -8,8 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jaxtyping import PyTree, Shaped
 
 from fsjax.engine.programs import over_devices
@@ -159,7 +158,7 @@ class _Runner:
     def __init__(self, problem: Problem, search: StepwiseSearch, partial_results: PartialResults):
         self._search, self._partial_results, mesh = search, partial_results, parallel.mesh()
         self.width = search.tasks_per_device * mesh.size
-        self._split, self._replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
+        self._split, self._replicated = parallel.layouts(mesh)
         self._params = jax.device_put(problem.model.params, self._replicated)
         self._loops, self._steps_a_call = parallel.free_bytes() is not None, 1
         self._take = make_steps(search, mesh, problem.searched_model.matmul_precision, loops=self._loops)

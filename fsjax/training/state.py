@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from fsjax.runtime import parallel
@@ -72,7 +71,7 @@ def resumed_arrays(state: TrainState) -> dict[str, PyTree]:
 def replicate(tree: PyTree) -> PyTree:
     """Stack every array once per local device, laid out as pmap returns it: from host arrays pmap compiles twice."""
     mesh = Mesh(np.array(jax.local_devices()), (parallel.AXIS,))
-    layout = NamedSharding(mesh, P(parallel.AXIS))
+    layout, _ = parallel.layouts(mesh)
     return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (mesh.size, *np.shape(x))), layout), tree)
 
 

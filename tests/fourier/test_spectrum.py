@@ -53,15 +53,6 @@ def test_filtering_agrees_with_numpy_float64(height, width, hermitian, transform
     np.testing.assert_allclose(found, plane.filtered(batch, masks), atol=3e-6)
 
 
-@pytest.mark.parametrize(("height", "width"), PLANES)
-@pytest.mark.parametrize("transform", transforms.INVERSES)
-def test_what_is_added_is_the_hermitian_part_of_components(height, width, transform):
-    rng, batch = np.random.default_rng(2), images(height, width)
-    components = (rng.normal(size=(2, height, width, 3)) + 1j * rng.normal(size=(2, height, width, 3))).astype("c8")
-    found = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), None, components, transform=transform))
-    np.testing.assert_allclose(found, batch[None] + plane.real(components.astype(complex))[:, None], atol=3e-6)
-
-
 @pytest.mark.parametrize(
     ("height", "width", "patch"),
     [(32, 32, 4), (8, 8, 2), (9, 15, 3), (12, 20, 4), *((*plane, 1) for plane in PLANES)],  # of 1: the orbits

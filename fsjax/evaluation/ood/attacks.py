@@ -11,13 +11,12 @@ from fractions import Fraction
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.evaluation.predict import batch_of_device
+from fsjax.fourier.spectrum import Images
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
@@ -59,14 +58,12 @@ def make_attacker(
     start depends on the seed and its number in `numbers`, [images], and not on its batch.
     """
     mesh = parallel.mesh()
-    split, everywhere = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
+    split, everywhere = parallel.layouts(mesh)
     radius = 255 * float(attack.radius)
 
     @jax.jit
-    def gradient(
-        params: PyTree, levels: Float[Array, "n height width 3"], labels: Int[Array, " n"]
-    ) -> Float[Array, "n height width 3"]:
-        def total_loss(levels: Float[Array, "n height width 3"]) -> Float[Array, ""]:
+    def gradient(params: PyTree, levels: Images, labels: Int[Array, " n"]) -> Images:
+        def total_loss(levels: Images) -> Float[Array, ""]:
             # The cross-entropy in a form whose gradient stays right where the label's probability rounds to 1.
             return jax.nn.softplus(-log_odds(apply(params, normalise(levels, *mean_std)), labels)).sum()
 

@@ -7,13 +7,13 @@ from ml_collections import ConfigDict
 from fsjax import data
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
+from fsjax.evaluation import band_dynamics
 from fsjax.experiment import forecast
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.storage import Path
 from fsjax.training import loop, settings, ways
-from fsjax.training.evaluators import dynamics
 
 
 def check(config: ConfigDict) -> None:
@@ -24,7 +24,7 @@ def check(config: ConfigDict) -> None:
     source.check()
     if source.trains:
         settings.check(config)
-        dynamics.check(config.dynamics)
+        band_dynamics.parse(config.dynamics.keep)
 
 
 def _train(workspace: Workspace) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Int, PyTree
-from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
@@ -98,11 +97,6 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
         return parallel.total(counts)
 
     return count
-
-
-def check(options: ConfigDict) -> None:
-    """Raise InputError for a field of config.dynamics that the evaluator cannot use."""
-    band_dynamics.parse(options.keep)
 
 
 def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
