@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax.evaluation import influence, verdict
-from fsjax.evaluation.graft_outcomes import CONTENTS, ClassGrafts
+from fsjax.evaluation.graft_outcomes import CONTENTS, GRAFTS_A_PAIR, ClassGrafts
 from fsjax.evaluation.graft_results import GraftRates
 from fsjax.evaluation.influence import Influence, Outcomes
 from fsjax.evaluation.statistics import wilson
@@ -22,8 +22,6 @@ Plane = Float[np.ndarray, "height width"]
 _RADIAL, _EQUAL_CHANGE = 2, 2
 # A verdict rests on a map with this part of the psi at the largest share that it may rest on.
 _MOST = 0.75
-# Masks of a class beside its maps, at most: random ones, no DC, low-pass; contents cost as much as a mask.
-_MORE_MASKS = _RADIAL + _EQUAL_CHANGE + 2 + 1
 
 
 def unknown(shares: int) -> dict:
@@ -102,6 +100,10 @@ def measure(
         # Named after the share, which depends on the level and so on the number of classes.
         rates |= dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True))
         rates |= _control_psi(grafts, f"control{at}", control_masks(maps[at], energies[-1], grafts.label, seed))
+        without_dc = maps[at] & _beyond_dc(maps[at])
+        if (without_dc != maps[at]).any():
+            outcomes = grafts.across_classes(f"no_dc{at}", without_dc, under_map)
+            rates["no_dc_psi"] = np.clip(influence.measure(outcomes).psi[0], -1, 1)
     return {"base": grafts.base.mean(), "made": float(grafts.made), "rates": rates, "curve": curve}
 
 
@@ -122,9 +124,13 @@ def rests_on(is_above: Callable[[int], bool], psi: Callable[[int], float], contr
     return first_reached(lambda at: psi(at) >= enough, -1, confident)
 
 
-def masks_a_class(tested: int) -> int:
-    """Return the number of masks that a class is grafted with, at most; contents count as one."""
-    return tested.bit_length() + 2 + _MORE_MASKS
+def grafts_a_pair(tested: int) -> int:
+    """Return how many grafts `measure` makes of a pair at most.
+
+    Shares beyond the tested take no more, since such a class has no controls.
+    """
+    maps, controls = tested.bit_length() + 2, _RADIAL + _EQUAL_CHANGE + 1
+    return 1 + GRAFTS_A_PAIR * (maps + controls) + 2 + len(CONTENTS)  # of nothing, and two without DC
 
 
 def first_reached(reached: Callable[[int], bool], below: int, at: int) -> int:
@@ -136,27 +142,26 @@ def first_reached(reached: Callable[[int], bool], below: int, at: int) -> int:
 
 
 def _control_psi(grafts: ClassGrafts, name: str, controls: dict[str, Masks]) -> dict[str, float]:
-    """Return the mean psi of each kind of control; NaN without any."""
+    """Return the mean psi of each kind of control."""
     under = influence.measure(grafts.outcomes(name, np.concatenate(list(controls.values()))))
     ends = np.cumsum([len(drawn) for drawn in controls.values()])
     psi = zip(controls, np.split(np.clip(under.psi, -1, 1), ends[:-1]), strict=True)
-    return {f"{kind}_psi": float(values.mean()) if len(values) else np.nan for kind, values in psi}
+    return {f"{kind}_psi": float(values.mean()) for kind, values in psi}
 
 
 def control_masks(mask: Mask, differences: Plane, label: int, seed: int) -> dict[str, Masks]:
-    """Draw the controls of a class's map, which need not be constant on orbits; a kind may have none.
+    """Draw the controls of a class's map, which need not be constant on orbits.
 
     `radial` are random neighbours in radius, `equal_change` orbits outside the map, drawn until they hold as much of
     `differences`: the energy, mean |F x|^2, of the pairs' differences.
     """
-    hermitian, without_dc = mask | spectrum.conjugate(mask), mask & _beyond_dc(mask)
+    hermitian = mask | spectrum.conjugate(mask)
     differences, positions = np.where(_beyond_dc(mask), differences, 0), int(mask.sum())
     held = float(differences[mask].sum())
     rngs = [generator(seed, Stream.GRAFT_CONTROLS, label, positions, draw) for draw in range(_RADIAL + _EQUAL_CHANGE)]
     controls = {
         "radial": [masks.radial_neighbours(hermitian, rng) for rng in rngs[:_RADIAL]],
         "equal_change": [masks.outside(hermitian, differences, held, rng) for rng in rngs[_RADIAL:]],
-        "no_dc": [without_dc] if (without_dc != mask).any() else [],
         "low_pass": [masks.low_pass(mask.shape[0], mask.shape[1], positions)],
     }
     return {kind: np.array(drawn, bool).reshape(-1, *mask.shape) for kind, drawn in controls.items()}

@@ -97,6 +97,16 @@ class ClassGrafts:
         disrupted, grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
         return Outcomes(disrupted, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
 
+    def across_classes(self, name: str, mask: Bool[np.ndarray, "height width"], within: Outcomes) -> Outcomes:
+        """Return the outcomes of all pairs under a mask, with those of grafts within a class taken from another mask.
+
+        Such a mask differs little from the other, which has `within`.
+        """
+        inputs = [(self.recipients, self.donors), (self.donors, self.recipients)]
+        labels = np.concatenate([self._recipient_labels, np.full(len(self._pairs), self.label)])
+        grafted, replaced = self._predicted(name, mask[None], lambda: self._place(inputs, labels), 2).swapaxes(0, 1)
+        return dataclasses.replace(within, grafted=grafted, replaced=replaced)
+
     def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
         """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
         recipients, donors = jnp.asarray(self.recipients), jnp.asarray(self.donors)

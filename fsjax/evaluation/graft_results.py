@@ -71,7 +71,7 @@ class GraftRates:
     low_pass_psi: Annotated[_Rate, Measure("psi of as many lowest frequencies", "low-pass", "low-pass")]
     radial_psi: Annotated[_Rate, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
     equal_change_psi: Annotated[_Rate, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]
-    no_dc_psi: Annotated[_Rate, Measure("psi of the map without DC; NaN where the map lacks DC")]
+    no_dc_psi: Annotated[_Rate, Measure("psi of the map without DC, with its d and w; NaN where the map lacks DC")]
 
     def at(self, label: int) -> "GraftRates":
         """Return the rates of one class."""

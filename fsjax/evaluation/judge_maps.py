@@ -13,7 +13,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.data.selection import Pairs, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_measures, verdict
-from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
+from fsjax.evaluation.graft_outcomes import ClassGrafts, Grafter, GraftSample
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Triggers, Verdict
 from fsjax.evaluation.rates import grid_shares
 from fsjax.evaluation.results import Unfiltered
@@ -114,11 +114,8 @@ def judge(
 
 
 def grafts_a_class(pairs: int, tested: int) -> int:
-    """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and tested shares.
-
-    Shares beyond the tested take no more, since such a class has no controls.
-    """
-    return pairs * (1 + GRAFTS_A_PAIR * graft_measures.masks_a_class(tested))
+    """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and tested shares."""
+    return pairs * graft_measures.grafts_a_pair(tested)
 
 
 def curve_shares(height: int, width: int) -> tuple[float, ...]:

@@ -39,10 +39,13 @@ def judge(made, sample=None, **options):
             self.of_class[name] = (given, found)
             return found
 
+        def across_classes(self, name, mask, within):
+            self.of_class[name] = (mask[None], super().across_classes(name, mask, within))
+            return self.of_class[name][1]
+
         def contents(self, name, mask):
-            found = super().contents(name, mask)
-            self.of_class["content"] = (mask, found)
-            return found
+            self.of_class["content"] = (mask, super().contents(name, mask))
+            return self.of_class["content"][1]
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(judge_maps, "ClassGrafts", Kept)
@@ -94,7 +97,11 @@ def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
                 expected = [said(made, recipients, of, given, label, theirs) for of in grafted]
                 np.testing.assert_array_equal(found, expected)
                 continue
-            for field, values in vars(by_hand(made, label, given)).items():
+            expected = by_hand(made, label, given)
+            if name.startswith("no_dc"):  # grafts within a class are those of the map
+                of_map = of_class[f"map{name[5:]}"][1]
+                expected = dataclasses.replace(expected, disrupted=of_map.disrupted, swapped=of_map.swapped)
+            for field, values in vars(expected).items():
                 np.testing.assert_array_equal(getattr(found, field), values)
 
 
@@ -133,11 +140,12 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
         rates = {name: values[label] for name, values in vars(found.rates).items()}
         expected = dict(zip(("sufficiency", "necessity", "psi"), psi_of(of_map, share), strict=True))
         expected |= {name: getattr(of_map, name)[share].mean() for name in UNDER}
-        assert set(of_class) - {"map0", "map1", "map2"} == ({"content", f"control{share}"} if above else set())
-        grafted_masks = sum(len(given) for name, (given, _) in of_class.items() if name != "content")
-        contents = 3 * ("content" in of_class)
-        assert found.made[label] == 10 * (1 + 4 * grafted_masks + contents)
         mask = maps[share]
+        has_dc = mask[made.plane[0] // 2, made.plane[1] // 2]
+        beside_maps = {"content", f"control{share}"} | ({f"no_dc{share}"} if has_dc else set())
+        assert set(of_class) - {"map0", "map1", "map2"} == (beside_maps if above else set())
+        grafted_masks = sum(len(given) for name, (given, _) in of_class.items() if name.startswith(("map", "control")))
+        assert found.made[label] == 10 * (1 + 4 * grafted_masks + (3 + 2 * has_dc) * bool(above))
         if above:
             content_mask, contents = of_class["content"]
             np.testing.assert_array_equal(content_mask, mask)
@@ -145,9 +153,9 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
             given, of_controls = of_class[f"control{share}"]
             of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
             expected |= {"radial_psi": np.mean(of_control[:2]), "equal_change_psi": np.mean(of_control[2:4])}
-            assert len(given) == 5 + mask[made.plane[0] // 2, made.plane[1] // 2]
-            expected["low_pass_psi"] = of_control[-1]
-            expected["no_dc_psi"] = of_control[4] if len(given) == 6 else np.nan
+            assert len(given) == 5
+            expected["low_pass_psi"] = of_control[4]
+            expected["no_dc_psi"] = psi_of(of_class[f"no_dc{share}"][1], 0)[2] if has_dc else np.nan
         else:
             expected |= dict.fromkeys((*OF_CONTROLLED, "no_dc_psi"), np.nan)
         for name, value in expected.items():
@@ -196,9 +204,10 @@ def test_masks_are_those_that_their_kinds_say(judged):
             for other in controls[2:4]:
                 everything = (other | either | (spectrum.radius(*made.plane) == 0)).all()
                 assert differences[other].sum() >= differences[mask].sum() * (1 - 1e-5) or everything
-            np.testing.assert_array_equal(controls[-1], masks.low_pass(*made.plane, positions))
-            if len(controls) == 6:
-                assert (controls[4] ^ mask).sum() == 1 == (controls[4] ^ mask)[centre]
+            np.testing.assert_array_equal(controls[4], masks.low_pass(*made.plane, positions))
+            if f"no_dc{at}" in of_class:
+                changed = of_class[f"no_dc{at}"][0][0] ^ mask
+                assert changed.sum() == 1 == changed[centre]
 
 
 class MadeUp(graft_outcomes.ClassGrafts):
@@ -246,9 +255,9 @@ def test_the_share_is_that_of_an_exhaustive_search_and_few_shares_are_measured(m
             assert not controlled.any() or (at == (percent >= enough).argmax() and len(measured) <= 7)  # of up to 9
             smallest, _ = influence.smallest_share(every, shares, 0.5, 0)
             assert found["curve"]["smallest"] == pytest.approx(smallest, nan_ok=True)
-        # A mask costs four grafts a pair, and the contents less; MadeUp has no DC.
-        masks_made = len(measured) + (6 if controlled[asked].any() else 0)
-        assert 100 * (1 + 4 * masks_made) <= judge_maps.grafts_a_class(100, tested)
+        # A mask costs four grafts a pair, without DC two, and the contents three.
+        more = 4 * 5 + 2 + 3 if controlled[asked].any() else 0
+        assert 100 * (1 + 4 * len(measured) + more) <= judge_maps.grafts_a_class(100, tested)
         kinds["controlled" if controlled[asked].any() else "not"] += 1
     assert min(kinds.values()) >= 4
 
