@@ -18,6 +18,7 @@ from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
 from fsjax.runtime import interrupt, progress
+from tests.helpers.data_config import save_images
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions
 from tests.helpers.refused import refused
 
@@ -200,10 +201,8 @@ def test_arrays_pairs_and_folders_give_the_same_result(tmp_path):
     sources = {split: Made((9, 8), seed=seed) for seed, split in enumerate(("train", "val"))}
     params = jnp.asarray(make_classifier(2).params)
     for split, source in sources.items():
-        for index in np.argsort(source.labels, kind="stable"):
-            folder = tmp_path / split / source.classes[source.labels[index]]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(source.images[index]).save(folder / f"{index:03d}.png")
+        for label, name in enumerate(source.classes):
+            save_images(tmp_path / split / name, source.images[source.labels == label])
 
     def analyse(classifier, form, **options):
         splits = {"train": form("train"), "test": form("val")}

@@ -7,6 +7,7 @@ from PIL import Image
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS, Shortcut
 from fsjax.data import synthetic
+from tests.helpers.data_config import save_images
 from tests.helpers.plane import spectra
 
 
@@ -88,9 +89,7 @@ def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_anoth
     rng = np.random.default_rng(0)
     for split, count in (("train", 10), ("test", 4)):
         for name in ("cat", "dog", "eel"):
-            (folder := tmp_path / split / name).mkdir(parents=True)
-            for number in range(count):
-                Image.fromarray(rng.integers(80, 170, (32, 32, 3), np.uint8)).save(folder / f"{number}.png")
+            save_images(tmp_path / split / name, rng.integers(80, 170, (count, 32, 32, 3), np.uint8))
     plain, loud = (BiasedSet("high", 32, 0, str(tmp_path), strength) for strength in (0.0, 2.0))
     drawn = [plain.draw(100, "own", stream) for stream in (TRAIN, VALIDATE, TEST)]
     assert [np.bincount(labels).tolist() for _, labels in drawn] == [[8] * 3, [2] * 3, [4] * 3]

@@ -18,7 +18,7 @@ from fsjax import data
 from fsjax.data import folder
 from fsjax.runtime import image_files, workers
 from fsjax.runtime.errors import InputError
-from tests.helpers.data_config import data_config, smooth_images
+from tests.helpers.data_config import data_config, save_images, smooth_images
 from tests.helpers.refused import refused
 
 
@@ -34,10 +34,8 @@ def save_folder(root, counts, split="train", size=(9, 11), suffix=".png"):
     """<root>/<split>/<class>/i.png, a different noise image each; the images in class then file order."""
     images = []
     for label, (name, count) in enumerate(counts.items()):
-        (root / split / name).mkdir(parents=True)
         own = [noise(*size, 3, seed=1000 * label + i) for i in range(count)]
-        for i in range(count):
-            Image.fromarray(own[i]).save(root / split / name / f"{i:03d}{suffix}")
+        save_images(root / split / name, own, suffix)
         images += own
     return images
 

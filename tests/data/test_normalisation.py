@@ -13,7 +13,7 @@ from configs import common
 from fsjax import data
 from fsjax.data.normalisation import normalise
 from fsjax.runtime.image_files import resize
-from tests.helpers.data_config import data_config
+from tests.helpers.data_config import data_config, save_images
 
 # (height, width); the comments hold where the shorter side becomes 256 and 224 x 224 are cut out.
 SHAPES = [
@@ -91,8 +91,7 @@ def test_normalised_images_are_torchvisions(mean, std):
 @pytest.mark.parametrize(("shorter", "interpolation"), [(0, "bilinear"), (32, "bilinear"), (40, "bicubic")])
 def test_the_config_chooses_how_images_are_resized(tmp_path, shorter, interpolation):
     image = photograph(45, 33)
-    (tmp_path / "test" / "a").mkdir(parents=True)
-    Image.fromarray(image).save(tmp_path / "test" / "a" / "0.png")
+    save_images(tmp_path / "test" / "a", [image])
     config = data_config("folder", root=tmp_path, image_size=32, resize_shorter=shorter, interpolation=interpolation)
     theirs = torchvision_transform(32, shorter, interpolation)(Image.fromarray(image))
     assert difference(data.load(config, "test", 0)[0], np.asarray(theirs)) == 0

@@ -9,7 +9,6 @@ import re
 import numpy as np
 import pytest
 import timm
-from PIL import Image
 from scipy.stats import binomtest
 
 from configs import common
@@ -25,6 +24,7 @@ from fsjax.report import sections
 from fsjax.runtime import files
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
+from tests.helpers.data_config import save_images
 from tests.helpers.linear_classifier import MEAN_STD, make_classifier, make_maps
 from tests.helpers.plane import real, spectra
 from tests.helpers.refused import refused
@@ -36,10 +36,8 @@ WEIGHTS = np.random.default_rng(1).normal(size=(SIZE * SIZE * 3, 4)).astype(np.f
 
 def save(folder, count, seed, first=0):
     """PNGs of noise, as the array that they decode to."""
-    folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
-    for index, image in enumerate(pixels):
-        Image.fromarray(image).save(folder / f"{first + index:02d}.png")
+    save_images(folder, pixels, first=first)
     return pixels
 
 
@@ -370,7 +368,7 @@ def test_a_picture_of_a_repeated_set_counts_once_and_its_places_have_as_many_ima
     one = world.judge(asked)["sets"]["corrupted"]["filtered"]
     for rate, interval in zip(one["tpr"], one["tpr_ci"], strict=True):
         assert interval == pytest.approx(binomtest(round(4 * rate), 4).proportion_ci(method="wilson"), abs=1e-12)
-    (root / "2" / "n2" / "00.png").unlink()
+    (root / "2" / "n2" / "000.png").unlink()
     refused(r"got 3 images in .*2/n2; expected 4 as in the set's first place", world.judge, asked)
 
 
@@ -415,8 +413,8 @@ def test_a_place_of_which_no_image_decodes_is_refused_in_one_line(world):
     config.data.skip_undecodable = True
     for folder in FOLDERS:
         save(world.root / "spoiled" / folder, 1, seed=0)
-        (world.root / "spoiled" / folder / "00.png").write_bytes(b"no picture")
-    message = "spoiled: got no image that decodes .n1/00.png, n2/00.png, n3/00.png.; expected"
+        (world.root / "spoiled" / folder / "000.png").write_bytes(b"no picture")
+    message = "spoiled: got no image that decodes .n1/000.png, n2/000.png, n3/000.png.; expected"
     refused(message, ood.accuracies, config, world.directory / "spoiled", world.classifier, world.test, {})
 
 

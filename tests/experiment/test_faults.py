@@ -14,11 +14,11 @@ import types
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks.cost import killed
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
+from tests.helpers.data_config import save_images
 from tests.helpers.processes import launched, of_devices
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -324,13 +324,10 @@ def test_images_that_vanish_between_stages_are_told(tmp_path, launch):
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in ("cat", "dog"):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for index in range(10):
-                pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{index}.png")
+            save_images(tmp_path / "data" / split / name, rng.integers(0, 256, (10, 24, 24, 3), np.uint8))
     fields = {"data__source": "folder", "data__root": tmp_path / "data", "train__steps": 2}
     assert launch(tmp_path / "run", stages="train", **fields)[0] == 0
-    victim = tmp_path / "data" / "train" / "dog" / "3.png"
+    victim = tmp_path / "data" / "train" / "dog" / "003.png"
     content = victim.read_bytes()
     victim.unlink()
     status, printed = launch(tmp_path / "run", stages="search", **fields)
@@ -341,7 +338,7 @@ def test_images_that_vanish_between_stages_are_told(tmp_path, launch):
     (victim.parent / "3 copy.png").rename(victim)
     assert launch(tmp_path / "run", stages="search", **fields)[0] == 0
     # One that is there and is no picture any more.
-    victim = tmp_path / "data" / "test" / "cat" / "0.png"
+    victim = tmp_path / "data" / "test" / "cat" / "000.png"
     victim.write_bytes(b"")
     status, printed = launch(tmp_path / "run", stages="evaluate", **fields)
     assert status == 2 and str(victim) in error_of(printed)

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks.parity.torch_models import randomise, torch_resnet
 from configs import imagenet
 from fsjax.experiment import runner
 from fsjax.models.source import model_source
+from tests.helpers.data_config import save_images
 from tests.helpers.refused import refused
 
 SIZE = 16
@@ -33,9 +33,8 @@ def network(tmp_path_factory):
 def write(root, names):
     for split in ("train", "val"):
         for name in names:
-            (root / split / name).mkdir(parents=True)
-            pixels = np.random.default_rng(len(name)).integers(0, 256, (20, 24, 3), np.uint8)
-            Image.fromarray(pixels).save(root / split / name / f"{split}.png")
+            rng = np.random.default_rng(len(name))
+            save_images(root / split / name, rng.integers(0, 256, (1, 20, 24, 3), np.uint8))
     return root
 
 

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import save
 
 import fsjax
@@ -14,6 +13,7 @@ from fsjax.experiment import pipeline, runner
 from fsjax.experiment.stages import spectra, train
 from fsjax.models import Network, callables
 from fsjax.runtime import files
+from tests.helpers.data_config import save_images
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
@@ -26,12 +26,8 @@ def photographs(tmp_path_factory):
     def write(name, **counts):
         for place, count in counts.items():
             split, _, label = place.partition("_")
-            folder = root / name / split / label
-            folder.mkdir(parents=True, exist_ok=True)
-            for number in range(count):
-                own = np.random.default_rng([number, *place.encode()])
-                pixels = own.integers(0, 256, (9, 8, 3)).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
+            pixels = np.random.default_rng([*place.encode()]).integers(0, 256, (count, 9, 8, 3), np.uint8)
+            save_images(root / name / split / label, pixels)
 
     write("right", train_cat=4, train_dog=4, test_cat=1, test_dog=1)
     write("no_test", train_cat=2, train_dog=2)

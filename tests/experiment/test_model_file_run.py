@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from PIL import Image
 
 import fsjax
 from fsjax.experiment import command, runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search
 from fsjax.models import model_file
+from tests.helpers.data_config import save_images
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
 
@@ -72,10 +72,7 @@ def test_a_first_look_at_a_model_file_and_a_folder_is_one_command(file, tmp_path
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("test", 3)):
         for name in CLASSES:
-            (tmp_path / "set" / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "set" / split / name / f"{number}.png")
+            save_images(tmp_path / "set" / split / name, rng.integers(0, 256, (count, 40, 40, 3), np.uint8))
     words = [f"--config=configs/folder.py:{tmp_path / 'set'}", f"--config.model.weights={file}", "--quick"]
     few = ["--config.evaluate.pairs=2", "--config.search.graft.paths=2", f"--workdir={tmp_path / 'run'}"]
     status, printed = launch(*words, *few)

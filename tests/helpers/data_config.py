@@ -14,6 +14,13 @@ def data_config(source, **fields):
     return config
 
 
+def save_images(folder, images, suffix=".png", first=0):
+    """Write images [height, width, 3] to a folder under their numbers, three digits long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images, first):
+        Image.fromarray(image).save(folder / f"{number:03d}{suffix}")
+
+
 def smooth_images(count, size):
     """Random images with structure at several scales, grey levels in [0, 255]."""
     small = np.random.default_rng(0).integers(0, 256, (count, 7, 7, 3), np.uint8)
