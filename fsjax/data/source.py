@@ -15,7 +15,7 @@ from PIL import Image
 
 from fsjax.data import imagenet
 from fsjax.runtime import workers
-from fsjax.runtime.errors import InputError, printable, unknown
+from fsjax.runtime.errors import InputError, listed, printable, unknown
 from fsjax.runtime.image_files import Encoded, decode
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ LONGEST_NAME = 255
 IMAGE_SIZES = "[1, 4096]"
 # Larger numbers are no labels.
 LARGEST_LABEL = 99_999
-# Classes or images that a message names.
-_NAMED = 5
 
 
 @runtime_checkable
@@ -161,12 +159,7 @@ def check_every_class_has_images(source: Source, where: str) -> None:
     empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
     if empty:
         advice = " (labels count from 0)" if empty == ["0"] else ""
-        raise InputError(f"{where}: got no image of class {_listed(empty)}; expected one or more of each{advice}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+        raise InputError(f"{where}: got no image of class {listed(empty)}; expected one or more of each{advice}")
 
 
 def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
@@ -187,9 +180,9 @@ def find_decodable(source: Source, where: str) -> Int[np.ndarray, " good"]:
         files = getattr(source, "files", ()) or [*map(str, range(len(source)))]
         bad = [short_name(files[index]) for index in np.flatnonzero(~good).tolist()]
         if not good.any():
-            raise InputError(f"{where}: got no image that decodes ({_listed(bad)}); expected one or more")
+            raise InputError(f"{where}: got no image that decodes ({listed(bad)}); expected one or more")
         message = "%s: left out %d of %d images, which do not decode: %s"
-        logger.info(message, where, len(bad), len(source), printable(_listed(bad)))
+        logger.info(message, where, len(bad), len(source), printable(listed(bad)))
     return np.flatnonzero(good)
 
 

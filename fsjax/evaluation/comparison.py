@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import scipy
-from jaxtyping import Float
 
 from fsjax.evaluation.rates import masks_at
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import chance_iou, iou
+from fsjax.fourier.spectrum import Plane
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.imported import origin
@@ -125,12 +125,7 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
     return {"resamples": _RESAMPLES, "spearman": values, "mean_spearman": mean(values), "spearman_ci": intervals}
 
 
-def rank_correlation(
-    left: Float[np.ndarray, "height width"],
-    right: Float[np.ndarray, "height width"],
-    seed: int,
-    resamples: int = _RESAMPLES,
-) -> Correlation:
+def rank_correlation(left: Plane, right: Plane, seed: int, resamples: int = _RESAMPLES) -> Correlation:
     """Return Spearman's rho of two planes of scores, over orbits, with its 95 % interval; None for equal scores.
 
     An orbit has the larger score of its members: the published code may remove half of an orbit and leave the score 0

@@ -17,14 +17,14 @@ from fsjax.models.naming import OURS, Naming, recognise
 from fsjax.models.trained_network import TrainedNetwork
 from fsjax.models.vit import interpolate_positions
 from fsjax.runtime import torch_files
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, listed
 from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
 State = dict[str, Shaped[np.ndarray, "..."]]
-# A number of classes that is the length of no further axis of a model, and the keys that a message lists.
-ANY_CLASSES, _SHOWN = 1009, 6
+# A number of classes that is the length of no further axis of a model.
+ANY_CLASSES = 1009
 
 
 def load_weights(path: str | Path, model: str, *, image_size: int | None = None) -> Model:
@@ -136,11 +136,7 @@ def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
             if state[key].shape != expected[key]
         ],
     }
-    return "; ".join(
-        f"{what}: {', '.join(keys[:_SHOWN])}" + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
-        for what, keys in misfits.items()
-        if keys
-    )
+    return "; ".join(f"{what}: {listed(keys)}" for what, keys in misfits.items() if keys)
 
 
 def _key(path: Sequence[str]) -> str:

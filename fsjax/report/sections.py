@@ -22,6 +22,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html, style, verdict_figures
 from fsjax.report.answer import class_rows
 from fsjax.runtime import files
+from fsjax.runtime.errors import listed
 from fsjax.runtime.storage import Path
 from fsjax.search.patch_maps import stability_at_share
 from fsjax.training.ways import graft
@@ -186,23 +187,19 @@ def ood_sentence(name: str, rates: SetResult, own: SetRates, classes: tuple[str,
 
     members = np.flatnonzero(present & (grouping > threshold))
     whose = "its map" if len(members) == 1 else "their maps"
-    text += f"{_listed([classes[label] for label in members])} (in distribution TPR > {threshold:g} under {whose}): "
+    text += f"{listed([classes[label] for label in members])} (in distribution TPR > {threshold:g} under {whose}): "
     text += f"mean TPR there {compared(there.shortcut, here.shortcut)}"
     if there.other.classes:
         text += f" The other classes: under their maps {compared(there.other, here.other)}"
     # Intervals must lie apart, since a set may have few images of a class.
     lower, upper = rates.filtered.tpr_ci[:, 0], rates.unfiltered.tpr_ci[:, 1]
     if better := [classes[label] for label in members if lower[label] > upper[label]]:
-        text += f" {_listed(better)}: the map's frequencies alone serve better there than the whole image."
+        text += f" {listed(better)}: the map's frequencies alone serve better there than the whole image."
     return text
 
 
 def _groups(rates: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> Point:
     return ood_results.average_tpr(grouping, rates.filtered.tpr, rates.unfiltered.tpr, (threshold,))[0]
-
-
-def _listed(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # In the order of the page: the results that a section needs, and the function that makes it.

@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -39,6 +39,11 @@ def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
         like = difflib.get_close_matches(name, names, n=6, cutoff=0.0)
         return InputError(f"{field}: got {name!r}; expected one of {len(names)} names, such as {', '.join(like)}{hint}")
     return InputError(f"{field}: got {name!r}; expected {', '.join(names)}{hint}")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return the first names, at most so many, and the number of the others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def printable(text: str) -> str:

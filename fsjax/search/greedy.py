@@ -170,15 +170,12 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
         raise InputError(f"search.greedy.order: got {own.order} of {got}; expected {expected}, as the images have")
 
 
-def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
-    return sum(counts) * (1 + len(spectrum.orbit_sizes(*plane)))  # the first step drops nothing
-
-
 METHOD = Method(
     search,
     DEFAULTS,
     _check,
-    _forward_passes,
+    # The first step drops nothing.
+    lambda options, counts, plane: sum(counts) * (1 + len(spectrum.orbit_sizes(*plane))),
     scored="Share of the class's images lost without a frequency, in its turn; blank where it was dropped",
     drawable=lambda scores: np.where(scores < 0, np.nan, scores),
     mask=surviving_mask,

@@ -21,6 +21,7 @@ from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import POOL, Filterer, confusion_matrix
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.spectrum import Mask, Plane
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
@@ -176,14 +177,7 @@ def control_kinds(maps: Bool[np.ndarray, "classes height width"], random_masks: 
     return kinds | ({"radial_tpr": random_masks} if spectrum.is_hermitian(maps) else {})
 
 
-def control_masks(
-    own: Bool[np.ndarray, "height width"],
-    energy: Float[np.ndarray, "height width"],
-    budget: int,
-    kinds: dict[str, int],
-    seed: int,
-    label: int,
-) -> Masks:
+def control_masks(own: Mask, energy: Plane, budget: int, kinds: dict[str, int], seed: int, label: int) -> Masks:
     """Return model-independent masks of the same size as a class's map, `own`, in the order of `control_kinds`.
 
     A control keeps as many positions as the map, or the whole budget where whole orbits left one position over. Random
