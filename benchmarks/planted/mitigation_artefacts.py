@@ -4,11 +4,15 @@
 
 Five classes of the folder are drawn, and which four of them carry an artefact in training; the fifth has none. Ways:
 `standard`; `probe`, which is configs/mitigate.py; `told`, which grafts the planted orbits;
-`operations`, which also does JPEG and 2 x 2 patterns to most training images; and `oracle`, whose training images have
-any class's artefact or none, whatever their label.
+`operations`, which also does JPEG and 2 x 2 patterns to most training images; `amplitude_swap`; and `oracle`, whose
+training images have any class's artefact or none, whatever their label. `jtt`, `dfr` and `groupdro` of benchmarks/ways
+learn from images with another class's artefact, so they need some: `--conflicting=0.05` gives such a share to every
+way. Every way sees as many images in training: `jtt` in its two trainings together, `dfr` without the last layer's,
+whose held-out fifth of the training images it does not train on. `dfr` and `groupdro` are told the artefacts.
 
 Prints a JSON line a run. `own`, `absent` and `conflicting` are accuracies on the same test photographs with their own
-class's artefact, without, and with another class's. `called` has for each artefact the share of other classes'
+class's artefact, without, and with another class's. `worst` is the smallest accuracy of a class under an artefact, of
+the 21 pairs that training images may have. `called` has for each artefact the share of other classes'
 photographs that are called its class: with the artefact, and without. `became` has for each operation of
 benchmarks/ways/operations.py the class that most other classes' photographs become under it, and their share. Runs stay
 in the workdir and are not repeated.
@@ -34,10 +38,9 @@ from benchmarks.planted.photograph_cues import Cue, plant
 from benchmarks.planted.photograph_sets import CueMaker
 from benchmarks.planted.photographs import Photographs
 from benchmarks.planted.verdict_cues import orbit_mask
-from benchmarks.ways import rivals
+from benchmarks.ways import dfr, group_dro, jtt, rivals, training_images
 from benchmarks.ways.operations import OPERATIONS
 from configs import common, mitigate
-from fsjax.data.normalisation import normalise
 from fsjax.evaluation import triggers
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
@@ -49,6 +52,7 @@ ROOT = flags.DEFINE_string("root", None, "Folder of photographs, root/{train,tes
 SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds of sets and trainings.")
 WAYS_RUN = flags.DEFINE_list("ways", ["oracle", "standard", "probe"], "Ways of WAYS.")
 MODEL = flags.DEFINE_string("model", "resnet8", "A name of fsjax.models.")
+CONFLICTING = flags.DEFINE_float("conflicting", 0.0, "Share of training images with another class's artefact.", 0, 1)
 STEPS = flags.DEFINE_integer("steps", 300, "Steps of a training, for probe of the final one.")
 
 KINDS = ("grid", "scan line", "multiplied checkerboard", "jpeg", "photograph")
@@ -112,12 +116,23 @@ def operations(config: ConfigDict, data: ArtefactSet) -> None:
     config.train.ways = "graft,operations"
 
 
+def amplitude_swap(config: ConfigDict, data: ArtefactSet) -> None:
+    config.train.ways = "amplitude_swap"
+
+
 WAYS: dict[str, Callable[[ConfigDict, ArtefactSet], None]] = {
     "oracle": lambda config, data: None,
     "standard": lambda config, data: None,
+    "amplitude_swap": amplitude_swap,
     "probe": probe,
     "told": told,
     "operations": operations,
+}
+# Ways that are more than one training with another config.
+TRAINERS: dict[str, Callable[[ConfigDict, storage.Path, Int[np.ndarray, " n"]], None]] = {
+    "jtt": lambda config, directory, groups: jtt.train(config, directory),
+    "dfr": dfr.train,
+    "groupdro": group_dro.train,
 }
 
 
@@ -130,25 +145,36 @@ def main(_: list[str]) -> None:
 
 def run(name: str, data: ArtefactSet) -> dict:
     """Train in a way, unless that was done, and return its row."""
-    directory = pathlib.Path(WORKDIR.value) / f"{data.seed}-{MODEL.value}-{STEPS.value}-{name}"
+    conflicting = 0.0 if name == "oracle" else CONFLICTING.value
+    which = f"{data.seed}-{MODEL.value}-{STEPS.value}-{name}{f'-{conflicting:g}' if conflicting else ''}"
+    directory = pathlib.Path(WORKDIR.value) / which
     if not (directory / "row.json").exists():
-        config = base(data, name == "oracle")
-        WAYS[name](config, data)
-        runner.run(config, storage.path(directory))
-        row = {"seed": data.seed, "model": MODEL.value, "steps": STEPS.value, "way": name}
+        config = base(data, name == "oracle", conflicting)
+        if name in TRAINERS:
+            owners = np.load(pathlib.Path(config.data.root) / "train_owners.npy")
+            labels = np.load(pathlib.Path(config.data.root) / "train_labels.npy")
+            TRAINERS[name](config, storage.path(directory), labels * len(KINDS) + owners)
+        else:
+            WAYS[name](config, data)
+            runner.run(config, storage.path(directory))
+        row = {"seed": data.seed, "model": MODEL.value, "steps": STEPS.value, "way": name, "conflicts": conflicting}
         (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)) + "\n")
     return json.loads((directory / "row.json").read_text())
 
 
-def base(data: ArtefactSet, independent: bool) -> ConfigDict:
+def base(data: ArtefactSet, independent: bool, conflicting: float) -> ConfigDict:
     """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
-    root = pathlib.Path(WORKDIR.value) / f"set-{data.seed}{'-independent' * independent}"
+    kind = "-independent" if independent else f"-{conflicting:g}" if conflicting else ""
+    root = pathlib.Path(WORKDIR.value) / f"set-{data.seed}{kind}"
     root.mkdir(parents=True, exist_ok=True)
     for stream, (split, per_class) in enumerate((("train", TRAINED), ("test", TESTED))):
         if not (root / f"{split}_labels.npy").exists():
             rng = np.random.default_rng([data.seed, 3, stream])
             labels = rng.permutation(np.repeat(np.arange(len(KINDS)), per_class))
             owners = rng.integers(0, len(KINDS), len(labels)) if independent else labels
+            if conflicting:
+                owners = np.where(rng.random(len(labels)) < conflicting, another(labels, rng), labels)
+            np.save(root / f"{split}_owners.npy", owners)
             np.save(root / f"{split}_images.npy", data.draw(labels, owners, "train" if split == "train" else 0, stream))
             np.save(root / f"{split}_labels.npy", labels.astype(np.int32))
     config = mitigate.get_config()
@@ -160,33 +186,38 @@ def base(data: ArtefactSet, independent: bool) -> ConfigDict:
     return config
 
 
+def another(labels: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Draw for each label another class that has an artefact."""
+    planted = len(KINDS) - 1
+    others = (labels + rng.integers(1, planted, len(labels))) % planted
+    return np.where(labels == planted, rng.integers(0, planted, len(labels)), others)
+
+
 def measured(config: ConfigDict, directory: pathlib.Path, data: ArtefactSet) -> dict:
     """Return the accuracies of a finished run, and the share of photographs that each artefact turns into its class."""
     classifier = Workspace(config, storage.path(directory)).classifier
     labels = np.repeat(np.arange(len(KINDS)), TESTED)
-    planted = len(KINDS) - 1
 
     def drawn(owners: np.ndarray) -> np.ndarray:
         return data.draw(labels, owners, 1, 10).astype(np.float32)
 
     def classify(images: np.ndarray) -> np.ndarray:
-        parts = np.split(images, len(KINDS))
-        parts = [classifier(normalise(part, *classifier.mean_std)) for part in parts]
-        return np.concatenate(parts).argmax(-1)
+        return training_images.logits(classifier, images).argmax(-1)
 
     def predicted(owners: np.ndarray) -> np.ndarray:
         return classify(drawn(owners))
 
     plain = drawn(np.full(len(labels), -1))
     nothing = classify(plain)
-    rng = np.random.default_rng([data.seed, 4])
-    others = (labels + rng.integers(1, planted, len(labels))) % planted
-    others = np.where(labels == planted, rng.integers(0, planted, len(labels)), others)
+    others = another(labels, np.random.default_rng([data.seed, 4]))
     row: dict = {"own": rounded(predicted(labels) == labels), "absent": rounded(nothing == labels)}
     row["conflicting"], row["called"] = rounded(predicted(others) == labels), {}
+    groups = [(nothing == labels)[labels == len(KINDS) - 1].mean()]
     for number, kind in enumerate(KINDS[:-1]):
-        called, other = predicted(np.full(len(labels), number)) == number, labels != number
-        row["called"][kind] = [rounded(called[other]), rounded(nothing[other] == number)]
+        with_it, other = predicted(np.full(len(labels), number)), labels != number
+        row["called"][kind] = [rounded((with_it == number)[other]), rounded(nothing[other] == number)]
+        groups += [(with_it == labels)[labels == label].mean() for label in range(len(KINDS))]
+    row["worst"] = rounded(min(groups))
     row["became"], keys = {}, jax.random.split(jax.random.key(data.seed), len(plain))
     for name, operation in OPERATIONS.items():
         changed = np.asarray(jax.jit(jax.vmap(operation))(keys, plain / 255))
