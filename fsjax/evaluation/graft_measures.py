@@ -99,7 +99,7 @@ def measure(
     if min(p_values) <= level:
         # Named after the share, which depends on the level and so on the number of classes.
         rates |= dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True))
-        rates |= _control_psi(grafts, f"control{at}", control_masks(maps[at], energies[-1], grafts.label, seed))
+        rates |= _control_psi(grafts, f"controls{at}", control_masks(maps[at], energies[-1], grafts.label, seed))
         without_dc = maps[at] & _beyond_dc(maps[at])
         if (without_dc != maps[at]).any():
             outcomes = grafts.across_classes(f"no_dc{at}", without_dc, under_map)

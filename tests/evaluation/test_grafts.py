@@ -142,7 +142,7 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
         expected |= {name: getattr(of_map, name)[share].mean() for name in UNDER}
         mask = maps[share]
         has_dc = mask[made.plane[0] // 2, made.plane[1] // 2]
-        beside_maps = {"content", f"control{share}"} | ({f"no_dc{share}"} if has_dc else set())
+        beside_maps = {"content", f"controls{share}"} | ({f"no_dc{share}"} if has_dc else set())
         assert set(of_class) - {"map0", "map1", "map2"} == (beside_maps if above else set())
         grafted_masks = sum(len(given) for name, (given, _) in of_class.items() if name.startswith(("map", "control")))
         assert found.made[label] == 10 * (1 + 4 * grafted_masks + (3 + 2 * has_dc) * bool(above))
@@ -150,7 +150,7 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes_at_all_shares(judged):
             content_mask, contents = of_class["content"]
             np.testing.assert_array_equal(content_mask, mask)
             expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
-            given, of_controls = of_class[f"control{share}"]
+            given, of_controls = of_class[f"controls{share}"]
             of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
             expected |= {"radial_psi": np.mean(of_control[:2]), "equal_change_psi": np.mean(of_control[2:4])}
             assert len(given) == 5
@@ -192,9 +192,9 @@ def test_masks_are_those_that_their_kinds_say(judged):
         for at, mask in enumerate(candidates(made).masks(label)):
             if f"map{at}" in of_class:
                 np.testing.assert_array_equal(of_class[f"map{at}"][0], mask[None])
-            if f"control{at}" not in of_class:
+            if f"controls{at}" not in of_class:
                 continue
-            controls, outcomes = of_class[f"control{at}"]
+            controls, outcomes = of_class[f"controls{at}"]
             donors, recipients = made.images[outcomes.donors], made.images[outcomes.recipients]
             differences = np.square(np.abs(spectra(donors - recipients))).sum((0, 3))
             differences[centre] = 0
@@ -248,7 +248,7 @@ def test_the_share_is_that_of_an_exhaustive_search_and_few_shares_are_measured(m
         if controlled[asked].any():
             enough = max(50, 0.75 * percent[max(share for share in asked if controlled[share])])
             assert percent[at] >= enough and not (at and percent[at - 1] >= enough), "no smaller neighbour does"
-            assert made.asked[len(measured) :] == [f"content{at}", f"control{at}"]
+            assert made.asked[len(measured) :] == [f"content{at}", f"controls{at}"]
         else:
             assert at == max(asked, key=lambda share: percent[share]) and made.asked == measured
         if monotone:
