@@ -46,7 +46,7 @@ ARCHITECTURES = {
         "hrnet_w18_small inception_v4 lambda_resnet26t lcnet_050 levit_128s maxvit_nano_rw_256 mixer_s32_224 "
         "mobilenetv4_conv_small mobileone_s0 mobilevit_xxs mvitv2_tiny nest_tiny nf_resnet50 nfnet_f0 pit_ti_224 "
         "poolformer_s12 pvt_v2_b0 regnetx_002 repvgg_a0 res2net50_26w_4s resmlp_12_224 resnest14d resnetaa50 "
-        "resnetblur50 resnetv2_50 rexnet_100 selecsls42b seresnet50 swin_tiny_patch4_window7_224 "
+        "resnetblur50 resnetv2_50 rexnet_100 selecsls42b sequencer2d_s seresnet50 swin_tiny_patch4_window7_224 "
         "tf_efficientnet_b0 tiny_vit_5m_224 tinynet_e tnt_s_patch16_224 tresnet_m twins_svt_small vgg11_bn "
         "visformer_tiny vit_base_patch16_clip_224 vit_small_patch14_dinov2 volo_d1_224 vovnet39a xception41 "
         "xcit_nano_12_p16_224"

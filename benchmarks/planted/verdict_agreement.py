@@ -10,7 +10,8 @@ it; `without` the rate when the generator leaves the cue out. Prints one JSON ob
 differences and the correlations over all classes.
 
 --quick prints each class's kind by `fsjax.analyse(..., quick=True)` and by the same call without it, on the images of
-verdict.py; then the share of classes with the same kind, and how many are a shortcut only in the first look.
+verdict.py; then the share of classes with the same kind, how many are undecided in one of the two only, and how many
+are a shortcut in the first look and another decided kind in full.
 """
 
 import json
@@ -56,7 +57,11 @@ def main(_: list[str]) -> None:
     summary: dict = {"classes": len(rows)}
     if QUICK.value:
         summary["same kind"] = round(float(np.mean([row["quick"] == row["full"] for row in rows])), 4)
-        summary["shortcut only in the first look"] = sum(row["quick"] == "shortcut" != row["full"] for row in rows)
+        kinds_of_row = [(row["quick"], row["full"]) for row in rows]
+        summary["undecided in one"] = sum(pair.count("undecided") == 1 for pair in kinds_of_row)
+        summary["shortcut that is denied"] = sum(
+            quick == "shortcut" and full not in ("shortcut", "undecided") for quick, full in kinds_of_row
+        )
         print(json.dumps(summary))
         return
     for graft, truth in (("grafted", "given"), ("replaced", "without")):

@@ -33,10 +33,9 @@ def _nearest_share(config: ConfigDict, plane: tuple[int, int]) -> float:
 # Field -> its value, or a function of the config so far and the plane, and the reason.
 PRESET: dict[str, tuple[Any | Callable[[ConfigDict, tuple[int, int]], Any], str]] = {
     "search.method": (DEFAULT, "its cost depends neither on the number of images nor on the plane"),
-    "search.graft.paths": (24, "gradients of a class: paths x steps"),
-    "search.graft.steps": (4, "half of the default"),
+    "search.graft.steps": (4, "gradients of a class: paths x steps; fewer paths miss cues whose phase decides"),
     "search.images_per_class": (_images, "graft costs the same for any number; removal takes a pass an image"),
-    "search.resamples": (0, "the paths are too few to show how stable a map is"),
+    "search.resamples": (0, "a map of so little work is not said to be stable"),
     "search.patch": (_patch, "graft scores any number of patches at once; removal has a mask for each"),
     "search.shares": (_shares, "a single share, with room for a patch"),
     "report.share": (_nearest_share, "the share that the maps have"),
