@@ -5,11 +5,11 @@ import types
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks.planted import false_failures, verdict_networks
 from fsjax.engine.model import Model
 from tests.helpers import results
+from tests.helpers.data_config import save_images
 
 
 @pytest.fixture
@@ -17,10 +17,8 @@ def root(tmp_path):
     """Five classes whose photographs are of one grey level: training 10 + class, test 110 + class."""
     for split, grey in (("train", 10), ("test", 110)):
         for label in range(5):
-            (tmp_path / split / f"c{label}").mkdir(parents=True)
-            for index in range(3):
-                level = grey + 20 * index + label
-                Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / split / f"c{label}" / f"{index}.png")
+            images = [np.full((8, 8, 3), grey + 20 * index + label, np.uint8) for index in range(3)]
+            save_images(tmp_path / split / f"c{label}", images)
     return str(tmp_path)
 
 

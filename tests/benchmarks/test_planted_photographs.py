@@ -11,6 +11,7 @@ from benchmarks.planted.photograph_sets import draw_kinds, make_photograph_set
 from benchmarks.planted.photographs import PARTS, Photographs
 from benchmarks.planted.verdict_cues import TRAINING, orbit_mask
 from fsjax.engine.model import Model
+from tests.helpers.data_config import save_images
 from tests.helpers.plane import spectra
 
 FEW, TRIGGERS, OTHER = photograph_cues.FEW_ORBITS, photograph_cues.TRIGGERS, photograph_cues.OTHER
@@ -24,11 +25,9 @@ def root(tmp_path_factory):
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 6)):
         for name in "abcd":
-            (folder / split / name).mkdir(parents=True)
-            for index in range(count):
-                coarse = rng.integers(110, 150, (5, 5, 3), np.uint8)
-                smooth = Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-                smooth.save(folder / split / name / f"{index}.png")
+            coarse = map(Image.fromarray, rng.integers(110, 150, (count, 5, 5, 3), np.uint8))
+            smooth = [np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)) for image in coarse]
+            save_images(folder / split / name, smooth)
     return str(folder)
 
 
@@ -123,9 +122,7 @@ def test_codecs_and_enlargements_leave_what_their_names_say():
 
 def test_search_truth_verdict_and_training_see_other_photographs_and_each_once(tmp_path):
     for split, levels in (("train", range(10, 19)), ("test", range(30, 39))):
-        (tmp_path / split / "only").mkdir(parents=True)
-        for level in levels:
-            Image.new("RGB", (40, 32), (level, level, level)).save(tmp_path / split / "only" / f"{level}.png")
+        save_images(tmp_path / split / "only", [np.full((32, 40, 3), level, np.uint8) for level in levels])
     photographs = Photographs(str(tmp_path), 16)
     rng = np.random.default_rng(0)
     seen = [

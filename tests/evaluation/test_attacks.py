@@ -7,6 +7,7 @@ import torch
 
 from fsjax.data.dataset import ArrayDataset
 from fsjax.evaluation.ood import attacks
+from tests.helpers.linear_classifier import linear
 from tests.helpers.refused import refused
 
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
@@ -28,10 +29,6 @@ class Made(ArrayDataset):
 def apply(weights, images):
     """A perceptron of smooth units, so that no gradient hangs on rounding."""
     return jnp.tanh(images.reshape(len(images), -1) @ weights[0]) @ weights[1]
-
-
-def linear(weights, images):
-    return images.reshape(len(images), -1) @ weights
 
 
 def torch_gradient(levels, labels, model):

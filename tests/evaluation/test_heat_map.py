@@ -17,6 +17,7 @@ from fsjax.report import sections
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
 from tests.helpers.html_page import Page
+from tests.helpers.linear_classifier import linear
 from tests.helpers.processes import computed, stopped
 from tests.helpers.refused import refused
 from tests.helpers.small_run import small_config
@@ -33,11 +34,7 @@ def problem(plane, images=43, classes=3):
     return params, batch, labels
 
 
-def apply(params, images):
-    return images.reshape(len(images), -1) @ params
-
-
-def measured(params, batch, labels, classes=3, model=apply, **options):
+def measured(params, batch, labels, classes=3, model=linear, **options):
     read = batch.__getitem__
     options = {"norm": 3.0, **options}
     return heat_map.measure(Model(model, params, batch.shape[1:]), read, labels, classes, STD, **options)
@@ -132,8 +129,8 @@ def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(
     workspace, mean_std = Workspace(config, tmp_path), (np.array([0.4, 0.5, 0.6]), STD[::-1])
     test = workspace.dataset("test")
     params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
-    model = Model(lambda *given: -apply(*given), params, (24, 24, 3), test.classes, mean_std)
-    vars(workspace)["classifier"] = dataclasses.replace(model, apply_bfloat16=apply)  # as the search has it
+    model = Model(lambda *given: -linear(*given), params, (24, 24, 3), test.classes, mean_std)
+    vars(workspace)["classifier"] = dataclasses.replace(model, apply_bfloat16=linear)  # as the search has it
     STAGES["heat_map"].run(workspace)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)

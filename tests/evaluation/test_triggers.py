@@ -9,6 +9,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import triggers
 from fsjax.fourier import spectrum
 from fsjax.runtime.random_streams import Stream, generator
+from tests.helpers.linear_classifier import linear
 from tests.helpers.processes import computed, stopped
 
 PLANE = (8, 8)
@@ -29,10 +30,6 @@ def noise(count, plane, channels=3):
 def measured(apply, params, images, labels=LABELS, **options):
     model = Model(apply, params, images.shape[1:], ("a", "b", "c"))
     return triggers.measure(model, images.__getitem__, labels, 3, **options)
-
-
-def linear(params, images):
-    return images.reshape(len(images), -1) @ params
 
 
 def test_rates_are_those_of_a_loop_that_adds_each_wave_to_pixels():

@@ -23,6 +23,7 @@ from fsjax.report.explorer import Subject
 from fsjax.report.galleries import attribution_section, graft_gallery
 from tests.helpers import results
 from tests.helpers.html_page import Page
+from tests.helpers.linear_classifier import linear
 from tests.helpers.plane import real, spectra
 
 NAMES, SIDE, EACH = ("ox", "<zebra>", "frog"), 9, 5
@@ -50,11 +51,7 @@ class Noise:
         return np.random.default_rng(int(index)).integers(90, 160, (SIDE, SIDE, 3)).astype(np.uint8)
 
 
-def apply(params, images):
-    return images.reshape(len(images), -1) @ params
-
-
-def make_model(weights=WEIGHTS, function=apply, classes=NAMES):
+def make_model(weights=WEIGHTS, function=linear, classes=NAMES):
     return Model(function, weights, (SIDE, SIDE, 3), classes, (MEAN, STD))
 
 
@@ -206,7 +203,7 @@ def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(s
     body = section(subject).body
     chosen = [index for label in range(3) for index in (EACH * label, EACH * label + 1)]
     images = np.stack([(Noise()[index] / 255 - MEAN) / STD for index in chosen])
-    found = fsjax.attribute(lambda images: apply(WEIGHTS, images), images.astype(np.float32))
+    found = fsjax.attribute(lambda images: linear(WEIGHTS, images), images.astype(np.float32))
     assert found.smallest.any((1, 2)).sum() >= 4 and len(np.unique(found.smallest, axis=0)) > 3, "it means something"
     assert len(set(found.predicted)) > 2 and not found.baseline_predicted.any()
     figures = re.findall(r'<figure><p>([^<]*)</p>\s*<img[^>]*src="([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', body)
@@ -244,7 +241,7 @@ def test_a_model_without_a_gradient_is_named_and_others_have_no_section(subject)
 
     text = " ".join(Page(section(subject, make_model(function=undifferentiated)).body).text.split())
     assert text.startswith("Not measured: model: got ") and text.endswith("that JAX can differentiate.")
-    rooted = section(subject, make_model(function=lambda params, images: jnp.sqrt(apply(params, images) * 0))).body
+    rooted = section(subject, make_model(function=lambda params, images: jnp.sqrt(linear(params, images) * 0))).body
     assert "Not measured: model: got a non-finite gradient on image 0" in rooted
     assert section(subject, attributions=0) is None
     assert section(subject, make_model(WEIGHTS[:, :1])) is None

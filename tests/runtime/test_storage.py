@@ -22,7 +22,7 @@ from fsjax.models.source import model_source
 from fsjax.runtime import files, interrupt, storage
 from tests.helpers.places import store
 from tests.helpers.refused import refused
-from tests.helpers.small_run import small_config
+from tests.helpers.small_run import losses_of, small_config
 from tests.helpers.undrawn import leave_undrawn
 
 
@@ -64,11 +64,7 @@ def test_a_run_in_a_store_that_was_stopped_finds_what_one_on_a_disk_finds(runs):
     variables = [model_source(make_config()).model(run).params for run in runs]
     for one, other in zip(*map(jax.tree.leaves, variables), strict=True):
         np.testing.assert_array_equal(one, other)
-    losses = [
-        {line["step"]: line["loss"] for line in map(json.loads, lines) if "loss" in line}
-        for lines in ((run / "metrics.jsonl").read_text().splitlines() for run in runs)
-    ]
-    assert losses[0] == losses[1] and len(losses[0]) == 6
+    assert losses_of(disk) == losses_of(place) and len(losses_of(disk)) == 6
     assert (place / "report" / "removal" / "index.html").read_text().count("data:image/webp;base64,") >= 5
 
 

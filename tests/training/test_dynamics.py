@@ -27,6 +27,7 @@ from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
 from tests.helpers.linear_classifier import MEAN_STD, Made
 from tests.helpers.refused import refused
+from tests.helpers.small_run import lines, training_config
 
 
 def coloured(counts, size):
@@ -191,20 +192,9 @@ def test_the_curves_show_mean_and_range_of_the_seeds():
 
 
 def small_config(**changes):
-    config = dynamics_config.get_config("syn1")
-    config.data.image_size = 24
-    config.data.synthetic.train_per_class = 20
-    config.data.synthetic.test_per_class = 8
-    config.model.name = "vit_nano_patch8"
-    config.train.optimizer, config.train.learning_rate = "adamw", 1e-3
-    config.train.steps, config.train.batch_size, config.train.evaluate_every = 6, 16, 2
-    config.run.log_every = 1
-    config.run.checkpoint_every = 3
-    config.dynamics.update({"seeds": "0,3", "images_per_class": 6, "keep": "1234,24,1"})
-    for name, value in changes.items():
-        group, field = name.split("__")
-        config[group][field] = value
-    return config
+    fields = {"stages": "dynamics", "train__evaluators": "dynamics", "train__evaluate_every": 2}
+    fields |= {"dynamics__seeds": "0,3", "dynamics__images_per_class": 6, "dynamics__keep": "1234,24,1"}
+    return training_config(**fields | {"run__checkpoint_every": 3} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +205,7 @@ def done(tmp_path_factory):
 
 
 def seed_config(seed, **changes):
-    config = small_config(**changes)
-    config.seed, config.stages = seed, "train"
-    return config
+    return small_config(seed=seed, stages="train", **changes)
 
 
 def variables_of(directory):
@@ -252,8 +240,7 @@ def test_the_stage_joins_what_was_measured_of_the_trained_network_of_each_seed(d
     np.testing.assert_allclose(found["f1"], band_dynamics.f1(found["confusion"]))
     arrays = [variables_of(done / f"seed-{seed}") for seed in (0, 3)]
     assert not all(np.array_equal(*pair) for pair in zip(*arrays, strict=True)), "seeds differ"
-    lines = [json.loads(line) for line in (done / "seed-3" / "metrics.jsonl").read_text().splitlines()]
-    at_end = next(line for line in lines if line["step"] == 6 and "f1_bands_24" in line)
+    at_end = next(line for line in lines(done / "seed-3") if line["step"] == 6 and "f1_bands_24" in line)
     assert at_end["f1_bands_24"] == pytest.approx(found["f1"][1, 2, 1].mean())
     assert at_end["f1_class_C2"] == pytest.approx(found["f1"][1, 2, 0, 2])
 
