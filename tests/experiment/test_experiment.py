@@ -299,8 +299,6 @@ def test_stages_without_their_input_say_which_stage_to_run_first(tmp_path, kille
         ({"search__precision": "float16"}, "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat"),
         ({"report__share": 0.3}, "report.share: got 0.3; expected one of search.shares, "),
         ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
-        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, jpeg, tfds, hugging"),
-        ({"data__mean": (0.5, 0.5)}, "data.mean"),
         ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
         ({"stages": "export", "data__frequencies": "low:0.1"}, "data.frequencies: got 'low:0.1'; expected '' with the"),
         ({"stages": "adcs", "adcs__split": "val"}, "adcs.split: got 'val'; expected train, test"),

@@ -41,7 +41,6 @@ MISTAKES = (
     ([VIT, "extra"], "command line: got 'extra'; expected only flags"),
     ([VIT, "--config.stages=trian"], " (did you mean train?)"),
     ([VIT, "--config.train.evaluators=validate"], "expected validation, dynamics (did you mean validation?)"),
-    ([VIT, "--config.train.optimizer=adam"], "train.optimizer: got 'adam'; expected adamw, sgd"),
     ([VIT, "--config.data.source=folder"], "data.root"),
 )
 
