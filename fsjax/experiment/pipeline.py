@@ -59,7 +59,8 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
                         _say_what(config, chosen[index:], datasets)
                     if said is None:
                         said = _forecast(workspace, chosen[index:], datasets)
-                    _run_stage(stage, workspace, record, (said or {}).get(stage.name, 0.0))
+                    ahead = [(said or {}).get(each.name, 0.0) for each in chosen[index:]]
+                    _run_stage(stage, workspace, record, ahead[0], math.fsum(ahead[1:]))
                     begun = True
         except InputError:
             if not begun:
@@ -206,8 +207,8 @@ def _trial_training(workspace: Workspace) -> Training:
     return setup.build(config, workspace.dataset("train"), workspace.mean_std, workspace.directory)
 
 
-def _run_stage(stage: Stage, workspace: Workspace, record: dict[str, Any], said: float) -> None:
-    """Run a stage, and log beside its time how long it was said to take; 0 = nothing was said."""
+def _run_stage(stage: Stage, workspace: Workspace, record: dict[str, Any], said: float, later: float) -> None:
+    """Run a stage; log its time beside the seconds that it and later stages were said to take; 0 = nothing was said."""
     record_file = _record_file(workspace.config, workspace.directory, stage)
     parallel.decide(lambda: files.write_json(record_file, record))
     started, compiled_before = time.monotonic(), progress.compiled()
@@ -223,7 +224,8 @@ def _run_stage(stage: Stage, workspace: Workspace, record: dict[str, Any], said:
     workspace.metrics.write(stage.name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
     note = f", {clock(compiling)} of it for {programs} compilations" if programs else ""
     note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
-    expected = f" (about {clock(said)} said)" if said else ""
+    rest = f"; the rest about {clock(later * seconds / said)} at this pace" if said and later else ""
+    expected = f" (about {clock(said)} said{rest})" if said else ""
     logger.info("%s: done in %s%s%s", stage.name, clock(seconds), expected, note)
 
 

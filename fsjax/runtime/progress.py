@@ -22,7 +22,7 @@ from fsjax.runtime.storage import Path
 LINE_SECONDS = 10
 # Updates of progress bars: a trace skips the first, which compile and fill caches, and covers the next.
 SKIPPED, TRACED = 3, 5
-# The time left follows the pace of this many lines, so that compilation and pauses stop counting within a minute.
+# The time left follows the pace of this many lines, so that pauses stop counting within a minute.
 _PACE_LINES = 6
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -66,8 +66,8 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         self.label, self.total, self.unit = label, total, unit
         self.count, self.resumed = done, done
         self.started = time.monotonic()
-        # (seconds, units of this run) at the start and at the last lines, oldest first.
-        self._pace = collections.deque([(self.started, 0)], maxlen=_PACE_LINES)
+        # (seconds without compilation, units of this run) at the start and at the last lines, oldest first.
+        self._pace = collections.deque([(_working_seconds(), 0)], maxlen=_PACE_LINES)
         self._note, self._observer = "", _on_update.get()
         self._lines = parallel.is_main_process() and not sys.stderr.isatty()
         hidden = self._lines or not parallel.is_main_process()
@@ -86,7 +86,7 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
             self._note = note
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(count)
-        if (now := time.monotonic()) - self._pace[-1][0] >= LINE_SECONDS:
+        if (now := _working_seconds()) - self._pace[-1][0] >= LINE_SECONDS:
             if self._lines:
                 self._line()
             self._pace.append((now, self.count - self.resumed))
@@ -109,10 +109,10 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
 
     @property
     def eta(self) -> float:
-        """Seconds left, at the pace of the last minute."""
+        """Seconds left, at the pace of the last minute without compilations, which do not come again."""
         since, done = self._pace[0]
         units = self.count - self.resumed - done
-        return (self.total - self.count) * (time.monotonic() - since) / units if units > 0 else 0.0
+        return (self.total - self.count) * (_working_seconds() - since) / units if units > 0 else 0.0
 
     def _line(self) -> None:
         rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
@@ -130,6 +130,10 @@ def clock(seconds: float) -> str:
 def compiled() -> tuple[int, float]:
     """Return how many programs this process has compiled, and the seconds spent compiling."""
     return len(_compile_seconds), math.fsum(_compile_seconds)
+
+
+def _working_seconds() -> float:
+    return time.monotonic() - compiled()[1]
 
 
 def _on_event(event: str, duration_secs: float, **_: str | int) -> None:

@@ -101,10 +101,16 @@ def test_lines_say_how_long_each_part_takes_and_what_halves_the_longest(small, m
 
 def test_a_stage_says_beside_its_time_how_long_it_was_said_to_take(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(forecast, "_MEASURED_FROM", 0)
-    monkeypatch.setattr(forecast, "announce", lambda *_, **__: {"training": 60.0})
+    seconds = {"training": 0.001, "search": 100.0, "rates": 200.0, "grafts": 300.0}
+    monkeypatch.setattr(forecast, "announce", lambda *_, **__: seconds)
     caplog.set_level(logging.INFO, "fsjax")
-    pipeline.run(small_config(stages="train"), tmp_path, STAGES)
-    assert re.match(r"train: done in \d:\d\d \(about 1:00 said\)", caplog.messages[-1])
+    pipeline.run(small_config(stages="train,search,evaluate"), tmp_path, STAGES)
+    done = [message for message in caplog.messages if ": done in" in message]
+    hours, minutes, left = map(int, re.search(r"0:00 said; the rest about (.+?) at this pace\)", done[0])[1].split(":"))
+    taken = (3600 * hours + 60 * minutes + left) * 0.001 / 600
+    assert done[0].startswith(f"train: done in {progress.clock(taken)} (")
+    assert re.match(r"search: done in \d:\d\d \(about 1:40 said; the rest about \d", done[1])
+    assert re.match(r"evaluate: done in \d:\d\d \(about 8:20 said\)", done[2])
 
 
 # Measured on a model whose passes take 0.2 ms an image, and whose backward passes 2, by a clock that they alone move.

@@ -51,6 +51,11 @@ def test_units_of_an_earlier_run_keep_the_rate_and_the_time_left_forgets_pauses_
         left = 100_000 - 1001
         assert shown.eta == pytest.approx(left / 10)
         assert shown.rate == pytest.approx(1001 / 3700)
+    with progress.Progress("train", 300, "images") as shown:
+        monkeypatch.setattr(progress, "_compile_seconds", [*progress._compile_seconds, 40.0])
+        now[0] += 50.0
+        shown.update(100)
+        assert (shown.eta, shown.rate) == (pytest.approx(20), 2)
 
 
 # Traces and compilations
