@@ -41,6 +41,7 @@ from benchmarks.planted.verdict_cues import orbit_mask
 from benchmarks.ways import dfr, group_dro, jtt, rivals, training_images
 from benchmarks.ways.operations import OPERATIONS
 from configs import common, mitigate
+from fsjax.data import split_off_validation
 from fsjax.evaluation import triggers
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
@@ -153,7 +154,9 @@ def run(name: str, data: ArtefactSet) -> dict:
         if name in TRAINERS:
             owners = np.load(pathlib.Path(config.data.root) / "train_owners.npy")
             labels = np.load(pathlib.Path(config.data.root) / "train_labels.npy")
-            TRAINERS[name](config, storage.path(directory), labels * len(KINDS) + owners)
+            seen, _ = split_off_validation(labels, config.data.validation_share, config.seed)
+            training_images.select(config, seen, storage.path(directory) / "seen")
+            TRAINERS[name](config, storage.path(directory), (labels * len(KINDS) + owners)[seen])
         else:
             WAYS[name](config, data)
             runner.run(config, storage.path(directory))

@@ -20,13 +20,16 @@ def load(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def select(config: ConfigDict, indices: Int[np.ndarray, " n"], root: Path) -> None:
-    """Let a config train on these of its training images, copied into `root`, each as often as it is named."""
+    """Let a config train on these of its training images, each as often as it is named, and hold none out.
+
+    root: where they are copied.
+    """
     root.mkdir(parents=True, exist_ok=True)
     for array, name in zip(load(config), ("images", "labels"), strict=True):
         np.save(pathlib.Path(str(root)) / f"train_{name}.npy", array[indices])
         test = np.load(pathlib.Path(config.data.root) / f"test_{name}.npy")
         np.save(pathlib.Path(str(root)) / f"test_{name}.npy", test)
-    config.data.root = str(root)
+    config.data.root, config.data.validation_share = str(root), 0.0
 
 
 def logits(classifier: Model, images: np.ndarray) -> Float[np.ndarray, "n outputs"]:
