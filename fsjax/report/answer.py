@@ -11,6 +11,7 @@ from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import Evaluation, read_method
 from fsjax.evaluation.statistics import wilson
+from fsjax.runtime.errors import printable
 from fsjax.runtime.storage import Path
 
 # What a first look says of itself, before its headline and beside the call for the full answer.
@@ -139,14 +140,14 @@ def probes_text(found: Probes, accuracy: float) -> str:
 
 
 def table(evaluation: Evaluation, method: str, share: float, threshold: float, full: str = "") -> str:
-    """Return headline and table at the map share nearest to `share`, without control characters.
+    """Return headline and table at the map share nearest to `share`, with control characters as Python escapes them.
 
     `full` is the call for the full answer, if this is a first look.
     """
     evaluated = evaluation.methods[method]
     share, rows = evaluated.nearest(share), class_rows(evaluation, method, share)
     first = FIRST_LOOK if full else ""
-    lines = [first + _printable(headline(evaluation, method, rows, share, threshold)), others(rows), ""]
+    lines = [first + printable(headline(evaluation, method, rows, share, threshold)), others(rows), ""]
     listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
     headings = ["class", "verdict", "smallest share", "psi [95 %]", "at share"]
     cells = [headings + [f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR")], *map(_cells, listed)]
@@ -159,19 +160,15 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float, f
         lines.append(f"and {hidden} more{'' if evaluated.grafts is None else ', none of them a shortcut'}")
     rule = f"A shortcut needs a psi above {verdict.CONTROL:g} with 95 % confidence, and controls that have far less."
     lines += ["", NO_VERDICT if evaluated.grafts is None else rule]
-    lines += ["", FULL, _printable(full)] if full else []
+    lines += ["", FULL, printable(full)] if full else []
     return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
 
 
 def _cells(row: dict) -> list[str]:
-    name = _printable(row["name"])
+    name = printable(row["name"])
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 3]}..."
     psi = "-" if row["psi"] is None else "{:.2f} [{:.2f}, {:.2f}]".format(row["psi"], *row["psi_ci"])
     smallest, at = (share_text(row[field]).replace(MISSING, "-") for field in ("smallest", "share"))
     rates = ("-" if np.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tpr", "fpr"))
     return [name, row["verdict"] or "-", smallest, psi, at, *rates]
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
