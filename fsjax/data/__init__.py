@@ -14,7 +14,7 @@ from fsjax.data.normalisation import measure_mean_std
 from fsjax.data.source import Source, check_every_class_has_images, find_decodable
 from fsjax.data.synthetic import open_synthetic
 from fsjax.runtime import config_fields
-from fsjax.runtime.errors import EXTRAS, InputError, require
+from fsjax.runtime.errors import EXTRAS, InputError, check_known, expect, require
 from fsjax.runtime.image_files import INTERPOLATIONS
 from fsjax.runtime.random_streams import Stream, generator
 
@@ -31,8 +31,7 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
     Raises InputError for a value that is not accepted, data that cannot be read and a class without images.
     """
     check(data_config)
-    if split not in SPLITS:
-        raise InputError(f"split: got {split!r}; expected {', '.join(SPLITS)}")
+    check_known("split", split, SPLITS)
     if split == "validation" and data_config.validation_share == 0:
         raise InputError("data.validation_share: got 0; expected above 0 for a validation split")
     split_name = data_config.test_split if split == "test" else data_config.train_split
@@ -55,21 +54,17 @@ def check(data_config: ConfigDict) -> None:
     """Raise InputError for a field of config.data that cannot be used; reads no file."""
     config_fields.check(data_config, "data.")
     source, size, shorter = data_config.source, data_config.image_size, data_config.resize_shorter
-    if source not in SOURCES:
-        raise InputError(f"data.source: got {source!r}; expected {', '.join(SOURCES)}")
+    check_known("data.source", source, SOURCES)
     if source in EXTRAS:
         require(source)
     larger = f"0 (both sides to data.image_size), or data.image_size, {size}, or more"
     levels = "three numbers, or () for both of data.mean and data.std"
-    for field, accepted, expected in (
-        ("resize_shorter", shorter == 0 or shorter >= size, larger),
-        ("resize_shorter", shorter == 0 or source not in ("synthetic", "jpeg"), f"0 for data.source={source}"),
-        ("interpolation", data_config.interpolation in INTERPOLATIONS, ", ".join(INTERPOLATIONS)),
-        ("mean", len(data_config.mean) in (0, 3), levels),
-        ("std", len(data_config.std) == len(data_config.mean), levels),
-    ):
-        if not accepted:
-            raise InputError(f"data.{field}: got {data_config[field]}; expected {expected}")
+    expect(shorter == 0 or shorter >= size, "data.resize_shorter", shorter, larger)
+    can_resize = shorter == 0 or source not in ("synthetic", "jpeg")
+    expect(can_resize, "data.resize_shorter", shorter, f"0 for data.source={source}")
+    check_known("data.interpolation", data_config.interpolation, INTERPOLATIONS)
+    expect(len(data_config.mean) in (0, 3), "data.mean", data_config.mean, levels)
+    expect(len(data_config.std) == len(data_config.mean), "data.std", data_config.std, levels)
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from fsjax.data.host_augment import HOST_AUGMENTATIONS
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime import config_fields
+from fsjax.runtime.errors import InputError
 
 _TRIES = 10  # as torchvision's RandomResizedCrop, before it takes the whole image
 
@@ -37,15 +38,12 @@ def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augmen
 def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split train.augment into the names that are applied on the host, and then those on the device.
 
-    Raises InputError for an unknown name, and where a name of the host follows a name of the device.
+    Raises InputError for an unknown or repeated name, and where a name of the host follows a name of the device.
     """
-    chosen = [name.strip() for name in names.split(",")] if names.strip() else []
-    for name in chosen:
-        if name not in AUGMENTATIONS and name not in HOST_AUGMENTATIONS:
-            raise unknown("train.augment", name, [*AUGMENTATIONS, *HOST_AUGMENTATIONS])
+    chosen = config_fields.names("train.augment", names, [*AUGMENTATIONS, *HOST_AUGMENTATIONS], "augmentation")
     host = tuple(name for name in chosen if name in HOST_AUGMENTATIONS)
     device = tuple(name for name in chosen if name in AUGMENTATIONS)
-    if chosen != [*host, *device]:
+    if chosen != (*host, *device):
         expected = f"{', '.join(HOST_AUGMENTATIONS)} before {', '.join(AUGMENTATIONS)}"
         raise InputError(f"train.augment: got {names!r}; expected {expected}")
     return host, device

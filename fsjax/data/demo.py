@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from fsjax.data.noise import to_pixels
 from fsjax.fourier import spectrum
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import expect
 from fsjax.runtime.image_files import jpeg
 
 CLASSES = ("grid", "shade", "star", "jpeg", "plain")
@@ -56,8 +56,7 @@ def block(
 def orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
     """Return the orbits of the grid, none for other classes; raise InputError where no period fits the image."""
     del seed
-    if size % PERIOD:
-        raise InputError(f"data.image_size: got {size}; expected a multiple of {PERIOD}, the period of the grid")
+    expect(size % PERIOD == 0, "data.image_size", size, f"a multiple of {PERIOD}, the period of the grid")
     fixed = np.zeros((len(CLASSES), size, size), bool)
     fixed[0] = np.abs(np.fft.fftshift(np.fft.fft2(lines(size)))) > 1  # the others are 0 up to rounding
     return fixed

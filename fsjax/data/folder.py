@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data.source import EncodedSource, choose_classes
 from fsjax.runtime import storage
-from fsjax.runtime.errors import InputError, printable
+from fsjax.runtime.errors import InputError, expect, printable
 from fsjax.runtime.image_files import Encoded
 from fsjax.runtime.storage import Path
 
@@ -39,8 +39,7 @@ def check_folder(text: str, field: str, layout: str) -> Path:
     folder = storage.path(text)
     if text:
         storage.check_reachable(folder, field)
-    if not (text and folder.is_dir()):
-        raise InputError(f"{field}: got {text!r}; expected a folder with {layout} folders in it")
+    expect(bool(text) and folder.is_dir(), field, text, f"a folder with {layout} folders in it")
     return folder
 
 

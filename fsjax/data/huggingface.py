@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data.source import EncodedSource, check_labels, choose_classes
 from fsjax.runtime import storage
-from fsjax.runtime.errors import InputError, one_line, unknown
+from fsjax.runtime.errors import InputError, expect, one_line, unknown
 from fsjax.runtime.image_files import Encoded, undecodable
 
 _FILES = "a folder that save_to_disk wrote, or a file or folder of parquet"
@@ -58,8 +58,8 @@ def _open(data_config: ConfigDict) -> tuple[dict[str, datasets.Dataset], str]:
     field, got = ("data.root", root) if root else ("data.name", data_config.name)
     expected = _FILES if root else f"'OWNER/SET' or 'OWNER/SET:CONFIG' of the hub, or data.root={_FILES}"
     path = storage.path(root)
-    if root and not (storage.is_local(path) and path.exists()):
-        raise InputError(f"data.root: got {root!r}; expected {expected}, on this machine")
+    is_here = not root or (storage.is_local(path) and path.exists())
+    expect(is_here, "data.root", root, f"{expected}, on this machine")
     try:
         if not root:
             name, _, config = got.partition(":")

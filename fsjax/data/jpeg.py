@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from fsjax.data.folder import EXTENSIONS, check_folder, class_folders, image_files
 from fsjax.data.source import Source, choose_classes
 from fsjax.runtime import storage
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, check_known
 from fsjax.runtime.image_files import decode, jpeg, resize
 from fsjax.runtime.storage import Path
 
@@ -28,8 +28,7 @@ def open_jpeg(data_config: ConfigDict, split: str) -> "JpegSource":
     The path under data.root decides about the split, so more photographs move none. Raises InputError for a missing
     folder, no images, and another split.
     """
-    if split not in ("train", "test"):
-        raise InputError(f"data.train_split, data.test_split: got {split!r}; expected train, test")
+    check_known("data.train_split, data.test_split", split, ("train", "test"))
     root = check_folder(data_config.root, "data.root", "photographs, or")
     files = list(_images_under(root))
     if not files:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fsjax.data import imagenet
 from fsjax.runtime import workers
-from fsjax.runtime.errors import InputError, listed, printable, unknown
+from fsjax.runtime.errors import InputError, check_known, listed, printable
 from fsjax.runtime.image_files import Encoded, decode
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str
         return ClassChoice(tuple(range(len(names))), tuple(display for _, display in given))
     pairs = given or [(name, name) for name in names]
     for name, _ in pairs:
-        if name not in positions:
-            raise unknown(f"data.classes, in {where}", name, names)
+        check_known(f"data.classes, in {where}", name, names)
     display = check_names([display for _, display in pairs], "data.classes" if given else where)
     return ClassChoice(tuple(positions[name] for name, _ in pairs), display)
 

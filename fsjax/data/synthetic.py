@@ -39,7 +39,7 @@ from fsjax.data import demo
 from fsjax.data.arrays import ArraysSource
 from fsjax.data.noise import coloured_noise, gratings, noise_amplitude, to_pixels
 from fsjax.fourier import spectrum
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, check_known
 from fsjax.runtime.random_streams import Stream, generator
 
 _BLOCK = 256  # images whose float64 planes are in memory at once
@@ -71,10 +71,8 @@ def open_synthetic(data: ConfigDict, split: str) -> ArraysSource:
 
     Raises InputError for a data.name that is not in SETS, another split, or an image too small for four bands.
     """
-    if data.name not in SETS:
-        raise InputError(f"data.name: got {data.name!r}; expected {', '.join(SETS)}")
-    if split not in ("train", "test"):
-        raise InputError(f"data.train_split, data.test_split: got {split!r}; expected train, test")
+    check_known("data.name", data.name, SETS)
+    check_known("data.train_split, data.test_split", split, ("train", "test"))
     if data.image_size < SMALLEST:
         got = f"{data.image_size}, of too few orbits in a band"
         raise InputError(f"data.image_size: got {got}; expected {SMALLEST} or more")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Complex, Float, Int, PyTree
 from fsjax.fourier import patches, spectrum, transforms
 from fsjax.fourier.masks import unpack
 from fsjax.fourier.spectrum import HalfSpectra, Images
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, listed
 
 # Precision of forward passes: float32, float32 with TF32 products, or bfloat16.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
@@ -83,9 +83,8 @@ class Model:
     def check_classes(self, classes: tuple[str, ...], where: str) -> None:
         """Raise InputError where another list of classes meets the model's."""
         if classes != self.classes:
-            raise InputError(
-                f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}"
-            )
+            ours = f"{len(self.classes)} ({listed(self.classes)})"
+            raise InputError(f"{where}: got {len(classes)} classes ({listed(classes)}); expected the model's {ours}")
 
     # How a tile computes the logits of masked images; `GraftModel` takes pairs of images, `WaveModel` waves for masks.
 
@@ -157,7 +156,3 @@ class WaveModel(Model):
 def graft_model(model: Model) -> GraftModel:
     """Return the classifier of grafts."""
     return GraftModel(**vars(model))
-
-
-def _short(classes: tuple[str, ...]) -> str:
-    return f"{len(classes)} ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"

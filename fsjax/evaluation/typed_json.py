@@ -5,7 +5,6 @@ or of one around it: `tpr: Float[np.ndarray, " classes"]` beside `classes: tuple
 """
 
 import dataclasses
-import reprlib
 import types
 import typing
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import AbstractArray
 
 from fsjax.runtime import files
-from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.errors import InputError, expect, one_line
 from fsjax.runtime.storage import Path
 
 T = TypeVar("T")
@@ -36,7 +35,7 @@ class ResultFile:
         content = files.read_json(file)
         version = content.get("version") if isinstance(content, dict) else None
         try:
-            _check(version == cls.version, "version", version, str(cls.version))
+            expect(version == cls.version, "version", version, str(cls.version))
             return from_json(cls, content)
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise InputError(f"{file}: {one_line(error)}; delete it and run {cls.made_by} again") from error
@@ -59,7 +58,7 @@ def from_json(kind: type[T], value: Any, **sizes: int) -> T:
     `sizes` are dimensions that an object around it defines.
     """
     fields = typing.get_type_hints(kind)
-    _check(isinstance(value, dict) and fields.keys() <= value.keys(), kind.__name__, value, ", ".join(fields))
+    expect(isinstance(value, dict) and fields.keys() <= value.keys(), kind.__name__, value, ", ".join(fields))
     sizes |= {name: len(value[name]) for name, hint in fields.items() if typing.get_origin(hint) is tuple}
     return kind(**{name: _value(name, hint, value[name], sizes) for name, hint in fields.items()})
 
@@ -76,7 +75,7 @@ def _value(name: str, hint: Any, value: Any, sizes: dict[str, int]) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_json(hint, value, **sizes)
     if hint in (str, bool, int, float):
-        _check(type(value) is hint or (hint is float and type(value) is int), name, value, hint.__name__)
+        expect(type(value) is hint or (hint is float and type(value) is int), name, value, hint.__name__)
         return hint(value)
     return value if hint is Any else _array(name, hint, value, sizes)
 
@@ -86,10 +85,5 @@ def _array(name: str, hint: type[AbstractArray], value: Any, sizes: dict[str, in
     dimensions = [part.removeprefix("*") for part in hint.dim_str.split()]
     shape = tuple(sizes[part] if part in sizes else int(part) for part in dimensions)
     array = np.array(value, int if "int64" in hint.dtypes else float)
-    _check(array.shape == shape, name, value, f"lists of shape {list(shape)}")
+    expect(array.shape == shape, name, value, f"lists of shape {list(shape)}")
     return array
-
-
-def _check(is_valid: bool, name: str, value: Any, expected: str) -> None:
-    if not is_valid:
-        raise InputError(f"{name}: got {reprlib.repr(value)}; expected {expected}")

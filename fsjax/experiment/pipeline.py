@@ -23,7 +23,7 @@ from fsjax.experiment import forecast
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
 from fsjax.runtime import config_fields, files, interrupt, lock, metrics, parallel, progress, storage
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError, check_known
 from fsjax.runtime.parallel import versions
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
@@ -73,8 +73,7 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
     config_fields.check(config)
     names = [name for name in config.stages.split(",") if name]
     for name in names:
-        if name not in stages:
-            raise unknown("stages", name, stages)
+        check_known("stages", name, stages)
     if not names:
         raise InputError(f"stages: got nothing; expected {', '.join(stages)}")
     for stage in {stage.name: stage for name in names for stage in stages[name].with_needs()}.values():

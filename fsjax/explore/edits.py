@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fsjax.fourier import spectrum
 from fsjax.runtime import image_files
-from fsjax.runtime.errors import InputError, one_line, unknown
+from fsjax.runtime.errors import InputError, check_known, one_line
 
 # Operation -> what it does with the painted frequencies. The first three take a donor.
 OPERATIONS = {
@@ -63,8 +63,7 @@ def edit(
 
 def number(operation: str) -> np.int32:
     """Return the place of one of OPERATIONS; raises InputError for another name."""
-    if operation not in OPERATIONS:
-        raise unknown("operation", operation, OPERATIONS)
+    check_known("operation", operation, OPERATIONS)
     return np.int32(list(OPERATIONS).index(operation))
 
 

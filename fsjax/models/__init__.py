@@ -15,7 +15,7 @@ from fsjax.models.network import Network
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
 from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer
-from fsjax.runtime.errors import unknown
+from fsjax.runtime.errors import check_known
 
 __all__ = ["MODELS", "Network", "build"]
 
@@ -69,8 +69,7 @@ def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.floa
     image_size: pixels a side; for a ViT a multiple of its patch, for a VGG 32 or more.
     Raises InputError for an unknown name, and an image size that does not fit the model.
     """
-    if name not in MODELS:
-        raise unknown("model.name", name, sorted(MODELS))
+    check_known("model.name", name, sorted(MODELS))
     network = Network(MODELS[name], num_classes, image_size, jnp.dtype(dtype))
     network.graphdef  # noqa: B018 - refuses what does not fit here rather than at the first call
     return network

@@ -18,7 +18,7 @@ from fsjax.engine.model import NORMALISED, Model
 from fsjax.engine.programs import at_precision
 from fsjax.models.callables import as_model
 from fsjax.runtime import files, storage
-from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.errors import InputError, check_known, expect, one_line
 from fsjax.runtime.storage import Path
 
 SUFFIX = ".fsjax"
@@ -65,10 +65,8 @@ def save_model(
       >>> fsjax.save_model("wave.fsjax", model, image_size=8, channels=1, classes=names)
     """
     where = storage.path(path)
-    if where.suffix != SUFFIX:
-        raise InputError(f"path: got {where.name!r}; expected a name that ends with {SUFFIX}")
-    if precision not in _PRECISIONS:
-        raise InputError(f"precision: got {precision!r}; expected {', '.join(_PRECISIONS)}")
+    expect(where.suffix == SUFFIX, "path", where.name, f"a name that ends with {SUFFIX}")
+    check_known("precision", precision, _PRECISIONS)
     names, (mean, std) = tuple(classes), parse_mean_std(mean_std)
     if len(mean) not in (0, 1, channels):
         raise InputError(f"mean_std: got {len(mean)} channels; expected {channels}")

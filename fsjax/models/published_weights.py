@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from fsjax.models.state_dict import ANY_CLASSES
 from fsjax.runtime import files, storage, torch_files
-from fsjax.runtime.errors import InputError, one_line, unknown
+from fsjax.runtime.errors import InputError, check_known, one_line
 from fsjax.runtime.storage import Path
 
 # Names of the weights in a published folder.
@@ -162,6 +162,5 @@ def find_maker(name: str) -> Callable:
             make = functools.partial(torchvision.models.get_model, model, weights=None)
     except ImportError as error:
         raise InputError(f"model.name: got {name!r}; expected pip install torch {library}") from error
-    if model not in known:
-        raise unknown("model.name", name, [f"{library}/{other}" for other in known])
+    check_known("model.name", name, [f"{library}/{other}" for other in known])
     return make

@@ -19,7 +19,7 @@ from fsjax.models import model_file, published_weights, state_dict, trained_netw
 from fsjax.models.trained_network import TrainedNetwork
 from fsjax.runtime import files, parallel, storage, torch_files
 from fsjax.runtime.checkpoints import newest_hashes
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, expect
 from fsjax.runtime.storage import Path
 
 # The file of a converted module, in the workdir.
@@ -54,8 +54,7 @@ class ModelSource(abc.ABC):
         check, outputs = self.config.model.check, self.config.model.outputs
         if check and (self.trains or not storage.path(check).is_file()):
             raise InputError(f"model.check: got {check!r}; expected an .npz of images and logits, with model.weights")
-        if outputs and self.trains:
-            raise InputError(f"model.outputs: got {outputs!r}; expected '' without model.weights")
+        expect(not (outputs and self.trains), "model.outputs", outputs, "'' without model.weights")
         if outputs == imagenet.CLASSES:
             imagenet.outputs([name for name, _ in parse_classes(self.config.data.classes)], "data.classes")
         file = published_weights.weights_path(self.config)
@@ -65,8 +64,8 @@ class ModelSource(abc.ABC):
 
     def check_untrained(self, stage: str) -> None:
         """Raise InputError where a stage that trains meets weights."""
-        if weights := self.config.model.weights:
-            raise InputError(f"model.weights: got {weights!r}; expected '' for the stage {stage}, which trains")
+        weights = self.config.model.weights
+        expect(not weights, "model.weights", weights, f"'' for the stage {stage}, which trains")
 
     def describe(self) -> str:
         """Return the model's name and where its weights come from, for the log."""
@@ -228,13 +227,10 @@ class _StoredModel(ModelSource):
         return dataclasses.replace(model, mean_std=mean_std)
 
     def _check_fields(self, precision: str) -> None:
-        if self.config.data.frequencies:
-            raise InputError(f"data.frequencies: got {self.config.data.frequencies!r}; expected '' with a model file")
-        if self.config.search.precision != "highest":
-            raise InputError(
-                f"search.precision: got {self.config.search.precision!r}; expected highest, since the model file fixes "
-                f"its own precision, {precision}"
-            )
+        seen, searched = self.config.data.frequencies, self.config.search.precision
+        expect(not seen, "data.frequencies", seen, "'' with a model file")
+        own = f"highest, since the model file fixes its own precision, {precision}"
+        expect(searched == "highest", "search.precision", searched, own)
 
 
 class ModelFile(_StoredModel):

@@ -11,7 +11,7 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import KINDS, Verdict
 from fsjax.evaluation.typed_json import ResultFile
-from fsjax.runtime.errors import InputError, printable, unknown
+from fsjax.runtime.errors import InputError, check_known, printable
 from fsjax.runtime.partial_results import digest
 
 REFUSED = ("shortcut", "trigger")
@@ -36,8 +36,7 @@ def refused(
     allow, kinds, names = list(allow), list(kinds), [verdict.name for verdict in verdicts]
     for field, given, known in (("allow", allow, names), ("kinds", kinds, KINDS)):
         for name in given:
-            if name not in known:
-                raise unknown(field, name, known)
+            check_known(field, name, known)
     if max_psi is not None and not 0 <= max_psi <= 1:
         raise InputError(f"max-psi: got {max_psi:g}; expected a number in [0, 1]")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ml_collections import ConfigDict
 
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError, check_known, expect
 
 # Name of a field -> (default, help), or (default, help, interval); name of a group -> the table of its fields.
 Table: TypeAlias = Mapping[str, "tuple[Any, str] | tuple[Any, str, str] | Table"]
@@ -93,8 +93,6 @@ def names(field: str, text: str, known: Collection[str], each: str) -> tuple[str
     """
     listed = tuple(filter(None, map(str.strip, text.split(","))))
     for name in listed:
-        if name not in known:
-            raise unknown(field, name, known)
-    if len(set(listed)) < len(listed):
-        raise InputError(f"{field}: got {text!r}; expected each {each} once")
+        check_known(field, name, known)
+    expect(len(set(listed)) == len(listed), field, text, f"each {each} once")
     return listed

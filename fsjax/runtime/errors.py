@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib.util
+import reprlib
 from collections.abc import Iterable, Sequence
 
 
@@ -18,6 +19,8 @@ class InputError(ValueError):
 
 
 _MOST_LISTED = 20  # names in a message
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200  # characters of a value in a message
 
 # Extra of fsjax -> its modules, for train.augment, `explore` and each data.source that needs one; pyproject.toml has
 # all extras.
@@ -39,6 +42,18 @@ def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
         like = difflib.get_close_matches(name, names, n=6, cutoff=0.0)
         return InputError(f"{field}: got {name!r}; expected one of {len(names)} names, such as {', '.join(like)}{hint}")
     return InputError(f"{field}: got {name!r}; expected {', '.join(names)}{hint}")
+
+
+def check_known(field: str, name: str, known: Iterable[str]) -> None:
+    """Raise the error of `unknown` for a name that is none of the known ones."""
+    if name not in (names := list(known)):
+        raise unknown(field, name, names)
+
+
+def expect(accepted: bool, field: str, got: object, expected: str) -> None:
+    """Raise InputError, `field: got X; expected Y`, for a value that is not accepted; it may be of any length."""
+    if not accepted:
+        raise InputError(f"{field}: got {_SHORT.repr(got)}; expected {expected}")
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from upath import UPath
 
 from fsjax.runtime import files, parallel, storage
-from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.errors import InputError, check_known, one_line
 from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
@@ -101,8 +101,7 @@ class Metrics(contextlib.AbstractContextManager["Metrics"]):
 
 def check_wandb(options: ConfigDict) -> None:
     """Raise InputError for an invalid field of config.wandb, or where the package is missing."""
-    if options.mode not in MODES:
-        raise InputError(f"wandb.mode: got {options.mode!r}; expected {', '.join(MODES)}")
+    check_known("wandb.mode", options.mode, MODES)
     if not options.project:
         return
     try:

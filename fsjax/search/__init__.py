@@ -13,7 +13,7 @@ from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
-from fsjax.runtime.errors import InputError, nearest, unknown
+from fsjax.runtime.errors import InputError, check_known, expect, nearest
 from fsjax.search import graft, greedy, hierarchical, imported, learned, patch_maps, removal
 from fsjax.search.method import MaskRule, Method, Problem
 
@@ -58,8 +58,7 @@ def options(method: str = "removal", **fields: Any) -> ConfigDict:
     Raises:
       InputError: an unknown method or field, or a value of another type.
     """
-    if method not in SEARCHES:
-        raise unknown("search", method, sorted(SEARCHES))
+    check_known("search", method, sorted(SEARCHES))
     values = config_fields.config(FIELDS, "search")
     values.method = method
     own = values.get(method, ConfigDict())
@@ -136,16 +135,12 @@ def mask_at(maps: DominantFrequencyMaps, label: int, share: float) -> Bool[np.nd
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raise InputError for a field of config.search that cannot be used on this plane."""
     config_fields.check(options, "search.")
-    if options.method not in SEARCHES:
-        raise unknown("search.method", options.method, sorted(SEARCHES))
+    check_known("search.method", options.method, sorted(SEARCHES))
     for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", ("auto", *INVERSES))):
-        if options[name] not in accepted:
-            raise InputError(f"search.{name}: got {options[name]!r}; expected {', '.join(accepted)}")
+        check_known(f"search.{name}", options[name], accepted)
     method = selected(options)
-    if options.resamples > 0 and not method.whole_patches:
-        raise InputError(
-            f"search.resamples: got {options.resamples}; expected 0 or -1, as only removal and graft resample"
-        )
+    can_resample = options.resamples <= 0 or method.whole_patches
+    expect(can_resample, "search.resamples", options.resamples, "0 or -1, as only removal and graft resample")
     check_shares(options.shares)
     if method.patches and options.patch not in patch_maps.sides(plane):
         size, sides = " x ".join(map(str, plane)), ", ".join(map(str, patch_maps.sides(plane)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import optax
 from ml_collections import ConfigDict
 
-from fsjax.runtime.errors import unknown
+from fsjax.runtime.errors import check_known
 
 OPTIMIZERS = {
     # As in torch.optim.SGD, weight decay is added to the gradient before the momentum.
@@ -22,8 +22,7 @@ def make(train: ConfigDict) -> optax.GradientTransformation:
 
     The rate multiplies its updates, so trainings of any length share a compiled step.
     """
-    if train.optimizer not in OPTIMIZERS:
-        raise unknown("train.optimizer", train.optimizer, sorted(OPTIMIZERS))
+    check_known("train.optimizer", train.optimizer, sorted(OPTIMIZERS))
     return OPTIMIZERS[train.optimizer](train)
 
 
@@ -32,8 +31,7 @@ def learning_rate(train: ConfigDict, steps: int) -> Callable:
 
     Raises InputError for an unknown schedule.
     """
-    if train.schedule not in SCHEDULES:
-        raise unknown("train.schedule", train.schedule, SCHEDULES)
+    check_known("train.schedule", train.schedule, SCHEDULES)
     warmup = min(train.warmup_steps, max(steps - 1, 0))
     rest = optax.constant_schedule(train.learning_rate)
     if train.schedule == "cosine":

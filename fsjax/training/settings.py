@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fsjax.data.augment import make_augment, split_names
-from fsjax.runtime.errors import InputError, require
+from fsjax.runtime.errors import InputError, check_known, expect, require
 from fsjax.training import evaluators, optimizers, ways
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -30,14 +30,10 @@ def check(config: ConfigDict) -> None:
             "the other 0"
         )
     batches = f"a positive multiple of the {devices} devices"
-    measured = "validation" in options.evaluators
-    for field, accepted, expected in (
-        ("precision", options.precision in PRECISIONS, ", ".join(PRECISIONS)),
-        ("batch_size", options.batch_size % devices == 0, batches),
-        ("evaluators", measured or options.schedule != "plateau", "'validation' with train.schedule='plateau'"),
-    ):
-        if not accepted:
-            raise InputError(f"train.{field}: got {options[field]!r}; expected {expected}")
+    check_known("train.precision", options.precision, PRECISIONS)
+    expect(options.batch_size % devices == 0, "train.batch_size", options.batch_size, batches)
+    measured = "validation" in options.evaluators or options.schedule != "plateau"
+    expect(measured, "train.evaluators", options.evaluators, "'validation' with train.schedule='plateau'")
     if options.schedule == "plateau" and not config.data.validation_share:
         raise InputError("data.validation_share: got 0; expected above 0 with train.schedule='plateau'")
 
@@ -60,8 +56,7 @@ def num_steps(options: ConfigDict, images: int) -> int:
 
     Raises InputError for a batch of more images than there are.
     """
-    if options.batch_size > images:
-        raise InputError(f"train.batch_size: got {options.batch_size}; expected up to {images}, the training images")
+    expect(options.batch_size <= images, "train.batch_size", options.batch_size, f"up to {images}, the training images")
     return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
 
 

@@ -135,7 +135,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     refused("got the entry 'ant='; expected", load, classes="ant=")
     refused("got the entry ''; expected", load, classes="ant,,bee")
     refused("train: got class 'ant'; expected an ImageNet-1k id, as n02391049", load, classes="imagenet")
-    refused("data.interpolation: got nearest; expected bilinear, bicubic", load, interpolation="nearest")
+    refused("data.interpolation: got 'nearest'; expected bilinear, bicubic", load, interpolation="nearest")
 
 
 def test_folders_of_imagenet_are_shown_by_their_names_and_split_test_may_be_val(tmp_path):

@@ -35,9 +35,9 @@ from fsjax.fourier import dfm, published_maps
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
 from fsjax.runtime import files, image_files, torch_files
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode
 from tests.helpers import html_page, results
+from tests.helpers.refused import refused
 
 READERS = {
     "npz": files.read_npz,
@@ -53,14 +53,6 @@ READERS = {
 
 def listing(folder):
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def refused(read, *arguments):
-    """The one line that an InputError says."""
-    with pytest.raises(InputError) as caught:
-        read(*arguments)
-    assert str(caught.value).isprintable() and len(str(caught.value)) < 1500
-    return str(caught.value)
 
 
 # Files that would run code
@@ -112,7 +104,7 @@ def test_nothing_in_a_file_runs_by_any_door(tmp_path, name):
     reader, content = CODE[name]
     file.write_bytes(content(canary))
     before = listing(tmp_path)
-    assert str(file) in refused(READERS[reader], file)
+    refused(re.escape(str(file)), READERS[reader], file)
     assert listing(tmp_path) == before
     # The file is one that does run where it is read without care.
     stored = file.read_bytes()
@@ -208,7 +200,7 @@ def test_a_file_that_is_not_what_it_says_is_refused_in_one_line(tmp_path, name):
     reader, content = BROKEN[name]
     file = tmp_path / ("file.safetensors" if reader == "weights" else f"file.{reader}")
     file.write_bytes(content)
-    said = refused(READERS[reader], file)
+    said = refused(".", READERS[reader], file)
     assert str(file) in said and "MemoryError" not in said and "allocate" not in said
 
 
@@ -245,14 +237,14 @@ def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
     file.write_bytes(maps_npz())
     assert dfm.DominantFrequencyMaps.load(file).classes == ("a", "b")
     file.write_bytes(maps_npz(**WRONG_MAPS[name]))
-    assert refused(dfm.DominantFrequencyMaps.load, file).startswith(f"{file}: ")
+    refused(f"^{file}: ", dfm.DominantFrequencyMaps.load, file)
 
 
 def test_json_that_was_changed_by_hand_needs_no_checksum(tmp_path):
     file = tmp_path / "evaluation.json"
     files.write_json(file, {"classes": ["a", "b"]})
     file.write_text(file.read_text().replace('"b"', '"c"'))
-    assert refused(files.read_json, file).startswith(f"{file}: damaged, or changed by hand")
+    refused(f"^{file}: damaged, or changed by hand", files.read_json, file)
     file.write_text('{"classes": ["a", "c"]}')
     assert files.read_json(file) == {"classes": ["a", "c"]}
 
@@ -260,7 +252,7 @@ def test_json_that_was_changed_by_hand_needs_no_checksum(tmp_path):
 def test_a_mapping_of_folders_makes_nothing(tmp_path):
     file = tmp_path / "m.yaml"
     file.write_text(f"layout: !!python/object/apply:os.system ['touch {tmp_path}/it-ran']\nclasses: same")
-    assert str(file) in refused(mapping.read, file)
+    refused(re.escape(str(file)), mapping.read, file)
     assert list(tmp_path.iterdir()) == [file]
     for name in ("../../etc/passwd", "/etc/passwd", "..", "a" * 5000, "\0", "<script>"):
         file = sets.file_name(name)
@@ -273,7 +265,7 @@ def test_a_config_with_a_field_of_another_kind_is_refused(tmp_path, share):
     results.write(tmp_path, judged())
     for report in ({"share": share}, {}, "none"):
         files.write_json(tmp_path / "config.json", {"report": report, "evaluate": {"threshold": 0.6}})
-        assert refused(fsjax.load_result, tmp_path).startswith(f"{tmp_path}/config.json: report.share: got ")
+        refused(f"^{tmp_path}/config.json: report.share: got ", fsjax.load_result, tmp_path)
 
 
 # Names
@@ -286,7 +278,7 @@ ODD_NAMES += ["نمر", "虎 の 子", "a" * 255]
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_name_that_is_no_line_of_text_is_refused_in_one(name):
-    said = refused(choose_classes, "", ["cat", name], "folder x")
+    said = refused(".", choose_classes, "", ["cat", name], "folder x")
     assert said.startswith("folder x: class name ") and "data.classes=" in said
     assert said.isascii() and said.isprintable()
     assert choose_classes("cat", ["cat", name], "folder x").display == ("cat",)
@@ -302,7 +294,7 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_or_renamed(tmp_path):
                 file.write(encoded("PNG"))
     config = common.base().data
     config.source, config.root, config.mean, config.std = "folder", str(tmp_path), (0.5,) * 3, (0.5,) * 3
-    assert "class name 'caf\\udce9'; expected" in refused(data.load, config, "test", 0)
+    refused(re.escape("class name 'caf\\udce9'; expected"), data.load, config, "test", 0)
     config.classes = "cat,caf\udce9=coffee"
     assert data.load(config, "test", 0).classes == ("cat", "coffee")
 

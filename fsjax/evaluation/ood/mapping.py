@@ -6,14 +6,13 @@ import itertools
 import os
 import pathlib
 import re
-import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
 
 from fsjax.data.folder import EXTENSIONS, image_files
-from fsjax.runtime.errors import InputError, one_line, unknown
+from fsjax.runtime.errors import InputError, expect, one_line, unknown
 from fsjax.runtime.storage import Path
 
 # Name -> file of the mappings that come with fsjax.
@@ -58,21 +57,21 @@ def read(path: Path) -> Mapping:
         fields = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not YAML of text, lists and mappings ({one_line(error)})") from error
-    _check(isinstance(fields, dict), str(path), fields, f"a YAML mapping with the fields {', '.join(_FIELDS)}")
+    expect(isinstance(fields, dict), str(path), fields, f"a YAML mapping with the fields {', '.join(_FIELDS)}")
     for field in fields:
-        _check(field in _FIELDS, f"{path}: field", field, ", ".join(_FIELDS))
+        expect(field in _FIELDS, f"{path}: field", field, ", ".join(_FIELDS))
     layout = tuple(_text(fields.get("layout"), where := f"{path}: layout").split("/"))
     placeholders = [part[1:-1] for part in layout[:-1] if _PLACEHOLDER.fullmatch(part)]
     for part in layout:
         if not _PLACEHOLDER.fullmatch(part):
             _folders(part, where)
-    _check(layout[-1] == "{class}", where, fields["layout"], "names and {placeholders} between slashes, last {class}")
+    expect(layout[-1] == "{class}", where, fields["layout"], "names and {placeholders} between slashes, last {class}")
     groups, where = fields.get("groups", {}), f"{path}: groups"
     wanted = f"folders for each placeholder of layout: {', '.join(placeholders) or 'none'}"
-    _check(isinstance(groups, dict) and set(groups) == set(placeholders), where, groups, wanted)
+    expect(isinstance(groups, dict) and set(groups) == set(placeholders), where, groups, wanted)
     switches = {name: fields.get(name, "false") for name in ("subset", "restrict", "repeated")}
     for name, value in switches.items():
-        _check(value in ("true", "false"), f"{path}: {name}", value, "true or false")
+        expect(value in ("true", "false"), f"{path}: {name}", value, "true or false")
     return Mapping(
         name=_text(fields.get("name", path.stem), f"{path}: name"),
         layout=layout,
@@ -88,29 +87,24 @@ def _classes(value: Any, where: str) -> dict[str, tuple[str, ...]] | None:
     if isinstance(value, list):
         value = {name: name for name in _folders(value, where)}
     expected = "same, a list of folders, or class: folder (or folders)"
-    _check(isinstance(value, dict) and len(value) > 0, where, value, expected)
+    expect(isinstance(value, dict) and len(value) > 0, where, value, expected)
     return {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
 
 
 def _folders(value: object, where: str) -> tuple[str, ...]:
     """Return names of folders; raise InputError for a path, '..' or a drive."""
     folders = tuple(_text(folder, where) for folder in (value if isinstance(value, list) else [value]))
-    _check(0 < len(set(folders)) == len(folders), where, value, "one or more different folders")
+    expect(0 < len(set(folders)) == len(folders), where, value, "one or more different folders")
     for name in folders:
-        _check(
+        expect(
             name not in (".", "..") and not set(name) & set("/\\:"), where, name, "the name of one folder, not a path"
         )
     return folders
 
 
 def _text(value: Any, where: str) -> str:
-    _check(isinstance(value, str) and value.strip() != "" and value.isprintable(), where, value, "text of one line")
+    expect(isinstance(value, str) and value.strip() != "" and value.isprintable(), where, value, "text of one line")
     return str(value)
-
-
-def _check(accepted: bool, where: str, value: object, expected: str) -> None:
-    if not accepted:
-        raise InputError(f"{where}: got {reprlib.repr(value)}; expected {expected}")
 
 
 def find_places(

@@ -23,7 +23,7 @@ from fsjax.evaluation.ood import attacks, corruptions, mapping
 from fsjax.evaluation.ood.mapping import Place
 from fsjax.evaluation.rates import draw_pool
 from fsjax.runtime import parallel
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, expect
 from fsjax.runtime.storage import Path
 
 Rows = Int[np.ndarray, " images"]
@@ -82,8 +82,7 @@ def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
     folder_sets = []
     for entry in filter(None, (part.strip() for part in config.ood.sets.split(","))):
         where, equals, root = (part.strip() for part in entry.partition("="))
-        if not equals or not root:
-            raise InputError(f"ood.sets: got {entry!r}; expected MAPPING=ROOT, separated by commas")
+        expect(bool(equals and root), "ood.sets", entry, "MAPPING=ROOT, separated by commas")
         file, folder = mapping.find(where), pathlib.Path(root).expanduser()
         fields = mapping.read(file)
         name = fields.name.replace("{root}", folder.resolve().name)

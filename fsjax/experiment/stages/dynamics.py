@@ -12,7 +12,7 @@ from fsjax.experiment.stages import train
 from fsjax.models.source import model_source
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, parallel
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import expect
 from fsjax.runtime.storage import Path
 from fsjax.training import settings
 from fsjax.training.evaluators import dynamics
@@ -31,16 +31,14 @@ def seeds(field: str, text: str) -> list[int]:
     """Return the seeds that a field lists, separated by commas; raise InputError for a bad list."""
     names = [name.strip() for name in text.split(",")]
     numbers = [int(name) for name in names if name.isdecimal()]
-    if len(set(numbers)) < len(names):
-        raise InputError(f"{field}: got {text!r}; expected different whole numbers, such as 0,1,2")
+    expect(len(set(numbers)) == len(names), field, text, "different whole numbers, such as 0,1,2")
     return numbers
 
 
 def steps(config: ConfigDict, length: int) -> list[int]:
     """Return the steps at which a training of this length is evaluated; raise InputError if there are none."""
     every = config.train.evaluate_every
-    if not 1 <= every <= length:
-        raise InputError(f"train.evaluate_every: got {every}; expected 1 to {length} steps, the length of the training")
+    expect(1 <= every <= length, "train.evaluate_every", every, f"1 to {length} steps, the length of the training")
     return [*range(every, length, every), length]
 
 

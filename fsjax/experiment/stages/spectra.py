@@ -11,13 +11,12 @@ from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search, train
 from fsjax.report import figures, html
 from fsjax.runtime import files, parallel
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import check_known
 
 
 def _check_adcs(config: ConfigDict) -> None:
     data.check(config.data)
-    if config.adcs.split not in ("train", "test"):
-        raise InputError(f"adcs.split: got {config.adcs.split!r}; expected train, test")
+    check_known("adcs.split", config.adcs.split, ("train", "test"))
 
 
 def _measure_adcs(workspace: Workspace) -> None:

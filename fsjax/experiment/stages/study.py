@@ -17,7 +17,7 @@ from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import STAGES, dynamics, probe
 from fsjax.experiment.study_tables import Cell
 from fsjax.runtime import config_fields, parallel, storage
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, expect
 from fsjax.runtime.storage import Path
 from fsjax.training import settings, ways
 
@@ -34,8 +34,8 @@ def check(config: ConfigDict) -> None:
         if cell.config.train.dfmx.maps in workdirs:
             cell.config.train.dfmx.maps = ""  # an earlier run of the grid writes these maps
         with _named(cell):
-            if not {"train", "search", "evaluate"} <= set(pipeline.check(cell.config, STAGES)):
-                raise InputError(f"study.stages: got {config.study.stages!r}; expected train, search, evaluate")
+            complete = {"train", "search", "evaluate"} <= set(pipeline.check(cell.config, STAGES))
+            expect(complete, "study.stages", config.study.stages, "train, search, evaluate")
 
 
 def run_study(config: ConfigDict, directory: Path) -> None:
@@ -85,8 +85,7 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
     given = set()
     for entry in filter(None, (part.strip() for part in config.variants[variant].split(";"))):
         field, equals, value = (part.strip() for part in entry.partition("="))
-        if not equals:
-            raise InputError(f"variants.{variant}: got {entry!r}; expected 'field=value'")
+        expect(equals == "=", f"variants.{variant}", entry, "'field=value'")
         _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
         given.add(field)
     settings.choose_length(run, given)
@@ -100,8 +99,7 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
 def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
     """Set a dotted field to a text, parsed as the field's type."""
     values = dict(config_fields.flat(config))
-    if field not in values:
-        raise InputError(f"variants.{variant}: got {field!r}; expected a field of the config")
+    expect(field in values, f"variants.{variant}", field, "a field of the config")
     try:
         value = text if isinstance(values[field], str) else ast.literal_eval(text)
         config.update_from_flattened_dict({field: value})
