@@ -34,6 +34,7 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
     config.stages = f"probe,{config.stages},ood"
     config.ood.corruptions, config.ood.attacks = "all", "fgsm:2/255"
     config.ood.images_per_class, config.ood.random_masks = 100, 0
-    config.train.ways, config.train.graft.maps = "graft", graft.PROBE
+    config.train.ways, config.train.graft.maps = "graft,operations", graft.PROBE
+    config.train.operations.names = graft.PROBE
     config.search.method = "graft"
     return config

@@ -14,7 +14,7 @@ Prints a JSON line a run. `own`, `absent` and `conflicting` are accuracies on th
 class's artefact, without, and with another class's. `worst` is the smallest accuracy of a class under an artefact, of
 the 21 pairs that training images may have. `called` has for each artefact the share of other classes'
 photographs that are called its class: with the artefact, and without. `became` has for each operation of
-benchmarks/ways/operations.py the class that most other classes' photographs become under it, and their share. Runs stay
+fsjax.data.operations the class that most other classes' photographs become under it, and their share. Runs stay
 in the workdir and are not repeated.
 """
 
@@ -38,10 +38,11 @@ from benchmarks.planted.photograph_cues import Cue, plant
 from benchmarks.planted.photograph_sets import CueMaker
 from benchmarks.planted.photographs import Photographs
 from benchmarks.planted.verdict_cues import orbit_mask
-from benchmarks.ways import dfr, group_dro, jtt, rivals, training_images
-from benchmarks.ways.operations import OPERATIONS
+from benchmarks.ways import dfr, group_dro, jtt, training_images
 from configs import common, mitigate
 from fsjax.data import split_off_validation
+from fsjax.data.normalisation import normalise
+from fsjax.data.operations import OPERATIONS
 from fsjax.evaluation import triggers
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
@@ -102,7 +103,8 @@ class ArtefactSet:
 
 
 def probe(config: ConfigDict, data: ArtefactSet) -> None:
-    config.stages, config.train.ways, config.train.graft.maps = "probe,train", "graft", "probe"
+    config.stages, config.train.ways = "probe,train", "graft,operations"
+    config.train.graft.maps = config.train.operations.names = "probe"
 
 
 def told(config: ConfigDict, data: ArtefactSet) -> None:
@@ -112,9 +114,8 @@ def told(config: ConfigDict, data: ArtefactSet) -> None:
 
 
 def operations(config: ConfigDict, data: ArtefactSet) -> None:
-    rivals.add(config.train)
     told(config, data)
-    config.train.ways = "graft,operations"
+    config.train.ways, config.train.operations.names = "graft,operations", "lattice,jpeg"
 
 
 def amplitude_swap(config: ConfigDict, data: ArtefactSet) -> None:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from benchmarks.ways import afa, amplitude_dropout, operations, orbit_dropout
+from benchmarks.ways import afa, amplitude_dropout, orbit_dropout
 from fsjax.runtime import config_fields
 from fsjax.training import ways
 
@@ -10,7 +10,6 @@ RIVALS = {
     "orbit_dropout": orbit_dropout.WAY,
     "afa": afa.WAY,
     "amplitude_dropout": amplitude_dropout.WAY,
-    "operations": operations.WAY,
 }
 
 

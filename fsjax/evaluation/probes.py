@@ -49,6 +49,8 @@ class ProbeRound:
     psi: Float[np.ndarray, " classes"]
     psi_ci: Float[np.ndarray, "classes 2"]
     used: tuple[bool, ...]  # whether the network uses the prefix
+    operations: tuple[str, ...]  # that tells each class, '' = none
+    became: Float[np.ndarray, " classes"]  # share of others' images that this operation turns into the class
     added: int  # positions that the prefixes in use add
     share: float  # of the plane that is grafted after this round
 
@@ -57,7 +59,8 @@ class ProbeRound:
 class Probes(ResultFile):
     """The content of probes/probes.json: rounds of trainings of their own, then the final training at some points.
 
-    `exempt` classes have maps that are not grafted, `share` of the plane is grafted in the final training, and `before`
+    `exempt` classes have maps that are not grafted, `share` of the plane is grafted in the final training, whose images
+    meet the `operations` at random, and `before`
     is the accuracy of the first round's network on the sets of config.ood, by name; None without the stage ood.
     """
 
@@ -65,14 +68,29 @@ class Probes(ResultFile):
     exempt: tuple[bool, ...]
     rounds: tuple[ProbeRound, ...]
     share: float
+    operations: tuple[str, ...]
     before: dict[str, float] | None
 
-    made_by, version = "the stage probe", 5
+    made_by, version = "the stage probe", 6
 
     @property
     def cost(self) -> float:
         """Images trained on, over the images of a standard training."""
         return 1 + sum(probe.end for probe in self.rounds if probe.own)
+
+    @property
+    def left(self) -> dict[str, str]:
+        """Return what classes still rest on where the final training was probed last: class -> words."""
+        if not self.rounds or (last := self.rounds[-1]).own:
+            return {}
+        found = {}
+        for label, name in enumerate(self.classes):
+            on = [f"few frequencies (psi {last.psi[label]:.2f})"] * (last.used[label] and not self.exempt[label])
+            if operation := last.operations[label]:
+                on.append(f"{operation}, which turns {100 * last.became[label]:.0f} % of others' images into it")
+            if on:
+                found[name] = " and ".join(on)
+        return found
 
 
 def result_file(directory: Path) -> Path:

@@ -49,7 +49,7 @@ class Stream(enum.IntEnum):
     DFMX = 2**31 + 1
     GRAFTED_IMAGES = 2**31 + 2
     AMPLITUDE_SWAP = 2**31 + 3
-    ORBIT_DROPOUT = 2**31 + 4  # this and the next three: benchmarks/ways
+    ORBIT_DROPOUT = 2**31 + 4  # this and the next two: benchmarks/ways
     AFA = 2**31 + 5
     AMPLITUDE_DROPOUT = 2**31 + 6
     OPERATIONS = 2**31 + 7

@@ -16,7 +16,8 @@ from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
-from fsjax.experiment.stages import probe
+from fsjax.experiment.stages import probe, probe_rounds
+from fsjax.experiment.stages.probe_rounds import Found
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import answer
 from fsjax.runtime import interrupt, storage
@@ -190,7 +191,7 @@ def test_classes_can_be_exempted_and_a_prefix_of_what_decides_the_others_is_graf
     found = np.load(directory / "probes" / "frequencies-1.npy")
     maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
     first = Workspace(probe.short_config(config, 1), directory / "probes" / "1")
-    energy = probe._energy(first.dataset("train"), first.classifier.mean_std)
+    energy = probe_rounds._energy(first.dataset("train"), first.classifier.mean_std)
     cross = probes.decisive(maps.masks[0], maps.scores, energy)[1]
     prefixes = probes.prefixes(cross, maps.scores[1])
     assert any((found == prefix).all() for prefix in prefixes) and found.any()
@@ -210,7 +211,7 @@ def test_a_stopped_probe_goes_on_where_it_was(pointed, tmp_path, monkeypatch):
         assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
 
 
-class Trained(probe.Rounds):
+class Trained(probe_rounds.Rounds):
     """Rounds that add something or nothing, by networks that learn this number of four classes."""
 
     def __init__(self, adds, learned):
@@ -242,7 +243,7 @@ def test_short_trainings_end_when_two_in_a_row_add_nothing_and_are_longer_where_
     probe._train_short(trained, rounds)
     assert trained.lengths == lengths
     config = make_config(train__steps=10)
-    steps = [probe.short_config(config, 1, None, length).train.steps for length in lengths]
+    steps = [probe.short_config(config, 1, lengths=length).train.steps for length in lengths]
     assert steps == [3 * length for length in lengths]
 
 
@@ -256,11 +257,11 @@ def ranked(*scores):
 
 def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog, monkeypatch):
     of_class = ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
-    added = probe._added(*of_class, np.zeros((24, 24), bool))
+    added = probe_rounds._added(*of_class, np.zeros((24, 24), bool))
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6, 7, 8)))
-    monkeypatch.setattr(probe, "_MOST", 8 / 576)
+    monkeypatch.setattr(probe_rounds, "_MOST", 8 / 576)
     before = np.isin(spectrum.orbits(24, 24), (20, 21))
-    added = probe._added(*of_class, before)
+    added = probe_rounds._added(*of_class, before)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
     assert "exceed 0.0139 of the plane; the first frequencies of each are grafted" in caplog.text
 
@@ -284,7 +285,7 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)
     config.train.ways = "amplitude_swap, graft"
     for file, names in ((None, "amplitude_swap"), (storage.path("found.npy"), "amplitude_swap, graft")):
-        one = probe.short_config(config, 2, file)
+        one = probe.short_config(config, 2, Found(file))
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
         assert one.train.graft.start == ""
         one.train.ways = ""  # no file is there to be read

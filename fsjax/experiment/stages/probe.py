@@ -2,39 +2,34 @@
 
 In each round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
 (`training.ways.graft`). The graft search ranks the frequencies of each class; if the top frequencies control the class,
-later rounds graft them too. Short rounds end when two in a row add nothing: a single network may learn the true cue by
-chance. If the network has not learned most classes, the next rounds are longer. Probing is separate from the final
-training because a network that is cured while it learns stays near chance.
+later rounds graft them too. If an operation, such as JPEG, turns other classes' images into the class, later rounds do
+it to images of all classes (`training.ways.operations`). Short rounds end when two in a row add nothing: a single
+network may learn the true cue by chance. If the network has not learned most classes, the next rounds are longer.
+Probing is separate from the final training because a network that is cured while it learns stays near chance.
 
 Slowly learned cues, such as the last of several redundant orbits, show in long rounds only. These are the final
 training itself: it is probed at some points, even if short rounds find nothing, and continues with the new frequencies
 grafted as well.
 """
 
-import copy
 import logging
-import textwrap
 from collections.abc import Mapping
 
-import numpy as np
-from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.normalisation import normalise
-from fsjax.evaluation import ood, probes
-from fsjax.evaluation.graft_outcomes import GraftSample
-from fsjax.evaluation.probes import ProbeRound, Probes
-from fsjax.evaluation.rates import evaluate_unfiltered
-from fsjax.experiment import forecast, pipeline
+from fsjax.data.operations import OPERATIONS
+from fsjax.evaluation import ood, operations, probes
+from fsjax.evaluation.probes import Probes
+from fsjax.experiment import forecast
 from fsjax.experiment.forecast import Work
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search, train
-from fsjax.fourier import masks, spectrum
+from fsjax.experiment.stages.probe_rounds import SHARE, Rounds, short_config
+from fsjax.fourier import masks
 from fsjax.models.source import model_source
 from fsjax.runtime import config_fields, files, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES
 from fsjax.training import ways
 from fsjax.training.ways import graft
@@ -43,10 +38,6 @@ logger = logging.getLogger(__name__)
 
 # If a network has learned a smaller share of the classes, the next short training is longer by this factor.
 _LEARNED, _LONGER = 0.5, 2
-# Evenly spaced training images whose energy is measured.
-_ENERGY_IMAGES = 512
-# Shares of the plane: of a class's map, and of all frequencies to graft, the first of each class's map.
-_SHARE, _MOST = 0.02, 0.25
 
 FIELDS: config_fields.Table = {
     "rounds": (3, "largest number of short trainings; each grafts the frequencies found before", "[1, inf)"),
@@ -85,17 +76,21 @@ def _run(workspace: Workspace) -> None:
         identity = {path.name: files.sha256(path) for path in train.STAGE.outputs(first)}
         before = ood.accuracies(config, directory / "ood", first.classifier, test, identity)
     classes, exempt = workspace.dataset("train").classes, tuple(rounds.exempt.tolist())
-    results = Probes(classes, exempt, tuple(rounds.done), float(rounds.grafted.mean()), before)
+    share, drawn = float(rounds.grafted.mean()), rounds.found.operations
+    results = Probes(classes, exempt, tuple(rounds.done), share, drawn, before)
+    start = {"run": len(rounds.done) if rounds.point else None, "operations": drawn}
 
     def write() -> None:
         files.write_json(probes.result_file(workspace.directory), results.to_json())
         files.write_npy(graft.probed_file(workspace.directory), rounds.grafted)
-        files.write_json(graft.start_file(workspace.directory), {"run": len(rounds.done) if rounds.point else None})
+        files.write_json(graft.start_file(workspace.directory), start)
 
     parallel.decide(write)
+    for name, on in results.left.items():
+        logger.warning(f"probe: {name} still rests on {on}, {results.rounds[-1].end:.0%} through the final training")
 
 
-def _train_short(rounds: "Rounds", count: int) -> None:
+def _train_short(rounds: Rounds, count: int) -> None:
     """Probe up to `count` fresh networks after short trainings, until two in a row add nothing."""
     lengths, without_finding = 1, 0
     for _ in range(count):
@@ -106,168 +101,18 @@ def _train_short(rounds: "Rounds", count: int) -> None:
             lengths = _LONGER
 
 
-class Rounds:
-    """The rounds of a workdir so far, each a run in probes/<number>. All processes call the methods together.
-
-    Attributes:
-      exempt: whether each class is exempt, so that its maps are not grafted.
-      done: the result of each round, in order.
-      grafted: all frequencies found so far, centred, which the next round grafts.
-      point: the workdir of the last round that probed the final training, if any.
-    """
-
-    def __init__(self, workspace: Workspace):
-        self._workspace, self._folder = workspace, workspace.directory / "probes"
-        classes = workspace.dataset("train").classes
-        text = workspace.config.probe.exempt_classes
-        names = config_fields.names("probe.exempt_classes", text, classes, each="class")
-        self.exempt: Bool[np.ndarray, " classes"] = np.isin(classes, names)
-        self.done: list[ProbeRound] = []
-        self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)
-        self._grafted_file: Path | None = None
-        self.point: Path | None = None
-
-    def train_anew(self, lengths: int) -> bool:
-        """Probe a fresh network after `lengths` short lengths, or resume this; return whether it found anything new."""
-        short = short_config(self._workspace.config, len(self.done) + 1, self._grafted_file, lengths)
-        return self._probe(short, lengths * short.probe.length, own=True)
-
-    def continue_final(self, end: float) -> None:
-        """Continue the final training from its last point up to a share of its steps, or resume this, and probe it."""
-        up_to_point = _round_config(self._workspace.config, len(self.done) + 1, self._grafted_file)
-        up_to_point.seed, up_to_point.train.until = self._workspace.config.seed, end
-        up_to_point.train.graft.start = str(self.point or "")
-        self._probe(up_to_point, end, own=False)
-        self.point = self._folder / str(len(self.done))
-
-    def _probe(self, round_config: ConfigDict, end: float, *, own: bool) -> bool:
-        """Train, search and measure a network, and return whether its maps add to the grafted frequencies."""
-        config, number = self._workspace.config, len(self.done) + 1
-        logger.info(f"probe: round {number}, {'a training of' if own else 'the final training up to'} {end:.0%}")
-        directory = self._folder / str(number)
-        pipeline.run(round_config, directory, {"train": train.STAGE, "search": search.STAGE})
-        workspace, images = Workspace(round_config, directory), self._workspace.dataset("train")
-        classifier = workspace.classifier.at(config.search.precision, config.search.transform)
-        ranked = workspace.maps
-        assert ranked.scores is not None
-        energy, unmeasured = _energy(images, classifier.mean_std), np.full(len(images.classes), np.nan)
-        sample = GraftSample(
-            images=lambda rows: normalise(images.images(rows), *classifier.mean_std),
-            labels=images.labels,
-            usable=np.arange(len(images)),
-            tpr=unmeasured,
-            fpr=unmeasured,
-            pairs=config.probe.pairs,
-            seed=config.seed,
-            why_none="",
-        )
-        measured = probes.measure(
-            classifier,
-            probes.decisive(ranked.at(_SHARE), ranked.scores, energy),
-            sample,
-            scores=ranked.scores,
-            energy=energy,
-            share=_SHARE,
-            memory_mib=config.run.memory_mib,
-            directory=directory / "search" / "probe",
-        )
-        chosen = measured.used & ~self.exempt
-        added = _added(measured.prefixes[chosen], ranked.scores[chosen], self.grafted)
-        self.grafted = self.grafted | added
-        result = ProbeRound(
-            end=end,
-            own=own,
-            accuracy=evaluate_unfiltered(classifier, self._workspace.dataset("test")).accuracy,
-            base=measured.base,
-            positions=tuple(measured.prefixes.sum((1, 2)).tolist()),
-            swapped=measured.swapped,
-            psi=measured.psi,
-            psi_ci=measured.psi_ci,
-            used=tuple(measured.used.tolist()),
-            added=int(added.sum()),
-            share=float(self.grafted.mean()),
-        )
-        self.done.append(result)
-        _log(images.classes, result, number)
-        self._grafted_file = file = self._folder / f"frequencies-{number}.npy"
-        parallel.decide(lambda: files.write_npy(file, self.grafted))
-        return bool(added.any())
-
-
-def short_config(config: ConfigDict, number: int, grafted: Path | None = None, lengths: int = 1) -> ConfigDict:
-    """Return the config of round `number`, from 1: a training of `lengths` short lengths with `grafted` frequencies."""
-    short, length = _round_config(config, number, grafted), lengths * config.probe.length
-    short.train.epochs = length * config.train.epochs
-    short.train.steps = max(1, round(length * config.train.steps)) if config.train.steps else 0
-    short.train.warmup_steps = int(length * config.train.warmup_steps)
-    return short
-
-
-def _round_config(config: ConfigDict, number: int, grafted: Path | None) -> ConfigDict:
-    """Return the config of a run that trains as `config` does, with `grafted` frequencies, and searches."""
-    run = copy.deepcopy(config)
-    run.seed, run.stages = config.seed + number, "train,search"
-    if grafted is None:
-        run.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
-    else:
-        run.train.graft.maps = str(grafted)
-    run.search.update(method="graft", split="train", shares=(_SHARE,), resamples=0, patch=1)
-    return run
-
-
-def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:
-    """Return mean |F x|^2 of training images without the mean image."""
-    rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
-    images = normalise(dataset.images(rows), *mean_std)
-    return spectrum.energy(images - images.mean(0))
-
-
-def _added(
-    maps: Bool[np.ndarray, "chosen size size"],
-    scores: Float[np.ndarray, "chosen size size"],
-    grafted: Bool[np.ndarray, "size size"],
-) -> Bool[np.ndarray, "size size"]:
-    """Return the new frequencies in the maps of the chosen classes."""
-    new = maps & ~grafted
-    room = masks.budget(_MOST, *grafted.shape) - int(grafted.sum())
-    added = masks.union(new, scores, room)
-    if added.sum() < new.any(0).sum():
-        most = f"{_MOST:.3g} of the plane"
-        logger.warning(f"probe: the maps in use exceed {most}; the first frequencies of each are grafted")
-    return added
-
-
-def _log(classes: tuple[str, ...], result: ProbeRound, number: int) -> None:
-    by_class = list(zip(classes, result.psi, result.used, result.swapped, strict=True))
-    in_use = _listed([f"{name} (psi {psi:.2f})" for name, psi, used, _ in by_class if used])
-    unlearned = [name for name, _, _, swapped in by_class if not swapped >= probes.RECOGNISED]
-    logger.info(
-        f"probe: round {number}, accuracy {result.accuracy:.2f}; maps in use: {in_use}; "
-        f"grafted from now on: {100 * result.share:.1f} % of the plane"
-    )
-    if unlearned:
-        logger.warning(
-            f"probe: the network of round {number} recognises fewer than half of the training images of "
-            f"{_listed(unlearned)}, and says little about them: train.steps or probe.length may be too low, or the "
-            "grafted frequencies are their only cue (probe.exempt_classes)"
-        )
-
-
-def _listed(names: list[str]) -> str:
-    return textwrap.shorten(", ".join(names) or "none", 200, placeholder=" ...")
-
-
 def _work(config: ConfigDict, datasets: Mapping[str, Dataset]) -> Work:
     """Return the work if every round runs and the final training continues from the last point."""
     options, training = config.probe, datasets["train"]
     plane, classes = (config.data.image_size, config.data.image_size), len(training.classes)
     trained = options.rounds * options.length + max((0.0, *options.points))
     rounds = options.rounds + len(options.points)
-    grafts = probes.grafts_a_class(options.pairs, (masks.budget(_SHARE, *plane) + 1) // 2)
+    grafts = probes.grafts_a_class(options.pairs, (masks.budget(SHARE, *plane) + 1) // 2)
     return {
         "training": round(trained * forecast.training_passes(config, len(training))),
         "search": rounds * SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane),
         "grafts": rounds * classes * grafts,
+        "rates": rounds * (1 + len(OPERATIONS)) * max(operations.IMAGES, classes),
     }
 
 

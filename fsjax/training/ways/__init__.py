@@ -7,13 +7,14 @@ from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
 from fsjax.runtime.storage import Path
-from fsjax.training.ways import amplitude_swap, dfmx, graft
+from fsjax.training.ways import amplitude_swap, dfmx, graft, operations
 from fsjax.training.ways.way import Copies, Setting, Transform, Way
 
 WAYS: dict[str, Way] = {
     "graft": graft.WAY,
     "dfmx": dfmx.WAY,
     "amplitude_swap": amplitude_swap.WAY,
+    "operations": operations.WAY,
 }
 
 FIELDS: config_fields.Table = {

@@ -88,7 +88,10 @@ def probed_file(directory: Path) -> Path:
 
 
 def start_file(directory: Path) -> Path:
-    """Return the file of a workdir that names the probe which the final training continues; null = no probe."""
+    """Return the file of a workdir that names the probe which the final training continues, and the operations in use.
+
+    Its fields are `run`, null = no probe, and `operations`, a list.
+    """
     return directory / "probes" / "start.json"
 
 

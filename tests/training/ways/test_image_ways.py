@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chi2_contingency, chisquare
 
-from benchmarks.ways import operations, orbit_dropout
+from benchmarks.ways import orbit_dropout
 from fsjax.data.augment import image_keys
+from fsjax.data.operations import jpeg_at
 from fsjax.fourier import spectrum
 from fsjax.runtime import image_files, parallel
-from fsjax.training.ways import amplitude_swap, dfmx, graft
+from fsjax.training.ways import amplitude_swap, dfmx, graft, operations
 from tests.helpers.linear_classifier import MEAN_STD
 from tests.helpers.plane import filtered, real, spectra
 
@@ -60,7 +61,7 @@ WAYS = {
     "amplitude_swap": [amplitude_swap.make_amplitude_swap(probability, MEAN_STD) for probability in (0.9, 0.0)],
     "orbit_dropout": [orbit_dropout.make_orbit_dropout(6, probability, 0.5) for probability in (1.0, 0.0)],
     "operations": [
-        operations.make_operations(("lattice", "noise"), probability, MEAN_STD) for probability in (1.0, 0.0)
+        operations.make_operations(("lattice", "noise"), MEAN_STD, probability) for probability in (1.0, 0.0)
     ],
 }
 
@@ -163,5 +164,5 @@ def test_each_orbit_but_dc_is_removed_or_left(size):
 def test_jpeg_in_training_is_pillows(quality):
     rng = np.random.default_rng(0)  # colours are constant on 16 x 16, so Pillow halves no resolution
     image = rng.integers(60, 160, (2, 3, 3)).repeat(16, 0).repeat(16, 1) + rng.integers(0, 50, (32, 48, 1))
-    made = 255 * np.clip(operations.jpeg_at(quality, image / np.float32(255)), 0, 1)
+    made = 255 * np.clip(jpeg_at(quality, image / np.float32(255)), 0, 1)
     assert np.abs(made - image_files.jpeg(image.astype(np.uint8), quality)).mean() < 1.5 < np.abs(made - image).mean()

@@ -1,0 +1,67 @@
+"""Which operations, such as JPEG, turn other classes' images into a class: it is told by the traces of a pipeline."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num, UInt8
+
+from fsjax.data.dataset import ArrayDataset
+from fsjax.data.operations import NEUTRAL, OPERATIONS
+from fsjax.engine.model import Model
+from fsjax.evaluation.predict import make_predictor
+from fsjax.evaluation.statistics import wilson
+from fsjax.evaluation.triggers import became
+from fsjax.runtime import parallel
+from fsjax.runtime.progress import Progress
+
+# An operation is in use where it turns this much more of others' images into the class than any neutral one.
+MARGIN = 0.2
+# Images of all classes together that meet each operation, but one of each class at least.
+IMAGES = 500
+
+
+class Became(NamedTuple):
+    """Shares of other classes' images that become each class, in the order of OPERATIONS.
+
+    share: the mean over images. beyond: its lower 95 % limit, less the largest share of a neutral operation.
+    """
+
+    share: Float[np.ndarray, "classes operations"]
+    beyond: Float[np.ndarray, "classes operations"]
+
+    @property
+    def used(self) -> Bool[np.ndarray, "classes operations"]:
+        """Return the operation that each class is told by: the one that goes furthest beyond, above MARGIN."""
+        furthest = np.nan_to_num(self.beyond, nan=-1)
+        best = furthest.argmax(1)
+        return (np.arange(furthest.shape[1]) == best[:, None]) & (furthest > MARGIN)
+
+
+def measure(
+    model: Model, levels: UInt8[np.ndarray, "n height width channels"], labels: Int[np.ndarray, " n"], seed: int
+) -> Became:
+    """Measure the operations on images with their labels. Collective: processes share the images.
+
+    levels: of pixels, in [0, 255]; the model's mean and std normalise them. The seed draws the operations' strengths.
+    """
+    predict = make_predictor(model.apply, *model.mean_std, precision=model.matmul_precision)
+
+    def predicted(levels: Num[np.ndarray, "n height width channels"]) -> Int[np.ndarray, " n"]:
+        found = np.full(len(levels), np.nan)
+        for rows, logits in predict(model.params, ArrayDataset(levels, labels, model.classes)):
+            found[rows] = logits.argmax(-1)
+            progress.update(len(rows))
+        return parallel.merge(found).astype(int)
+
+    with Progress("operations", (1 + len(OPERATIONS)) * len(levels), "images") as progress:
+        before, after = predicted(levels), []
+        keys = jax.random.split(jax.random.key(seed), len(levels))
+        for operation in OPERATIONS.values():
+            pixels = np.asarray(jax.jit(jax.vmap(operation))(keys, levels / np.float32(255)))
+            after.append(predicted(255 * np.clip(pixels, 0, 1)))
+    share, counts = became(labels, before, np.array(after), len(model.classes))
+    lower = wilson(np.rint(share * counts[:, None]), counts[:, None] + np.zeros_like(share))[..., 0]
+    neutral = np.isin(list(OPERATIONS), NEUTRAL)
+    beyond = lower - share[:, neutral].max(1, keepdims=True)
+    return Became(share, np.where(neutral, -1, beyond))
