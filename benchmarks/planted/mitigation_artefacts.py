@@ -41,7 +41,6 @@ from benchmarks.planted.verdict_cues import orbit_mask
 from benchmarks.ways import dfr, group_dro, jtt, training_images
 from configs import common, mitigate
 from fsjax.data import split_off_validation
-from fsjax.data.normalisation import normalise
 from fsjax.data.operations import OPERATIONS
 from fsjax.evaluation import triggers
 from fsjax.evaluation.probes import Probes

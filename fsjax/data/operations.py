@@ -89,7 +89,7 @@ def _halved(pixels: Pixels) -> Float[Array, "half_height half_width channels"]:
     """Return the means of 2 x 2 pixels."""
     height, width = pixels.shape[:2]
     even = jnp.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-    return even.reshape(-(-height // 2), 2, -(-width // 2), 2, 3).mean((1, 3))
+    return even.reshape(-(-height // 2), 2, -(-width // 2), 2, pixels.shape[2]).mean((1, 3))
 
 
 def _colours(pixels: Pixels) -> Float[np.ndarray, "channels channels"]:

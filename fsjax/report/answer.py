@@ -129,14 +129,19 @@ def terminal_text(directory: Path, method: str, share: float, threshold: float, 
 
 
 def probes_text(found: Probes, accuracy: float) -> str:
-    """Return how much of the plane probes kept from the training, and the accuracy before and after."""
-    if not found.share:
-        return "Nothing was kept from the training: no class's map was in use in its probes."
-    return (
-        f"Kept from the training: {share_text(found.share)} of the plane, found in {len(found.rounds)} probes. "
-        f"Accuracy on the test images: {found.rounds[0].accuracy:.2f} in the first probe, {accuracy:.2f} now."
-        + (f" Images trained on: {found.cost:.1f} times a standard training's." if found.cost else "")
+    """Return what probes kept from the training, the accuracy before and after, and what classes still rest on."""
+    kept = [f"{share_text(found.share)} of the plane"] * bool(found.share)
+    kept += [f"the traces of {', '.join(found.operations)}"] * bool(found.operations)
+    if not kept:
+        return "Nothing was kept from the training: no class's map and no operation was in use in its probes."
+    left = [_printable(f"{name} still rests on {on}.") for name, on in found.left.items()]
+    more = [f"So do {len(left) - _FIRST} more classes; probes/probes.json has all."] * (len(left) > _FIRST)
+    summary = (
+        f"Kept from the training: {' and '.join(kept)}, found in {len(found.rounds)} probes. "
+        f"Accuracy on the test images: {found.rounds[0].accuracy:.2f} in the first probe, {accuracy:.2f} now. "
+        f"Images trained on: {found.cost:.1f} times a standard training's."
     )
+    return "\n".join([summary, *left[:_FIRST], *more])
 
 
 def table(evaluation: Evaluation, method: str, share: float, threshold: float, full: str = "") -> str:

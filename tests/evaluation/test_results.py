@@ -12,6 +12,7 @@ from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_results import Triggers
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.evaluation.results import read_evaluation, read_method
+from fsjax.report import answer
 from fsjax.runtime import files
 from tests.helpers import results
 from tests.helpers.graft_problem import candidates, problem
@@ -102,10 +103,16 @@ def test_rates_are_found_by_their_share_and_without_any_the_stage_is_named(tmp_p
 
 def test_probes_come_back_from_their_file_and_cost_what_their_trainings_do(tmp_path):
     rates, limits = np.array([0.9, np.nan]), np.array([[0.8, 1], [np.nan] * 2])
-    probe = ProbeRound(0.3, True, 0.25, rates / 3, (6, 2), rates, rates, limits, (True, False), ("jpeg", ""), rates, 6, 0.02)
+    told = (True, False), ("jpeg", ""), rates, 6, 0.02
+    probe = ProbeRound(0.3, True, 0.25, rates / 3, (6, 2), rates, rates, limits, *told)
     final = dataclasses.replace(probe, end=0.5, own=False)
     found = Probes(("a", "b"), (False, True), (probe, final), 0.02, ("jpeg",), {"corruptions": 0.5})
     files.write_json(tmp_path / "probes.json", found.to_json())
     again = Probes.read(tmp_path / "probes.json")
     assert again.to_json() == found.to_json() and again.version == 6 and found.cost == 1.3
     assert again.rounds[0].used == (True, False) and np.isnan(again.rounds[0].psi[1])
+    on = "few frequencies (psi 0.90) and jpeg, which turns 90 % of others' images into it"
+    assert again.left == {"a": on} and not dataclasses.replace(again, rounds=(probe,)).left
+    told = answer.probes_text(again, 0.5)
+    assert "Kept from the training: 2 % of the plane and the traces of jpeg, found in 2 probes." in told
+    assert told.endswith(f"\na still rests on {on}.")

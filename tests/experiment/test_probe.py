@@ -112,6 +112,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     told = answer.terminal_text(directory, "graft", 0.05, 0.6)
     assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 3 probes. Accuracy on" in told
     assert "Images trained on: 1.6 times a standard training's." in told
+    assert all(re.search(r"ring still rests on few frequencies \(psi .*\)", text) for text in (told, page))
 
     # A second run computes nothing, and the final training is tied to the findings.
     before = (tmp_path / "stages" / "train.json").read_text()
