@@ -198,11 +198,11 @@ def _forecast(workspace: Workspace, stages: list[Stage], datasets: dict[str, Dat
 
 
 def _trial_training(workspace: Workspace) -> Training:
-    """Return the run's training, or one as fast where a probe has yet to find what it grafts."""
+    """Return the run's training, or one as fast where a probe has yet to find what it avoids."""
     if not ways.use_probes(workspace.config.train):
         return workspace.training
     config = copy.deepcopy(workspace.config)
-    config.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
+    config.train.ways = ",".join(name for name in ways.chosen(config.train) if name not in ("graft", "operations"))
     return setup.build(config, workspace.dataset("train"), workspace.mean_std, workspace.directory)
 
 
