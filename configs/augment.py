@@ -30,7 +30,7 @@ _VARIANTS = {
     "augmix": "train.augment=augmix{and}",
     "randaugment": "train.augment=randaugment{and}",
     "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
-    "mitigate": "train.ways=graft;train.graft.maps=probe",
+    "mitigate": "train.ways=graft,operations;train.graft.maps=probe;train.operations.names=probe",
     "amplitude_swap": "train.ways=amplitude_swap",
     "low_pass": "data.frequencies=low:0.25",
     "high_pass": "data.frequencies=high:0.0625",

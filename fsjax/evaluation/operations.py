@@ -1,10 +1,13 @@
 """Which operations, such as JPEG, turn other classes' images into a class: it is told by the traces of a pipeline."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from fsjax.data.dataset import ArrayDataset
 from fsjax.data.operations import NEUTRAL, OPERATIONS
@@ -19,6 +22,7 @@ from fsjax.runtime.progress import Progress
 MARGIN = 0.2
 # Images of all classes together that meet each operation, but one of each class at least.
 IMAGES = 500
+_BATCH = 64  # images that meet an operation at once
 
 
 class Became(NamedTuple):
@@ -58,10 +62,19 @@ def measure(
         before, after = predicted(levels), []
         keys = jax.random.split(jax.random.key(seed), len(levels))
         for operation in OPERATIONS.values():
-            pixels = np.asarray(jax.jit(jax.vmap(operation))(keys, levels / np.float32(255)))
-            after.append(predicted(255 * np.clip(pixels, 0, 1)))
+            after.append(predicted(np.asarray(_over_images(operation)(keys, levels))))
     share, counts = became(labels, before, np.array(after), len(model.classes))
     lower = wilson(np.rint(share * counts[:, None]), counts[:, None] + np.zeros_like(share))[..., 0]
     neutral = np.isin(list(OPERATIONS), NEUTRAL)
     beyond = lower - share[:, neutral].max(1, keepdims=True)
     return Became(share, np.where(neutral, -1, beyond))
+
+
+@functools.cache  # one program for all rounds of probes
+def _over_images(operation: Callable) -> Callable:
+    """Return an operation of keys and levels [n, H, W, C], which takes the memory of a batch of images."""
+
+    def one(drawn: tuple[Array, Array]) -> Array:
+        return 255 * jnp.clip(operation(drawn[0], drawn[1] / np.float32(255)), 0, 1)
+
+    return jax.jit(lambda keys, levels: jax.lax.map(one, (keys, levels), batch_size=_BATCH))

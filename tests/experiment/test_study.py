@@ -53,7 +53,7 @@ def test_a_variant_has_the_stages_and_the_maps_that_it_needs(tmp_path):
     config = make_config(study__variants="standard,mitigate,amplitude_swap")
     pipeline.check(config, runner.STAGES)
     standard, mitigate, swapped = cells(config, tmp_path)
-    assert mitigate.config.stages == f"probe,{config.study.stages}" and mitigate.config.train.ways == "graft"
+    assert mitigate.config.stages == f"probe,{config.study.stages}" and mitigate.config.train.ways == "graft,operations"
     assert (
         standard.config.stages == swapped.config.stages == config.study.stages
         and swapped.config.train.ways == "amplitude_swap"

@@ -155,5 +155,10 @@ def test_ways_are_named_once_and_in_order(tmp_path):
         refused(rf"train\.ways: .*{message}", ways.check, config, 16)
     config.ways, config.graft.maps = "graft", ""
     refused(r"train\.graft\.maps: got ''; expected .*probe", ways.check, config, 16)
+    config.ways = "operations"
+    for names, message in (("probe", r"train\.ways=graft,operations"), ("", "operations, with"), ("blurring", "blur")):
+        config.operations.names = names
+        refused(rf"train\.operations\.names: got .*{message}", ways.check, config, 16)
+    config.ways = "graft"
     config.graft.maps, config.graft.start = "low:0.2", str(tmp_path / "none")
     refused(r"train\.graft\.start: got '.*none'; expected the workdir of a finished train", ways.check, config, 16)
