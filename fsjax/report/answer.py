@@ -134,7 +134,7 @@ def probes_text(found: Probes, accuracy: float) -> str:
     kept += [f"the traces of {', '.join(found.operations)}"] * bool(found.operations)
     if not kept:
         return "Nothing was kept from the training: no class's map and no operation was in use in its probes."
-    left = [_printable(f"{name} still rests on {on}.") for name, on in found.left.items()]
+    left = [printable(f"{name} still rests on {on}.") for name, on in found.left.items()]
     more = [f"So do {len(left) - _FIRST} more classes; probes/probes.json has all."] * (len(left) > _FIRST)
     summary = (
         f"Kept from the training: {' and '.join(kept)}, found in {len(found.rounds)} probes. "

@@ -165,7 +165,7 @@ def pointed(tmp_path_factory):
     directory, told = tmp_path_factory.mktemp("points"), []
     with pytest.MonkeyPatch.context() as patch:
         use(patch, [True, True, False, False])
-        patch.setattr(probe.logger, "info", told.append)
+        patch.setattr(probe_rounds.logger, "info", told.append)
         runner.run(config_of_points(), storage.path(directory))
     return directory, "\n".join(told)
 
@@ -285,7 +285,7 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
 def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)
     config.train.ways = "amplitude_swap, graft"
-    for file, names in ((None, "amplitude_swap"), (storage.path("found.npy"), "amplitude_swap, graft")):
+    for file, names in ((None, "amplitude_swap"), (storage.path("found.npy"), "amplitude_swap,graft")):
         one = probe.short_config(config, 2, Found(file))
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
         assert one.train.graft.start == ""
