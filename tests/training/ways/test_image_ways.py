@@ -164,5 +164,5 @@ def test_each_orbit_but_dc_is_removed_or_left(size):
 def test_jpeg_in_training_is_pillows(quality):
     rng = np.random.default_rng(0)  # colours are constant on 16 x 16, so Pillow halves no resolution
     image = rng.integers(60, 160, (2, 3, 3)).repeat(16, 0).repeat(16, 1) + rng.integers(0, 50, (32, 48, 1))
-    made = 255 * np.clip(jpeg_at(quality, image / np.float32(255)), 0, 1)
+    made = 255 * np.clip(jpeg_at(float(quality), jnp.asarray(image / 255, jnp.float32)), 0, 1)
     assert np.abs(made - image_files.jpeg(image.astype(np.uint8), quality)).mean() < 1.5 < np.abs(made - image).mean()
