@@ -12,9 +12,9 @@ image draws how far it is out of focus, and the noise of its sensor: no amount o
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32
 
-from fsjax.data.noise import to_pixels
+from fsjax.data.noise import Pixels, Planes, to_pixels
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import expect
 from fsjax.runtime.image_files import jpeg
@@ -36,7 +36,7 @@ Images = Float32[np.ndarray, "count size size 3"]
 
 def block(
     rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
-) -> UInt8[np.ndarray, "count size size 3"]:
+) -> Pixels:
     """Return the pixels of `count` images of a class; splits differ by the generator alone."""
     name, size = CLASSES[label], fixed.shape[-1]
     images = dead_leaves(rng, count, size)
@@ -117,7 +117,7 @@ def _offsets(
     return (middles[:, None] - centres[0]).astype(np.float32), (middles - centres[1]).astype(np.float32)
 
 
-def _paint(images: Images, outside: Float[np.ndarray, "count size size"], colour: np.ndarray) -> None:
+def _paint(images: Images, outside: Planes, colour: np.ndarray) -> None:
     """Paint pixels in place; outside: their distance from the edge in pixels, negative within. The edge is smooth."""
     cover = np.clip(0.5 - outside, 0, 1).astype(np.float32)
     for channel in range(3):  # each at a time, since its values then stay in the cache

@@ -8,6 +8,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from fsjax.fourier import spectrum
 
+Planes = Float[np.ndarray, "count size size"]
+Colours = Float[np.ndarray, "count size size 3"]
+Pixels = UInt8[np.ndarray, "count size size 3"]
 MEAN, NOISE = 0.498, 0.15  # of pixels in [0, 1]: the mean, and the standard deviation of the noise
 
 
@@ -18,9 +21,7 @@ def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
     return amplitude / np.sqrt((amplitude**2).mean())
 
 
-def coloured_noise(
-    rng: np.random.Generator, amplitude: Float[np.ndarray, "count size size"]
-) -> Float[np.ndarray, "count size size 3"]:
+def coloured_noise(rng: np.random.Generator, amplitude: Planes) -> Colours:
     """Return white noise of deviation 1, independent in each channel, with its spectrum multiplied by an amplitude."""
     white = rng.normal(size=(*amplitude.shape, 3))
     centred = np.fft.fftshift(np.fft.fft2(white, axes=(1, 2)), axes=(1, 2)) * amplitude[..., None]
@@ -28,11 +29,8 @@ def coloured_noise(
 
 
 def gratings(
-    rng: np.random.Generator,
-    count: int,
-    orbits: Bool[np.ndarray, "size size"],
-    amplitude: Float[np.ndarray, "count size size"] | None = None,
-) -> Float[np.ndarray, "count size size"]:
+    rng: np.random.Generator, count: int, orbits: Bool[np.ndarray, "size size"], amplitude: Planes | None = None
+) -> Planes:
     """Return the sum of a grating for each orbit, at a random phase in each image; amplitude None = 1."""
     size = len(orbits)
     total = np.zeros((count, size, size))
@@ -46,6 +44,6 @@ def gratings(
     return total
 
 
-def to_pixels(images: Float[np.ndarray, "count size size 3"]) -> UInt8[np.ndarray, "count size size 3"]:
+def to_pixels(images: Colours) -> Pixels:
     """Return the 8-bit pixels of images in deviations of the noise, clipped to [0, 255]."""
     return np.rint(np.clip(MEAN + NOISE * images, 0, 1) * 255).astype(np.uint8)

@@ -32,19 +32,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data import demo
 from fsjax.data.arrays import ArraysSource
-from fsjax.data.noise import coloured_noise, gratings, noise_amplitude, to_pixels
+from fsjax.data.noise import Pixels, Planes, coloured_noise, gratings, noise_amplitude, to_pixels
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError, check_known
 from fsjax.runtime.random_streams import Stream, generator
 
 _BLOCK = 256  # images whose float64 planes are in memory at once
 Fixed = Bool[np.ndarray, "classes size size"]
-Pixels = UInt8[np.ndarray, "count size size 3"]
 
 SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
 
@@ -169,9 +168,7 @@ def ring(size: int) -> Float[np.ndarray, "side side"]:
     return inside - rim * inside.sum() / rim.sum()
 
 
-def place_shape(
-    rng: np.random.Generator, count: int, shape: Float[np.ndarray, "side side"], size: int
-) -> Float[np.ndarray, "count size size"]:
+def place_shape(rng: np.random.Generator, count: int, shape: Float[np.ndarray, "side side"], size: int) -> Planes:
     """Return images of a shape alone, each at a random place wholly inside the image and with a random sign."""
     images, room = np.zeros((count, size, size)), size - len(shape) + 1
     rows, columns = rng.integers(0, room, (2, count))
@@ -214,9 +211,7 @@ def _raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
     return (spectrum.bands(size, size, 4) == biased) & (spectrum.radius(size, size) > 0)
 
 
-def _raise_half(
-    rng: np.random.Generator, band: Bool[np.ndarray, "size size"], count: int, factor: float
-) -> Float[np.ndarray, "count size size"]:
+def _raise_half(rng: np.random.Generator, band: Bool[np.ndarray, "size size"], count: int, factor: float) -> Planes:
     """Return `factor` at a random half of a band's orbits in each image, and 1 elsewhere."""
     orbits = spectrum.orbits(*band.shape)
     members = np.unique(orbits[band])

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from fsjax.evaluation import influence, verdict
 from fsjax.evaluation.graft_outcomes import CONTENTS, GRAFTS_A_PAIR, ClassGrafts
@@ -12,11 +11,8 @@ from fsjax.evaluation.graft_results import GraftRates
 from fsjax.evaluation.influence import Influence, Outcomes
 from fsjax.evaluation.statistics import wilson
 from fsjax.fourier import masks, spectrum
+from fsjax.fourier.spectrum import Mask, Masks, Plane
 from fsjax.runtime.random_streams import Stream, generator
-
-Mask = Bool[np.ndarray, "height width"]
-Masks = Bool[np.ndarray, "masks height width"]
-Plane = Float[np.ndarray, "height width"]
 
 # Draws of each random control.
 _RADIAL, _EQUAL_CHANGE = 2, 2

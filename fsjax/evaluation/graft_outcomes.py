@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.data import selection
-from fsjax.data.selection import Indices, Pairs
+from fsjax.data.selection import Indices, Labels, Pairs
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation.influence import Outcomes
 from fsjax.fourier import spectrum
+from fsjax.fourier.spectrum import Mask, Masks
 from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
@@ -35,7 +36,7 @@ class GraftSample:
     """
 
     images: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n height width channels"]]
-    labels: Int[np.ndarray, " images"]
+    labels: Labels
     usable: Int[np.ndarray, " usable"]
     tpr: Float[np.ndarray, " classes"]
     fpr: Float[np.ndarray, " classes"]
@@ -92,12 +93,12 @@ class ClassGrafts:
         labels = np.concatenate([self._recipient_labels] * 2 + [np.full(2 * len(self._pairs), self.label)])
         return self._place(into_recipients + into_donors, labels)
 
-    def outcomes(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
+    def outcomes(self, name: str, masks: Masks) -> Outcomes:
         """Return the outcomes of all pairs under masks, which are stored under this name."""
         disrupted, grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
         return Outcomes(disrupted, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
 
-    def across_classes(self, name: str, mask: Bool[np.ndarray, "height width"], within: Outcomes) -> Outcomes:
+    def across_classes(self, name: str, mask: Mask, within: Outcomes) -> Outcomes:
         """Return the outcomes of all pairs under a mask, with those of grafts within a class taken from another mask.
 
         Such a mask differs little from the other, which has `within`.
@@ -107,7 +108,7 @@ class ClassGrafts:
         grafted, replaced = self._predicted(name, mask[None], lambda: self._place(inputs, labels), 2).swapaxes(0, 1)
         return dataclasses.replace(within, grafted=grafted, replaced=replaced)
 
-    def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
+    def contents(self, name: str, mask: Mask) -> Bool[np.ndarray, "contents n"]:
         """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
         recipients, donors = jnp.asarray(self.recipients), jnp.asarray(self.donors)
         amplitude = np.asarray(spectrum.recombine(donors, recipients))
@@ -116,9 +117,7 @@ class ClassGrafts:
         labels = np.tile(self._recipient_labels, len(CONTENTS))
         return self._predicted(name, mask[None], lambda: self._place(inputs, labels), len(CONTENTS))[0]
 
-    def _place(
-        self, inputs: list[tuple[np.ndarray, np.ndarray]], labels: Int[np.ndarray, " images"]
-    ) -> list[ImageBatch]:
+    def _place(self, inputs: list[tuple[np.ndarray, np.ndarray]], labels: Labels) -> list[ImageBatch]:
         """Put groups of n pairs, (recipients, donors) each, on the devices; labels are the recipients'."""
         images = np.concatenate([np.stack(pair, 1) for pair in inputs])
         # Each image is its own replicate: the weighted sums are the outcomes of single images. The shape is the same
@@ -129,7 +128,7 @@ class ClassGrafts:
     def _predicted(
         self,
         name: str,
-        masks: Bool[np.ndarray, "masks height width"],
+        masks: Masks,
         place: Callable[[], list[ImageBatch]],
         groups: int = GRAFTS_A_PAIR,
     ) -> Bool[np.ndarray, "masks groups n"]:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int, Real
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
-from fsjax.data.selection import images_by_class
+from fsjax.data.selection import Labels, images_by_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
@@ -48,9 +48,7 @@ def evaluate_unfiltered(model: Model, test: Dataset, partial_results: PartialRes
     return Unfiltered(float(np.trace(matrix) / len(test)), rates.tpr, rates.fpr, matrix)
 
 
-def confusion_matrix(
-    labels: Int[np.ndarray, " images"], predicted: Int[np.ndarray, " images"], classes: int
-) -> Int[np.ndarray, "classes classes"]:
+def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> Int[np.ndarray, "classes classes"]:
     """Count images by true class (rows) and predicted class (columns).
 
     Images predicted as an output beyond the classes are in no column.

@@ -12,7 +12,7 @@ import scipy
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fsjax.fourier import spectrum
-from fsjax.fourier.spectrum import Mask, Plane
+from fsjax.fourier.spectrum import Mask, Masks, Plane
 
 
 def unpack(
@@ -65,9 +65,7 @@ def ranks(
     return np.where(inside, order.argsort(-1), np.inf)
 
 
-def union(
-    masks: Bool[np.ndarray, "masks height width"], scores: Float[np.ndarray, "masks height width"], positions: int
-) -> Mask:
+def union(masks: Masks, scores: Float[np.ndarray, "masks height width"], positions: int) -> Mask:
     """Return the union of masks, cut to at most `positions` positions.
 
     Orbits enter by their best rank in any mask: the first orbits of all masks, then the second orbits. Masks are

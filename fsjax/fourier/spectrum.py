@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 from fsjax.fourier import transforms
 
 Mask: TypeAlias = Bool[np.ndarray, "height width"]
+Masks: TypeAlias = Bool[np.ndarray, "masks height width"]
 Plane: TypeAlias = Float[np.ndarray, "height width"]
 Images: TypeAlias = Float[Array, "n height width channels"]
 HalfSpectra: TypeAlias = Complex[Array, "n height half channels"]

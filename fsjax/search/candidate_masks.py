@@ -5,16 +5,14 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.fourier import spectrum
+from fsjax.fourier.spectrum import Mask
 from fsjax.runtime import parallel
 from fsjax.runtime.random_streams import Stream, generator
-
-Mask: TypeAlias = Bool[np.ndarray, "height width"]
 
 # Bytes of parent masks that are cached.
 PARENT_BYTES = 2**26

@@ -23,6 +23,7 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.engine.programs import cached_program, over_devices
 from fsjax.fourier import dfm, patches, spectrum
+from fsjax.fourier.spectrum import Images
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -31,7 +32,6 @@ from fsjax.search import patch_maps, stepwise
 from fsjax.search.method import Method, Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
-Images: TypeAlias = Float[Array, "n height width channels"]
 # The orbits of each patch, from `patches.members`.
 Members: TypeAlias = Int[Array, "patches most"] | Int[np.ndarray, "patches most"]
 

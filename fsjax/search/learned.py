@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from fsjax.engine import tile_size
 from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, masks, patches, spectrum
+from fsjax.fourier.spectrum import Mask
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import graft, stepwise
@@ -26,7 +27,6 @@ from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import WeightedImages, sweep_statistics
 
 Orbits: TypeAlias = Float[np.ndarray, " orbits"]
-Mask: TypeAlias = Bool[np.ndarray, "height width"]
 # (class, index of the share) -> mask.
 ClassMask: TypeAlias = Callable[[int, int], Mask]
 # Class -> scores of the orbits, larger = more promising.

@@ -21,14 +21,12 @@ from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import POOL, Filterer, confusion_matrix
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.fourier.spectrum import Mask, Plane
+from fsjax.fourier.spectrum import Mask, Masks, Plane
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
-
-Masks = Bool[np.ndarray, "masks height width"]
 
 # Rows of counts, followed by a row for each kind of control. First a class's images, and how many of them and of others
 # are predicted as the class. Then the same under the class's map, where the others are those in the pool, and how many
