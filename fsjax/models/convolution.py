@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 
 # A sum of products, which adds arrays of outputs, wins where each position has at least so many input channels.
 _CHANNELS_A_POSITION = 4
+# Up to so many images, one product of patches beats a sum of products, for which XLA copies the kernel in parts.
+_FEW_IMAGES = 32
 # Largest number of pixels of a window that is pooled by shifts.
 _POOLED = 32
 # Largest number of taps of a depthwise kernel whose sum XLA computes together with what comes before and after.
@@ -46,8 +48,8 @@ def conv_general_dilated(
     """Compute what jax.lax.conv_general_dilated computes from the same arguments; on a CPU, float32 may round apart.
 
     Two kinds of float32 convolutions leave XLA's own on a CPU. Depthwise ones are sums of shifted images. Those of
-    1 x 1 are matrix products, and those with overlapping windows at few positions are sums of them. Two-dimensional or
-    not, all can be differentiated in reverse mode.
+    1 x 1, of windows side by side and at few positions are matrix products or sums of them. Two-dimensional or not, all
+    can be differentiated in reverse mode.
     """
 
     def own(lhs: Array, rhs: Array) -> Array:
@@ -64,7 +66,7 @@ def conv_general_dilated(
     if {lhs.dtype, rhs.dtype} != {np.dtype(np.float32)} or batch_group_count > 1 or dilated:
         return own(lhs, rhs)
     size, taps = [lhs.shape[axis] for axis in axes.lhs_spec[2:]], [rhs.shape[axis] for axis in axes.rhs_spec[2:]]
-    way = _choose(size, taps, windows, rhs.shape[axes.rhs_spec[1]], feature_group_count)
+    way = _choose(lhs.shape[axes.lhs_spec[0]], size, taps, windows, rhs.shape[axes.rhs_spec[1]], feature_group_count)
     if way is None:
         return own(lhs, rhs)
 
@@ -95,10 +97,13 @@ def pool(images: Array, sides: Sequence[int], windows: Windows, largest: bool) -
     return functools.reduce(lambda a, b: jnp.where((b > a) | (b != b), b, a) if largest else a + b, shifted)
 
 
-def _choose(size: Sequence[int], taps: Sequence[int], windows: Windows, group: int, groups: int) -> Callable | None:
+def _choose(
+    n: int, size: Sequence[int], taps: Sequence[int], windows: Windows, group: int, groups: int
+) -> Callable | None:
     """Return the function (images, kernel, windows), channels last, that beats XLA's own on a CPU, or None.
 
-    `size` and `taps` are sides of the image and the kernel, `group` is the number of input channels of each group.
+    `n` is the number of images, `size` and `taps` are sides of the image and the kernel, `group` is the number of input
+    channels of each group.
     """
     output = _positions(size, taps, windows)
     if math.prod(output) == 0 or math.prod(taps) == 0:
@@ -107,10 +112,32 @@ def _choose(size: Sequence[int], taps: Sequence[int], windows: Windows, group: i
         return _depthwise if group == 1 else None
     if math.prod(taps) == 1:
         return _products
-    # Patches side by side, as in the first layer of a vision transformer, cost little either way.
+    if tuple(windows.strides) == tuple(taps) and max(windows.dilation) == 1:
+        return _one_product
     overlap = any(stride < side for stride, side in zip(windows.strides, taps, strict=True))
     few = math.prod(output) <= max(math.prod(taps), group // _CHANNELS_A_POSITION)
-    return _products if overlap and few else None
+    if not (overlap and few):
+        return None
+    return _one_product if n <= _FEW_IMAGES and min(size) > 1 else _products
+
+
+def _one_product(
+    images: Float[Array, "n *size inputs"], kernel: Float[Array, "*taps inputs outputs"], windows: Windows
+) -> Float[Array, "n *positions outputs"]:
+    """Multiply all patches by the kernel; those side by side are cut without a copy for each tap."""
+    sides, count = kernel.shape[:-2], images.ndim - 2
+    output = _positions(images.shape[1:-1], sides, windows)
+    if tuple(windows.strides) == sides:
+        each = zip(images.shape[1:-1], output, sides, windows.padding, strict=True)
+        padded = _pad(images, tuple((before, m * side - size - before) for size, m, side, (before, _) in each))
+        split = padded.reshape(len(images), *np.stack([output, sides], 1).ravel(), images.shape[-1])
+        split = split.transpose(0, *range(1, 2 * count, 2), *range(2, 2 * count + 1, 2), 2 * count + 1)
+        patches = split.reshape(len(images), *output, math.prod(kernel.shape[:-1]))
+    else:
+        padded = _pad(images, windows.padding)
+        taps = (np.multiply(tap, windows.dilation).tolist() for tap in np.ndindex(*sides))
+        patches = jnp.concatenate([padded[:, *_every(tap, windows.strides, output)] for tap in taps], -1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _products(
