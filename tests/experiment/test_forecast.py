@@ -70,7 +70,8 @@ def test_a_training_that_continues_a_probe_costs_what_is_left_of_it_and_any_othe
     rounds = config.probe.rounds + 2
     trained = round((config.probe.rounds * config.probe.length + 0.8) * whole)
     searched, grafts = rounds * 4 * 3 * 5 * 4, rounds * 4 * 20 * (1 + 7 * 4)
-    assert passes["probe"] == {"training": trained, "search": searched, "grafts": grafts}
+    rates = rounds * (1 + 8) * 500  # eight operations
+    assert passes["probe"] == {"training": trained, "search": searched, "grafts": grafts, "rates": rates}
     config.train.ways = ""
     assert work(config, datasets, "train") == {"train": {"training": whole}}
 
