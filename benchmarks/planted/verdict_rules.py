@@ -104,6 +104,8 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
     for name, of in _TRIGGER_ROWS.items():
         found = [row["trigger"]["found"] for row in with_triggers if of(row)]
         lines += [f"| {name} | {sum(found)}/{len(found)} |"] if found else []
+    named = [row["decision"][0] in ("trigger", "shortcut") for row in with_triggers if row["label"] == "trigger"]
+    lines += [f"| triggers that a verdict calls a trigger or a shortcut | {sum(named)}/{len(named)} |"] if named else []
     unscored = sum(row["label"] is None for row in first)
     lines += [
         "",
