@@ -59,9 +59,9 @@ class ProbeRound:
 class Probes(ResultFile):
     """The content of probes/probes.json: rounds of trainings of their own, then the final training at some points.
 
-    `exempt` classes have maps that are not grafted, `share` of the plane is grafted in the final training, whose images
-    meet the `operations` at random, and `before`
-    is the accuracy of the first round's network on the sets of config.ood, by name; None without the stage ood.
+    `exempt` classes have maps that are not grafted. In the final training `share` of the plane is grafted, and images
+    meet the `operations` at random. `before` is the accuracy of the first round's network on the sets of config.ood, by
+    name; None without the stage ood.
     """
 
     classes: tuple[str, ...]
