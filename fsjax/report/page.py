@@ -26,6 +26,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES, method_for_maps, patch_maps
+from fsjax.search.method import Method
 
 # A model uses planted frequencies where its TPR falls by at least this without them.
 USES_PLANTED = 0.1
@@ -60,11 +61,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     attributed = galleries.attribution_section(subject, [row["label"] for row in cards or rows])
     planes = [plane for section in further for plane in section.planes]
     if (scores := maps.scores) is not None:
-        method = method_for_maps(maps)
-        drawn = method.drawable(scores)
-        planes.insert(
-            0, Plane("score", f"{method.scored}.", lambda label: drawn[label], style.symmetric_log, style.DIVERGING)
-        )
+        planes.insert(0, _score_plane(method_for_maps(maps), scores))
     shares = list(explorer.stops(subject))
     gallery = [] if grafts is None else galleries.graft_gallery(subject, grafts, cards, shares)
     data = explorer.script_data(subject, rows, planes, gallery)
@@ -157,6 +154,14 @@ def _planted_figure(subject: Subject) -> Figure:
     recovered = [(names[label], subject.evaluated.planted[names[label]]) for label in labels]
     titles = [f"{name}\n{each.found} of {each.planted_orbits} found" for name, each in recovered]
     return figures.planted_grid(best, truth[labels], titles)
+
+
+def _score_plane(method: Method, scores: np.ndarray) -> Plane:
+    # A class at a time: a page shows few of a thousand.
+    def values(label: int) -> np.ndarray:
+        return method.drawable(np.asarray(scores[label : label + 1]))[0]
+
+    return Plane("score", f"{method.scored}.", values, style.symmetric_log, style.DIVERGING)
 
 
 def _planted(evaluation: Evaluation, method: str) -> list[dict]:
