@@ -26,7 +26,6 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from absl import app, flags
 from jaxtyping import Int, UInt8
@@ -42,7 +41,7 @@ from benchmarks.ways import dfr, group_dro, jtt, training_images
 from configs import common, mitigate
 from fsjax.data import split_off_validation
 from fsjax.data.operations import OPERATIONS
-from fsjax.evaluation import triggers
+from fsjax.evaluation.operations import measure as measure_operations
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
@@ -221,12 +220,11 @@ def measured(config: ConfigDict, directory: pathlib.Path, data: ArtefactSet) -> 
         row["called"][kind] = [rounded((with_it == number)[other]), rounded(nothing[other] == number)]
         groups += [(with_it == labels)[labels == label].mean() for label in range(len(KINDS))]
     row["worst"] = rounded(min(groups))
-    row["became"], keys = {}, jax.random.split(jax.random.key(data.seed), len(plain))
-    for name, operation in OPERATIONS.items():
-        changed = np.asarray(jax.jit(jax.vmap(operation))(keys, plain / 255))
-        after = classify(255 * np.clip(changed, 0, 1))
-        shares, _ = triggers.became(labels, nothing, after[None], len(KINDS))
-        row["became"][name] = [KINDS[int(shares.argmax())], rounded(shares.max())]
+    became = measure_operations(classifier, plain.astype(np.uint8), labels, data.seed).share
+    row["became"] = {
+        name: [KINDS[int(shares.argmax())], rounded(shares.max())]
+        for name, shares in zip(OPERATIONS, became.T, strict=True)
+    }
     file = directory / "probes" / "probes.json"
     if file.exists():
         found = Probes.read(storage.path(file))

@@ -1,4 +1,4 @@
-"""Which operations, such as JPEG, turn other classes' images into a class: it is told by the traces of a pipeline."""
+"""Measure which operations, such as JPEG, turn other classes' images into a class, whose images have their traces."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from fsjax.runtime.progress import Progress
 
 # An operation is in use where it turns this much more of others' images into the class than any neutral one.
 MARGIN = 0.2
-# Images of all classes together that meet each operation, but one of each class at least.
+# Images that meet each operation, over all classes; each class has one or more.
 IMAGES = 500
 _BATCH = 64  # images that meet an operation at once
 
@@ -36,7 +36,7 @@ class Became(NamedTuple):
 
     @property
     def used(self) -> Bool[np.ndarray, "classes operations"]:
-        """Return the operation that each class is told by: the one that goes furthest beyond, above MARGIN."""
+        """Return for each class the operation that goes furthest beyond, if that is above MARGIN."""
         furthest = np.nan_to_num(self.beyond, nan=-1)
         best = furthest.argmax(1)
         return (np.arange(furthest.shape[1]) == best[:, None]) & (furthest > MARGIN)
@@ -64,7 +64,8 @@ def measure(
         for operation in OPERATIONS.values():
             after.append(predicted(np.asarray(_over_images(operation)(keys, levels))))
     share, counts = became(labels, before, np.array(after), len(model.classes))
-    lower = wilson(np.rint(share * counts[:, None]), counts[:, None] + np.zeros_like(share))[..., 0]
+    could = np.broadcast_to(counts[:, None], share.shape)
+    lower = wilson(np.rint(share * could), could)[..., 0]
     neutral = np.isin(list(OPERATIONS), NEUTRAL)
     beyond = lower - share[:, neutral].max(1, keepdims=True)
     return Became(share, np.where(neutral, -1, beyond))

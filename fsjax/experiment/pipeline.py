@@ -202,7 +202,8 @@ def _trial_training(workspace: Workspace) -> Training:
     if not ways.use_probes(workspace.config.train):
         return workspace.training
     config = copy.deepcopy(workspace.config)
-    config.train.ways = ",".join(name for name in ways.chosen(config.train) if name not in ("graft", "operations"))
+    probed = ways.probed(config.train)
+    config.train.ways = ",".join(name for name in ways.chosen(config.train) if name not in probed)
     return setup.build(config, workspace.dataset("train"), workspace.mean_std, workspace.directory)
 
 

@@ -45,7 +45,7 @@ def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
 
 
 def check_known(field: str, name: str, known: Iterable[str]) -> None:
-    """Raise the error of `unknown` for a name that is none of the known ones."""
+    """Raise `unknown` for a name that is not known."""
     if name not in (names := list(known)):
         raise unknown(field, name, names)
 
@@ -57,7 +57,7 @@ def expect(accepted: bool, field: str, got: object, expected: str) -> None:
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """Return the first names, at most so many, and the number of the others."""
+    """Return the first `most` names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

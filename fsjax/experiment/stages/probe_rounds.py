@@ -1,6 +1,7 @@
 """Rounds of the stage probe: each trains and searches a network, and measures what it leans on."""
 
 import copy
+import itertools
 import logging
 import textwrap
 from typing import NamedTuple
@@ -25,7 +26,6 @@ from fsjax.fourier import masks, spectrum
 from fsjax.runtime import config_fields, files, parallel
 from fsjax.runtime.storage import Path
 from fsjax.training import ways
-from fsjax.training.ways import graft
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Rounds:
         rows = np.concatenate([sample_of_class(images.labels, label, count, seed) for label in range(classes)])
         found = operations.measure(classifier, images.images(rows), images.labels[rows], seed)
         used = found.used & ~self.exempt[:, None]
-        names = tuple("".join(np.array(list(OPERATIONS))[of_class]) for of_class in used)
+        names = tuple("".join(itertools.compress(OPERATIONS, of_class)) for of_class in used)
         return names, (found.share * used).sum(1)
 
 
@@ -161,15 +161,13 @@ def _round_config(config: ConfigDict, number: int, found: Found) -> ConfigDict:
     """Return the config of a run that trains as `config` does, avoiding what was found so far, and searches."""
     run = copy.deepcopy(config)
     run.seed, run.stages = config.seed + number, "train,search"
-    left_out = set()
-    if found.file is None:
-        left_out.add("graft")
-    else:
-        run.train.graft.maps = str(found.file)
-    if config.train.operations.names == graft.PROBE:
-        run.train.operations.names = ",".join(found.operations)
-        left_out |= set() if found.operations else {"operations"}
-    run.train.ways = ",".join(name for name in ways.chosen(config.train) if name not in left_out)
+    given = {"graft": str(found.file or ""), "operations": ",".join(found.operations)}
+    probed = ways.probed(config.train)
+    run.train.ways = ",".join(name for name in ways.chosen(config.train) if name not in probed or given[name])
+    if found.file:
+        run.train.graft.maps = given["graft"]
+    if "operations" in probed:
+        run.train.operations.names = given["operations"]
     run.search.update(method="graft", split="train", shares=(SHARE,), resamples=0, patch=1)
     return run
 
@@ -204,8 +202,7 @@ def _log(classes: tuple[str, ...], result: ProbeRound, number: int) -> None:
     unlearned = [name for name, _, _, swapped in by_class if not swapped >= probes.RECOGNISED]
     logger.info(
         f"probe: round {number}, accuracy {result.accuracy:.2f}; maps in use: {in_use}; "
-        f"told by operations: {by_operations}; "
-        f"grafted from now on: {100 * result.share:.1f} % of the plane"
+        f"told by operations: {by_operations}; grafted from now on: {100 * result.share:.1f} % of the plane"
     )
     if unlearned:
         logger.warning(

@@ -6,6 +6,7 @@ Low-pruning (arXiv 2606.03493) filters test images too, so it is `data.frequenci
 from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.training.ways import amplitude_swap, dfmx, graft, operations
 from fsjax.training.ways.way import Copies, Setting, Transform, Way
@@ -29,15 +30,24 @@ def chosen(options: ConfigDict) -> tuple[str, ...]:
     return names if "dfmx" in names or not options.dfmx.maps else (*names, "dfmx")
 
 
+def probed(options: ConfigDict) -> tuple[str, ...]:
+    """Return the chosen ways of config.train that take what the stage probe finds."""
+    given = {"graft": options.graft.maps, "operations": options.operations.names}
+    return tuple(name for name in chosen(options) if given.get(name) == graft.PROBE)
+
+
 def use_probes(options: ConfigDict) -> bool:
     """Return whether a training with this config.train grafts the frequencies that the stage probe finds."""
-    return options.graft.maps == graft.PROBE and "graft" in chosen(options)
+    return "graft" in probed(options)
 
 
 def check(options: ConfigDict, size: int) -> None:
     """Raise InputError for a way of config.train that cannot be used, on images of this side."""
     for name in chosen(options):
         WAYS[name].check(options, size)
+    if probed(options) == ("operations",):
+        expected = f"train.ways=graft,operations with train.graft.maps={graft.PROBE}"
+        raise InputError(f"{operations.FIELD}: got {graft.PROBE!r}; expected {expected}")
 
 
 def make(setting: Setting) -> tuple[Transform | Copies, ...]:

@@ -69,8 +69,6 @@ def _make(setting: Setting) -> Transform:
 
 def _check(options: ConfigDict, size: int) -> None:
     names = options.operations.names
-    if names == PROBE and (options.graft.maps != PROBE or "graft" not in options.ways):
-        raise InputError(f"{FIELD}: got {PROBE!r}; expected train.ways=graft,operations with train.graft.maps={PROBE}")
     if names != PROBE and not config_fields.names(FIELD, names, OPERATIONS, each="operation"):
         raise InputError(f"{FIELD}: got {names!r}; expected {PROBE!r} or operations, with the way operations")
 
