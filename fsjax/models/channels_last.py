@@ -152,6 +152,9 @@ def _apply(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
         order = order if len(order) == len(shape) else tuple(range(len(shape)))
         arrays = [value.array_in(order) if value.order else value.array for value in inputs]
         return [_Value(evaluate_equation(jaxpr, equation, arrays)[0], order)]
+    if name == "custom_jvp_call" and len(inputs) == 1 and _elementwise(params["call_jaxpr"].jaxpr):
+        (array,) = evaluate_equation(jaxpr, equation, [first.array.reshape(shape)])
+        return [_Value(array.reshape(first.array.shape), first.order)]
     if name in _REDUCTIONS.split():
         axes = [axis for axis in range(len(first.order)) if axis not in params["axes"]]
         places = tuple(i for i, axis in enumerate(first.order) if axis in params["axes"])
@@ -172,6 +175,15 @@ def _apply(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
         arrays = [value.array_in(first.order) for value in inputs]
         return [_Value(lax.concatenate(arrays, first.order.index(params["dimension"])), first.order)]
     return _as_it_stands(jaxpr, equation, inputs)
+
+
+def _elementwise(jaxpr: Jaxpr) -> bool:
+    """Return whether a function computes each number from the numbers at its place."""
+    return all(
+        _elementwise(equation.params["jaxpr"].jaxpr) if name in _JIT else name in _ELEMENTWISE.split()
+        for equation in jaxpr.eqns
+        for name in [equation.primitive.name]
+    )
 
 
 def _as_it_stands(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:

@@ -160,7 +160,8 @@ def test_pools_and_their_gradients_are_pytorchs_with_ties_and_nan():
 
 
 def test_images_stay_as_they_are_on_a_cpu():
-    layers = torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.MaxPool2d(3), torch.nn.Conv2d(8, 8, 3, groups=8)
+    between = torch.nn.ReLU(), torch.nn.GELU(), torch.nn.MaxPool2d(3)
+    layers = torch.nn.Conv2d(3, 8, 3, 2, 1), *between, torch.nn.Conv2d(8, 8, 3, groups=8)
     images = torch.zeros(1, 3, 18, 20)
     model = fsjax.from_torch(torch.nn.Sequential(*layers, torch.nn.Flatten()).eval(), images)
     arrays = [model.params, jnp.zeros((3, 18, 20, 3))]
@@ -180,7 +181,7 @@ def test_every_order_of_axes_gives_the_same_numbers():
         c = jnp.where(c > 0, c, jnp.cumsum(c, 2)) + jnp.flip(c, 3).swapaxes(2, 3)
         c = jnp.pad(c, ((0, 0), (0, 0), (1, 0), (0, 2)), constant_values=3).squeeze()
         d = c.reshape(c.shape[0], -1, 5).max(1) @ jnp.ones((5, 2)) + c.sum((1, 3)).argmax()
-        return jnp.sort(d, 0) + jnp.sum(c.transpose(3, 1, 0, 2)[0, :1, :, :2] ** 2, 0)
+        return jax.nn.relu(jnp.sort(d, 0)) + jnp.sum(jax.nn.relu(c).transpose(3, 1, 0, 2)[0, :1, :, :2] ** 2, 0)
 
     for jitted in (False, True):
         found = channels_last_on_cpu(function)

@@ -56,7 +56,7 @@ def both(module, images=IMAGES):
 FUNCTIONS = {
     "of each number": [
         lambda x: x.abs().sqrt() + x.exp() - x.sin() * x.cos() + (x * x + 0.1).rsqrt(),
-        lambda x: functional.gelu(x) + functional.gelu(x, approximate="tanh") + functional.silu(x),
+        lambda x: functional.gelu(x, approximate="tanh") + functional.silu(x),
         lambda x: functional.hardswish(x) + functional.hardsigmoid(x) + functional.hardtanh(x, -0.3, 0.8),
         lambda x: functional.elu(x, 0.7) + functional.leaky_relu(x, 0.2) + functional.mish(x) + functional.relu6(4 * x),
         lambda x: functional.softplus(x, 2.0, 1.5) + torch.erf(x) + torch.tanh(x) + torch.sigmoid(x) + x.clamp(min=-1),
@@ -111,6 +111,7 @@ FUNCTIONS = {
         lambda x: x.median(2)[0] + x.median(2)[1] + x.kthvalue(2, 2)[0] + x.quantile(0.3, 2),
         lambda x: torch.zeros_like(x).scatter_add(2, (x > 0).long(), x) + x.scatter(3, x.argmax(3, keepdim=True), 2.0),
         # Large numbers, and norms of zeros.
+        lambda x: functional.gelu(x) + functional.gelu(4 * x) + functional.gelu(99 * x),
         lambda x: functional.softplus(99 * x) + functional.mish(99 * x) + functional.celu(99 * x, 0.7),
         lambda x: functional.normalize(x.relu(), dim=1) + (0 * x).std(2, keepdim=True),
         lambda x: torch.atan2(x, x.flip(2)) + torch.hypot(x, x.flip(3)) + x.erfc() + torch.asinh(x),
