@@ -51,7 +51,6 @@ OPERATORS: dict[str, Callable] = {
     "full_like": lambda x, value, dtype=None: jnp.full_like(x, value, dtype=dtype),
     "gather": lambda x, dim, index, sparse_grad=False: jnp.take_along_axis(x, index, axis=dim),
     "ge": jnp.greater_equal,
-    "gelu": lambda x, approximate="none": _gelu(x) if approximate == "none" else jax.nn.gelu(x),
     "getitem": python_operator.getitem,
     "gt": jnp.greater,
     "hardtanh": jnp.clip,
@@ -96,14 +95,19 @@ def _square_root(x: Array) -> Array:
     return jnp.where(x == 0, x, jnp.sqrt(jnp.where(x == 0, 1, x)))
 
 
+@operator("gelu")
+def _gelu(x: Array, approximate: str = "none") -> Array:
+    return _exact_gelu(x) if approximate == "none" else jax.nn.gelu(x)
+
+
 @jax.custom_jvp
-def _gelu(x: Array) -> Array:
+def _exact_gelu(x: Array) -> Array:
     """Return x Phi(x), by erf as PyTorch does. JAX's own, by erfc, keeps eight arrays for its gradient."""
     return x * _normal_cdf(x)
 
 
-@_gelu.defjvp
-def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+@_exact_gelu.defjvp
+def _exact_gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (tangent,) = primals, tangents
     share = _normal_cdf(x)
     return x * share, tangent * (share + x * jnp.exp(-x * x / 2) / np.sqrt(2 * np.pi).astype(x.dtype))
