@@ -4,7 +4,7 @@
 
 Five classes of the folder are drawn, and which four of them carry an artefact in training; the fifth has none. Ways:
 `standard`; `probe`, which is configs/mitigate.py; `told`, which grafts the planted orbits;
-`operations`, which also does JPEG and 2 x 2 patterns to most training images; `amplitude_swap`; and `oracle`, whose
+`operations`, which also does JPEG and checkerboards to most training images; `amplitude_swap`; and `oracle`, whose
 training images have any class's artefact or none, whatever their label. `jtt`, `dfr` and `groupdro` of benchmarks/ways
 learn from images with another class's artefact, so they need some: `--conflicting=0.05` gives such a share to every
 way. Every way sees as many images in training: `jtt` in its two trainings together, `dfr` without the last layer's,
@@ -113,7 +113,7 @@ def told(config: ConfigDict, data: ArtefactSet) -> None:
 
 def operations(config: ConfigDict, data: ArtefactSet) -> None:
     told(config, data)
-    config.train.ways, config.train.operations.names = "graft,operations", "lattice,jpeg"
+    config.train.ways, config.train.operations.names = "graft,operations", "checkerboard,jpeg"
 
 
 def amplitude_swap(config: ConfigDict, data: ArtefactSet) -> None:

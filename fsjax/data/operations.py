@@ -63,13 +63,10 @@ def gains(key: Drawn, pixels: Pixels) -> Pixels:
     return pixels * jax.random.uniform(key, pixels.shape[-1:], minval=0.75, maxval=1.25)
 
 
-def lattice(key: Drawn, pixels: Pixels) -> Pixels:
-    """Multiply by a pattern of 2 x 2 pixels, as up-sampling networks leave, of contrasts up to 0.4."""
-    strength, pattern = jax.random.split(key)
-    steps = jax.random.uniform(pattern, (2, 2, 1), minval=-1, maxval=1)
-    tiles = [-(-side // 2) for side in pixels.shape[:2]]
-    steps = jnp.tile(steps - steps.mean(), (*tiles, 1))[: pixels.shape[0], : pixels.shape[1]]
-    return pixels * (1 + 0.4 * jax.random.uniform(strength) * steps)
+def checkerboard(key: Drawn, pixels: Pixels) -> Pixels:
+    """Multiply by a checkerboard, 1 + a and 1 - a with a in [-0.4, 0.4], as transposed convolutions leave."""
+    signs = 1 - 2 * (np.indices(pixels.shape[:2]).sum(0) % 2)[..., None]
+    return pixels * (1 + jax.random.uniform(key, minval=-0.4, maxval=0.4) * signs)
 
 
 def blur(key: Drawn, pixels: Pixels) -> Pixels:
@@ -98,7 +95,7 @@ def _colours(pixels: Pixels) -> Float[np.ndarray, "channels channels"]:
 
 
 OPERATIONS: dict[str, Callable[[Drawn, Pixels], Pixels]] = {
-    operation.__name__: operation for operation in (bilinear, nearest, chroma, gains, blur, noise, lattice, jpeg)
+    operation.__name__: operation for operation in (bilinear, nearest, chroma, gains, blur, noise, checkerboard, jpeg)
 }
 # They leave no trace of their own: where they turn images into a class, what told the others' classes is gone.
 NEUTRAL = ("blur", "noise")

@@ -62,11 +62,13 @@ def test_shares_are_those_of_a_loop_over_images_beyond_what_neutral_operations_t
         share[name] = [np.mean(after[could[label]] == label) for label in range(3)]
     np.testing.assert_allclose(found.share, np.stack(list(share.values()), -1))
     counts = could.sum(1)
-    lower = wilson(np.rint(np.array(share["lattice"]) * counts), counts)[:, 0]
+    lower = wilson(np.rint(np.array(share["checkerboard"]) * counts), counts)[:, 0]
     beyond = lower - np.maximum(share["blur"], share["noise"])
-    np.testing.assert_allclose(found.beyond[:, NAMES.index("lattice")], beyond)
-    assert share["lattice"][1] > 0.3 and share["blur"][0] > 0.9
-    assert [NAMES[column] for column in np.argwhere(found.used)[:, 1]] == ["lattice"], "blur makes any image the first"
+    np.testing.assert_allclose(found.beyond[:, NAMES.index("checkerboard")], beyond)
+    assert share["checkerboard"][1] > 0.3 and share["blur"][0] > 0.9
+    assert [NAMES[column] for column in np.argwhere(found.used)[:, 1]] == ["checkerboard"], (
+        "blur makes any image the first"
+    )
 
 
 def test_the_operation_furthest_beyond_the_neutral_ones_tells_a_class_where_it_is_beyond_the_margin():

@@ -61,7 +61,7 @@ WAYS = {
     "amplitude_swap": [amplitude_swap.make_amplitude_swap(probability, MEAN_STD) for probability in (0.9, 0.0)],
     "orbit_dropout": [orbit_dropout.make_orbit_dropout(6, probability, 0.5) for probability in (1.0, 0.0)],
     "operations": [
-        operations.make_operations(("lattice", "noise"), MEAN_STD, probability) for probability in (1.0, 0.0)
+        operations.make_operations(("checkerboard", "noise"), MEAN_STD, probability) for probability in (1.0, 0.0)
     ],
 }
 
